@@ -1,0 +1,47 @@
+# `make help` lists what is here.
+SHELL := /bin/bash
+export CGO_ENABLED := 0
+export GOFLAGS := -buildvcs=false
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+ARCH ?= $(shell go env GOARCH)
+LDFLAGS := -s -w -X nau/internal/cluster/version.version=$(VERSION)
+RUN ?=
+FOCUS ?=
+
+.PHONY: help build up down test unit e2e conformance bench lint fmt
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/nau with nau-oci embedded (ARCH=arm64 cross-builds)
+	GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w' -o cmd/nau/embedded/nau-oci ./cmd/nau-oci
+	GOARCH=$(ARCH) go build -trimpath -ldflags '$(LDFLAGS)' -o bin/$(if $(filter $(ARCH),$(shell go env GOHOSTARCH)),nau,nau-$(ARCH)) ./cmd/nau
+
+up: build ## build, start a cluster on this machine, say what to type next
+	bin/nau up -d
+
+down: ## stop it, and its containers
+	bin/nau down
+
+test: ## everything: unit tests, then end to end as root with the stock kubectl and docker
+	./test/run.sh all
+
+unit: ## unit tests only: no root, no network
+	./test/run.sh unit
+
+e2e: ## end-to-end tests only (RUN=regexp picks some)
+	RUN='$(RUN)' ./test/run.sh e2e
+
+conformance: build ## the upstream suite (FOCUS=regexp) against a cluster on this machine
+	FOCUS='$(FOCUS)' ./test/conformance/run.sh
+
+bench: build ## every number the project promises, as tables, beside a peer where one is at hand
+	./test/bench/run.sh
+
+lint: ## gofmt, vet, staticcheck
+	@out=$$(gofmt -l cmd internal test); [ -z "$$out" ] || { echo "gofmt these: $$out"; exit 1; }
+	go vet ./...
+	go run honnef.co/go/tools/cmd/staticcheck@latest ./...
+
+fmt: ## gofmt everything
+	gofmt -w cmd internal test
