@@ -1,0 +1,106 @@
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// Entry is one object at one revision. It is immutable and shared by every
+// reader; Object must only be read.
+type Entry struct {
+	// Key is the key below the collection's prefix: "default/web-0".
+	Key      string
+	Object   runtime.Object
+	Revision int64
+
+	codec Codec
+	attrs atomic.Pointer[attributes]
+	forms atomic.Pointer[[]form]
+	// encoding serialises encoders, so that each form is made once.
+	encoding sync.Mutex
+}
+
+type attributes struct {
+	labels labels.Set
+	fields fields.Set
+}
+
+type form struct {
+	name  string
+	bytes []byte
+}
+
+// Labels are the object's labels. Read only.
+func (e *Entry) Labels() labels.Set { return e.attributes().labels }
+
+// Fields are the object's selectable fields. Read only.
+func (e *Entry) Fields() fields.Set { return e.attributes().fields }
+
+// attributes computes the sets at first use; a second, concurrent computation
+// is harmless.
+func (e *Entry) attributes() *attributes {
+	if a := e.attrs.Load(); a != nil {
+		return a
+	}
+	a := new(attributes)
+	a.labels, a.fields = e.codec.Attributes(e.Object)
+	e.attrs.Store(a)
+	return a
+}
+
+// Encoded returns the entry in a form, named by the caller ("application/json",
+// "watch/ADDED/protobuf"), encoded at the first call and shared from then on.
+// The bytes must only be read. An error is not kept. encode must not ask the
+// same entry for another form.
+func (e *Entry) Encoded(name string, encode func(runtime.Object) ([]byte, error)) ([]byte, error) {
+	if b := e.encoded(name); b != nil {
+		return b, nil
+	}
+	e.encoding.Lock()
+	defer e.encoding.Unlock()
+	if b := e.encoded(name); b != nil {
+		return b, nil
+	}
+	b, err := encode(e.Object)
+	if err != nil {
+		return nil, err
+	}
+	if b == nil {
+		b = []byte{}
+	}
+	var forms []form
+	if old := e.forms.Load(); old != nil {
+		forms = append(make([]form, 0, len(*old)+1), *old...)
+	}
+	forms = append(forms, form{name, b})
+	e.forms.Store(&forms)
+	return b, nil
+}
+
+func (e *Entry) encoded(name string) []byte {
+	forms := e.forms.Load()
+	if forms == nil {
+		return nil
+	}
+	for i := range *forms {
+		if (*forms)[i].name == name {
+			return (*forms)[i].bytes
+		}
+	}
+	return nil
+}
+
+// selects tells whether the entry matches both selectors; nil matches all.
+func (e *Entry) selects(l labels.Selector, f fields.Selector) bool {
+	if l != nil && !l.Matches(e.Labels()) {
+		return false
+	}
+	if f != nil && !f.Matches(e.Fields()) {
+		return false
+	}
+	return true
+}
