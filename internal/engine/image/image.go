@@ -1,0 +1,126 @@
+// Package image knows images: their names, manifests, configurations, and the ways they come and go — pull from and push to registries,
+// import and export of archives, tag, remove, prune, commit. Blobs lie in engine/content, unpacked layers in engine/layer.
+//
+// The life of an image: Pull, Import or Create brings blobs and layers under a lease, writes one record, and drops the lease; names point to
+// records; Remove takes names away, and with the last one the record; what no record needs any more is collected.
+//
+// It is not a registry server (internal/registry, over the same blobs) and knows nothing of containers: a caller that wants an image kept
+// says so by Config.InUse. The engine's rooms, internal/docker and internal/cri may import it.
+package image
+
+import (
+	"errors"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Kinds of errors; test with errors.Is. A *RegistryError (errors.As) tells the status and codes when a registry said so.
+var (
+	ErrNotFound         = errors.New("no such image")
+	ErrAmbiguous        = errors.New("ambiguous image id prefix")
+	ErrInvalidReference = errors.New("invalid reference format")
+	ErrInUse            = errors.New("image is in use")
+	ErrUnauthorized     = errors.New("unauthorized")         // 401, 403, or a denied code from the registry
+	ErrManifestUnknown  = errors.New("manifest unknown")     // the registry knows no such repository, tag or digest
+	ErrNoPlatform       = errors.New("no matching manifest") // the index has nothing for the platform
+	ErrUnreachable      = errors.New("registry unreachable") // no endpoint answered
+	ErrCorrupt          = errors.New("content does not match its digest")
+	ErrUnsupported      = errors.New("unsupported image") // media types nobody here can read
+)
+
+// Image is one record with the names that point to it. Values are immutable: callers must not write into slices or maps.
+type Image struct {
+	ID          digest.Digest   // digest of the configuration blob
+	RepoTags    []string        // familiar form, "nginx:1.25", "10.0.0.1:5000/app:v1"; sorted
+	RepoDigests []string        // familiar form, "nginx@sha256:…"; sorted
+	Config      ocispec.Image   // the parsed configuration blob
+	RawConfig   []byte          // the configuration blob as stored (docker's extensions such as Healthcheck are in it)
+	DiffIDs     []digest.Digest // bottom first: the argument for layer.Store.Prepare
+	Manifest    ocispec.Descriptor
+	Layers      []ocispec.Descriptor // compressed blobs, bottom first; one per DiffID
+	Size        int64                // bytes of the unpacked layers' content
+	Compressed  int64                // bytes of the layer blobs
+	Parent      digest.Digest        // image this was built or committed from, if made here
+	Created     time.Time            // when it came here (Config.Created is when it was built)
+	LastTagged  time.Time
+}
+
+// Auth is what a registry wants to see. The zero value is anonymous. IdentityToken is an OAuth2 refresh token ("identitytoken" of docker's
+// config.json), RegistryToken a bearer token used as it is.
+type Auth struct {
+	Username, Password string
+	IdentityToken      string
+	RegistryToken      string
+	ServerAddress      string
+}
+
+// PullOptions of one pull. Zero values are the defaults.
+type PullOptions struct {
+	Platform *ocispec.Platform // nil = this machine's
+	Auth     *Auth             // nil = Config.Credentials, then anonymous
+	Progress func(Event)       // called from one goroutine at a time, must not block; nil = nobody looks
+	Offline  bool              // answer from what is here, never ask the network
+}
+
+// PushOptions of one push.
+type PushOptions struct {
+	Auth     *Auth
+	Progress func(Event)
+	Platform *ocispec.Platform // nil: everything that is here
+}
+
+// Event is one line of progress. ID is the layer's short digest as docker prints it ("" = a line about the whole pull).
+type Event struct {
+	ID      string
+	Status  string // the Status… texts below, as docker's clients know them
+	Current int64  // bytes
+	Total   int64  // bytes; 0 = unknown
+	Digest  digest.Digest
+}
+
+// Status texts of a pull and push, letter for letter docker's.
+const (
+	StatusPullingLayer = "Pulling fs layer"
+	StatusWaiting      = "Waiting"
+	StatusDownloading  = "Downloading"
+	StatusVerifying    = "Verifying Checksum"
+	StatusDownloaded   = "Download complete"
+	StatusExtracting   = "Extracting"
+	StatusPulled       = "Pull complete"
+	StatusExists       = "Already exists"
+	StatusRetrying     = "Retrying"
+	StatusPreparing    = "Preparing"
+	StatusPushing      = "Pushing"
+	StatusPushed       = "Pushed"
+	StatusPushExists   = "Layer already exists"
+	StatusMounted      = "Mounted from"
+)
+
+// Removed is one line of docker's answer to a removal.
+type Removed struct {
+	Untagged string `json:",omitempty"`
+	Deleted  string `json:",omitempty"`
+}
+
+// RemoveOptions of one removal.
+type RemoveOptions struct {
+	Force   bool // untag all names of an ID, and pass over stopped containers
+	NoPrune bool // keep untagged parents
+}
+
+// DiskUsage accounts for the bytes of images.
+type DiskUsage struct {
+	LayersSize  int64 // disk taken by unpacked layers
+	BlobsSize   int64 // disk taken by blobs
+	Images      []ImageUsage
+	Reclaimable int64 // bytes of images that nothing uses
+}
+
+// ImageUsage of one image: Shared bytes are in layers that other images have too.
+type ImageUsage struct {
+	ID             digest.Digest
+	Shared, Unique int64
+	InUse          bool
+}
