@@ -1,0 +1,106 @@
+package fakecri
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// What has no meaning without processes answers Unimplemented, as an old runtime would.
+
+func unimplemented(method string) error {
+	return status.Errorf(codes.Unimplemented, "call %s: the fake runtime does not offer it", method)
+}
+
+// StreamPodSandboxes is not offered.
+func (r *Runtime) StreamPodSandboxes(context.Context, *runtimeapi.StreamPodSandboxesRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamPodSandboxesResponse], error) {
+	return nil, unimplemented("StreamPodSandboxes")
+}
+
+// StreamContainers is not offered.
+func (r *Runtime) StreamContainers(context.Context, *runtimeapi.StreamContainersRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamContainersResponse], error) {
+	return nil, unimplemented("StreamContainers")
+}
+
+// Exec is not offered.
+func (r *Runtime) Exec(context.Context, *runtimeapi.ExecRequest, ...grpc.CallOption) (*runtimeapi.ExecResponse, error) {
+	return nil, unimplemented("Exec")
+}
+
+// Attach is not offered.
+func (r *Runtime) Attach(context.Context, *runtimeapi.AttachRequest, ...grpc.CallOption) (*runtimeapi.AttachResponse, error) {
+	return nil, unimplemented("Attach")
+}
+
+// PortForward is not offered.
+func (r *Runtime) PortForward(context.Context, *runtimeapi.PortForwardRequest, ...grpc.CallOption) (*runtimeapi.PortForwardResponse, error) {
+	return nil, unimplemented("PortForward")
+}
+
+// StreamContainerStats is not offered.
+func (r *Runtime) StreamContainerStats(context.Context, *runtimeapi.StreamContainerStatsRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamContainerStatsResponse], error) {
+	return nil, unimplemented("StreamContainerStats")
+}
+
+// StreamPodSandboxStats is not offered.
+func (r *Runtime) StreamPodSandboxStats(context.Context, *runtimeapi.StreamPodSandboxStatsRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamPodSandboxStatsResponse], error) {
+	return nil, unimplemented("StreamPodSandboxStats")
+}
+
+// CheckpointContainer is not offered.
+func (r *Runtime) CheckpointContainer(context.Context, *runtimeapi.CheckpointContainerRequest, ...grpc.CallOption) (*runtimeapi.CheckpointContainerResponse, error) {
+	return nil, unimplemented("CheckpointContainer")
+}
+
+// StreamPodSandboxMetrics is not offered.
+func (r *Runtime) StreamPodSandboxMetrics(context.Context, *runtimeapi.StreamPodSandboxMetricsRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamPodSandboxMetricsResponse], error) {
+	return nil, unimplemented("StreamPodSandboxMetrics")
+}
+
+// RuntimeConfig is not offered.
+func (r *Runtime) RuntimeConfig(context.Context, *runtimeapi.RuntimeConfigRequest, ...grpc.CallOption) (*runtimeapi.RuntimeConfigResponse, error) {
+	return nil, unimplemented("RuntimeConfig")
+}
+
+// ContainerStats answers with nothing.
+func (r *Runtime) ContainerStats(context.Context, *runtimeapi.ContainerStatsRequest, ...grpc.CallOption) (*runtimeapi.ContainerStatsResponse, error) {
+	return &runtimeapi.ContainerStatsResponse{}, nil
+}
+
+// ListContainerStats answers with nothing.
+func (r *Runtime) ListContainerStats(context.Context, *runtimeapi.ListContainerStatsRequest, ...grpc.CallOption) (*runtimeapi.ListContainerStatsResponse, error) {
+	return &runtimeapi.ListContainerStatsResponse{}, nil
+}
+
+// PodSandboxStats answers with nothing.
+func (r *Runtime) PodSandboxStats(context.Context, *runtimeapi.PodSandboxStatsRequest, ...grpc.CallOption) (*runtimeapi.PodSandboxStatsResponse, error) {
+	return &runtimeapi.PodSandboxStatsResponse{}, nil
+}
+
+// ListPodSandboxStats answers with nothing.
+func (r *Runtime) ListPodSandboxStats(context.Context, *runtimeapi.ListPodSandboxStatsRequest, ...grpc.CallOption) (*runtimeapi.ListPodSandboxStatsResponse, error) {
+	return &runtimeapi.ListPodSandboxStatsResponse{}, nil
+}
+
+// UpdateRuntimeConfig answers with nothing.
+func (r *Runtime) UpdateRuntimeConfig(context.Context, *runtimeapi.UpdateRuntimeConfigRequest, ...grpc.CallOption) (*runtimeapi.UpdateRuntimeConfigResponse, error) {
+	return &runtimeapi.UpdateRuntimeConfigResponse{}, nil
+}
+
+// ListMetricDescriptors answers with nothing.
+func (r *Runtime) ListMetricDescriptors(context.Context, *runtimeapi.ListMetricDescriptorsRequest, ...grpc.CallOption) (*runtimeapi.ListMetricDescriptorsResponse, error) {
+	return &runtimeapi.ListMetricDescriptorsResponse{}, nil
+}
+
+// ListPodSandboxMetrics answers with nothing.
+func (r *Runtime) ListPodSandboxMetrics(context.Context, *runtimeapi.ListPodSandboxMetricsRequest, ...grpc.CallOption) (*runtimeapi.ListPodSandboxMetricsResponse, error) {
+	return &runtimeapi.ListPodSandboxMetricsResponse{}, nil
+}
+
+// UpdatePodSandboxResources answers with nothing.
+func (r *Runtime) UpdatePodSandboxResources(context.Context, *runtimeapi.UpdatePodSandboxResourcesRequest, ...grpc.CallOption) (*runtimeapi.UpdatePodSandboxResourcesResponse, error) {
+	return &runtimeapi.UpdatePodSandboxResourcesResponse{}, nil
+}
