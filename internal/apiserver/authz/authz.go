@@ -75,4 +75,6 @@ type Rules struct {
 type Func func(ctx context.Context, a Attributes) (Decision, string, error)
 
 // Authorize calls f.
-func (f Func) Authorize(ctx context.Context, a Attributes) (Decision, string, error) { return f(ctx, a) }
+func (f Func) Authorize(ctx context.Context, a Attributes) (Decision, string, error) {
+	return f(ctx, a)
+}
