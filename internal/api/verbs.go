@@ -5,4 +5,6 @@ var (
 	AllVerbs    = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 	StatusVerbs = []string{"get", "patch", "update"}
 	CreateOnly  = []string{"create"}
+	StreamVerbs = []string{"create", "get"}
+	ProxyVerbs  = []string{"create", "delete", "get", "patch", "update"}
 )

@@ -1,0 +1,17 @@
+// Package admissionregistration declares the resources of the API group admissionregistration.k8s.io: their strategies, defaults, validation and
+// columns. It does no I/O; package builtin gathers it into the table.
+package admissionregistration
+
+import "nau/internal/api"
+
+// Resources lists the group's resources.
+func Resources() []*api.Resource {
+	return []*api.Resource{
+		mutatingWebhookConfiguration(),
+		validatingWebhookConfiguration(),
+		validatingAdmissionPolicy(),
+		validatingAdmissionPolicyBinding(),
+		mutatingAdmissionPolicy(),
+		mutatingAdmissionPolicyBinding(),
+	}
+}

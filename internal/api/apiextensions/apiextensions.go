@@ -1,0 +1,12 @@
+// Package apiextensions declares the resources of the API group apiextensions.k8s.io: their strategies, defaults, validation and
+// columns. It does no I/O; package builtin gathers it into the table.
+package apiextensions
+
+import "nau/internal/api"
+
+// Resources lists the group's resources.
+func Resources() []*api.Resource {
+	return []*api.Resource{
+		customResourceDefinition(),
+	}
+}

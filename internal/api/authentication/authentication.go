@@ -1,0 +1,13 @@
+// Package authentication declares the resources of the API group authentication.k8s.io: their strategies, defaults, validation and
+// columns. It does no I/O; package builtin gathers it into the table.
+package authentication
+
+import "nau/internal/api"
+
+// Resources lists the group's resources.
+func Resources() []*api.Resource {
+	return []*api.Resource{
+		tokenReview(),
+		selfSubjectReview(),
+	}
+}

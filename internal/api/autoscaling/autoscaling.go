@@ -1,0 +1,12 @@
+// Package autoscaling declares the resources of the API group autoscaling: their strategies, defaults, validation and
+// columns. It does no I/O; package builtin gathers it into the table.
+package autoscaling
+
+import "nau/internal/api"
+
+// Resources lists the group's resources.
+func Resources() []*api.Resource {
+	return []*api.Resource{
+		horizontalPodAutoscaler(),
+	}
+}

@@ -1,0 +1,39 @@
+package certificates
+
+import (
+	certificatesv1 "k8s.io/api/certificates/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+
+	"nau/internal/api"
+)
+
+// certificateSigningRequest declares the resource certificatesigningrequests.
+func certificateSigningRequest() *api.Resource {
+	return &api.Resource{
+		Group: "certificates.k8s.io",
+		Kind:  "CertificateSigningRequest", Plural: "certificatesigningrequests", Singular: "certificatesigningrequest",
+		ShortNames: []string{"csr"},
+		Versions:   []api.Version{{Name: "v1", New: api.New[certificatesv1.CertificateSigningRequest](), NewList: api.New[certificatesv1.CertificateSigningRequestList]()}},
+		Storage:    "v1",
+		Prefix:     "certificatesigningrequests",
+		Verbs:      api.AllVerbs,
+		Strategy: api.Strategy{
+			Name: apivalidation.NameIsDNSSubdomain,
+			PrepareCreate: api.Each(func(n *certificatesv1.CertificateSigningRequest) {
+				n.Status = certificatesv1.CertificateSigningRequestStatus{}
+			}),
+			PrepareUpdate: api.Change(func(n, o *certificatesv1.CertificateSigningRequest) {
+				n.Status = o.Status
+			}),
+			ResetFields:         [][]string{{"status"}},
+			UnconditionalUpdate: true,
+		},
+		Subresources: []api.Subresource{
+			{Name: "status", Kind: "CertificateSigningRequest", Verbs: api.StatusVerbs, New: api.New[certificatesv1.CertificateSigningRequest](),
+				PrepareUpdate: api.Change(func(n, o *certificatesv1.CertificateSigningRequest) { n.Spec = o.Spec }),
+				ResetFields:   [][]string{{"spec"}}},
+			{Name: "approval", Kind: "CertificateSigningRequest", Verbs: api.StatusVerbs, New: api.New[certificatesv1.CertificateSigningRequest](),
+				PrepareUpdate: api.Change(func(n, o *certificatesv1.CertificateSigningRequest) { n.Spec = o.Spec })},
+		},
+	}
+}

@@ -1,0 +1,28 @@
+// Package core declares the resources of the API group core: their strategies, defaults, validation and
+// columns. It does no I/O; package builtin gathers it into the table.
+package core
+
+import "nau/internal/api"
+
+// Resources lists the group's resources.
+func Resources() []*api.Resource {
+	return []*api.Resource{
+		pod(),
+		service(),
+		endpoints(),
+		node(),
+		namespace(),
+		configMap(),
+		secret(),
+		serviceAccount(),
+		persistentVolume(),
+		persistentVolumeClaim(),
+		replicationController(),
+		event(),
+		limitRange(),
+		resourceQuota(),
+		podTemplate(),
+		componentStatus(),
+		binding(),
+	}
+}

@@ -1,0 +1,37 @@
+package core
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+
+	"nau/internal/api"
+)
+
+// node declares the resource nodes.
+func node() *api.Resource {
+	return &api.Resource{
+		Kind: "Node", Plural: "nodes", Singular: "node",
+		ShortNames: []string{"no"},
+		Versions:   []api.Version{{Name: "v1", New: api.New[corev1.Node](), NewList: api.New[corev1.NodeList]()}},
+		Storage:    "v1",
+		Prefix:     "minions",
+		Verbs:      api.AllVerbs,
+		Strategy: api.Strategy{
+			Name: apivalidation.NameIsDNSSubdomain,
+			PrepareCreate: api.Each(func(n *corev1.Node) {
+				n.Status = corev1.NodeStatus{}
+			}),
+			PrepareUpdate: api.Change(func(n, o *corev1.Node) {
+				n.Status = o.Status
+			}),
+			ResetFields:         [][]string{{"status"}},
+			UnconditionalUpdate: true,
+		},
+		Subresources: []api.Subresource{
+			{Name: "status", Kind: "Node", Verbs: api.StatusVerbs, New: api.New[corev1.Node](),
+				PrepareUpdate: api.Change(func(n, o *corev1.Node) { n.Spec = o.Spec }),
+				ResetFields:   [][]string{{"spec"}}},
+			{Name: "proxy", Kind: "NodeProxyOptions", Verbs: api.ProxyVerbs, Connect: true, New: api.New[corev1.NodeProxyOptions]()},
+		},
+	}
+}

@@ -1,0 +1,16 @@
+// Package networking declares the resources of the API group networking.k8s.io: their strategies, defaults, validation and
+// columns. It does no I/O; package builtin gathers it into the table.
+package networking
+
+import "nau/internal/api"
+
+// Resources lists the group's resources.
+func Resources() []*api.Resource {
+	return []*api.Resource{
+		ingress(),
+		ingressClass(),
+		networkPolicy(),
+		ipAddress(),
+		serviceCIDR(),
+	}
+}

@@ -1,0 +1,15 @@
+// Package rbac declares the resources of the API group rbac.authorization.k8s.io: their strategies, defaults, validation and
+// columns. It does no I/O; package builtin gathers it into the table.
+package rbac
+
+import "nau/internal/api"
+
+// Resources lists the group's resources.
+func Resources() []*api.Resource {
+	return []*api.Resource{
+		role(),
+		roleBinding(),
+		clusterRole(),
+		clusterRoleBinding(),
+	}
+}

@@ -1,0 +1,17 @@
+// Package storage declares the resources of the API group storage.k8s.io: their strategies, defaults, validation and
+// columns. It does no I/O; package builtin gathers it into the table.
+package storage
+
+import "nau/internal/api"
+
+// Resources lists the group's resources.
+func Resources() []*api.Resource {
+	return []*api.Resource{
+		storageClass(),
+		volumeAttachment(),
+		csiNode(),
+		csiDriver(),
+		csiStorageCapacity(),
+		volumeAttributesClass(),
+	}
+}
