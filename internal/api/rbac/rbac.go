@@ -2,14 +2,17 @@
 // columns. It does no I/O; package builtin gathers it into the table.
 package rbac
 
-import "nau/internal/api"
+import (
+	"nau/internal/api"
+	"nau/internal/api/meta"
+)
 
 // Resources lists the group's resources.
 func Resources() []*api.Resource {
-	return []*api.Resource{
+	return meta.Guarded([]*api.Resource{
 		role(),
 		roleBinding(),
 		clusterRole(),
 		clusterRoleBinding(),
-	}
+	})
 }

@@ -1,0 +1,79 @@
+package meta
+
+import (
+	"k8s.io/apimachinery/pkg/api/meta"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"nau/internal/api"
+)
+
+var metadataPath = field.NewPath("metadata")
+
+// Guarded completes the strategies of stored resources with the rules on ObjectMeta, so that a kind
+// declares its own rules only: on create the kind's name rule, labels, annotations, owners, finalizers;
+// on update also what of the metadata may not change. A kind without ValidateUpdate has an update
+// checked like a new object. It changes the resources in place and returns them.
+func Guarded(resources []*api.Resource) []*api.Resource {
+	for _, r := range resources {
+		if !r.Virtual {
+			guard(r)
+		}
+	}
+	return resources
+}
+
+func guard(r *api.Resource) {
+	s := &r.Strategy
+	own, ownUpdate := s.Validate, s.ValidateUpdate
+	name, namespaced := s.Name, r.Namespaced
+	s.Validate = func(obj runtime.Object) field.ErrorList {
+		m := accessor(obj)
+		errs := apivalidation.ValidateObjectMetaAccessor(m, namespaced, apivalidation.ValidateNameFunc(name), metadataPath)
+		if own != nil {
+			errs = append(errs, own(obj)...)
+		}
+		return errs
+	}
+	s.ValidateUpdate = func(new, old runtime.Object) field.ErrorList {
+		errs := update(new, old, namespaced)
+		switch {
+		case ownUpdate != nil:
+			errs = append(errs, ownUpdate(new, old)...)
+		case own != nil:
+			errs = append(errs, own(new)...)
+		}
+		return errs
+	}
+	for i := range r.Subresources {
+		sub := &r.Subresources[i]
+		if sub.Kind != r.Kind || sub.Connect {
+			continue
+		}
+		ownUpdate := sub.ValidateUpdate
+		sub.ValidateUpdate = func(new, old runtime.Object) field.ErrorList {
+			errs := update(new, old, namespaced)
+			if ownUpdate != nil {
+				errs = append(errs, ownUpdate(new, old)...)
+			}
+			return errs
+		}
+	}
+}
+
+func update(new, old runtime.Object, namespaced bool) field.ErrorList {
+	n, o := accessor(new), accessor(old)
+	errs := apivalidation.ValidateObjectMetaAccessor(n, namespaced, path.ValidatePathSegmentName, metadataPath)
+	return append(errs, apivalidation.ValidateObjectMetaAccessorUpdate(n, o, metadataPath)...)
+}
+
+func accessor(obj runtime.Object) metav1.Object {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		panic(err) // every stored kind has ObjectMeta
+	}
+	return m
+}
