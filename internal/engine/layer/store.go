@@ -2,12 +2,54 @@ package layer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"nau/internal/engine/content/durable"
+	"nau/internal/engine/content/hold"
 )
+
+// The directory, drawn once. N is a number in base 36, given in order; short, because overlayfs takes all lower directories in one page of
+// options on kernels without fsconfig's lowerdir+.
+//
+//	l<N>/fs, l<N>/layer.json          an extracted layer; the file is the record below
+//	s<N>/u, s<N>/w, s<N>/snapshot.json  a snapshot: upper and work directory
+//	f<N>/fs, f<N>/fix.json            directories put right for one chain of layers (see fix.go)
+//	t<N>                              being made or being removed; freed at open
+//	e                                 the empty lower directory
+//	unsynced/<sha256-hex>.<boot>      layers that are not durable yet, see content/durable
+//
+// A thing is made whole under t<N> and renamed: whatever has its right name is complete. Records only ever gain fields.
+type layerRecord struct {
+	DiffID  digest.Digest `json:"diffID"`
+	Size    int64         `json:"size"`
+	Disk    int64         `json:"disk"`
+	Inodes  int64         `json:"inodes"`
+	Implied []string      `json:"implied,omitempty"` // directories the archive used without describing them
+	Created time.Time     `json:"created"`
+}
+
+type snapshotRecord struct {
+	Key      string            `json:"key"`
+	Parent   []digest.Digest   `json:"parent,omitempty"`
+	Volatile bool              `json:"volatile,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"`
+	Created  time.Time         `json:"created"`
+}
 
 // Config of a layer store.
 type Config struct {
@@ -23,8 +65,32 @@ type Limits struct {
 	Reserve int64 // bytes that stay free on the file system
 }
 
-// Store owns one directory of layers and snapshots.
-type Store struct{ cfg Config }
+// DefaultLimits are far above any honest image and far below what hurts a machine.
+var DefaultLimits = Limits{Entries: 2_000_000, Bytes: 256 << 30, Reserve: 256 << 20}
+
+// Store owns one directory of layers and snapshots. One process opens it at a time.
+type Store struct {
+	cfg   Config
+	marks *durable.Marks
+	held  hold.Set[digest.Digest]
+
+	mu        sync.Mutex
+	next      uint64
+	layers    map[digest.Digest]*layerEntry
+	snapshots map[string]*snapshotEntry
+	fixes     map[string]*fixEntry
+	working   map[digest.Digest]chan struct{} // layers being unpacked now; closed when done
+}
+
+type layerEntry struct {
+	name string // "l1a"
+	rec  layerRecord
+}
+
+type snapshotEntry struct {
+	name string // "s1b"
+	rec  snapshotRecord
+}
 
 // Option of Prepare.
 type Option func(*Snapshot)
@@ -35,38 +101,358 @@ func Volatile() Option { return func(s *Snapshot) { s.Volatile = true } }
 // Labels are kept with the snapshot's record.
 func Labels(m map[string]string) Option { return func(s *Snapshot) { s.Labels = m } }
 
-var errLater = errors.ErrUnsupported
-
-// Open opens the store and frees what a crash left.
-func Open(cfg Config) (*Store, error)                  { return nil, errLater }
-func (s *Store) Close() error                          { return errLater }
-func (s *Store) Has(diffID digest.Digest) (Info, bool) { return Info{}, false }
-func (s *Store) Layers() []Info                        { return nil }
-func (s *Store) Snapshots() []Snapshot                 { return nil }
-func (s *Store) Snapshot(key string) (Snapshot, error) { return Snapshot{}, errLater }
-
-// Prepare makes the writable layer for key over parent (diff IDs, bottom first; nil = empty). ErrExists if the key is taken, ErrNotFound if a
-// parent layer is not here.
-func (s *Store) Prepare(ctx context.Context, key string, parent []digest.Digest, opts ...Option) (Mount, error) {
-	return Mount{}, errLater
+// Open opens the store, makes it if it is not there, and frees what a crash left.
+func Open(cfg Config) (*Store, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Limits.Entries == 0 {
+		cfg.Limits.Entries = DefaultLimits.Entries
+	}
+	if cfg.Limits.Bytes == 0 {
+		cfg.Limits.Bytes = DefaultLimits.Bytes
+	}
+	if cfg.Limits.Reserve == 0 {
+		cfg.Limits.Reserve = DefaultLimits.Reserve
+	}
+	if !filepath.IsAbs(cfg.Dir) {
+		return nil, fmt.Errorf("open layer store: %q is not an absolute path", cfg.Dir)
+	}
+	s := &Store{cfg: cfg, layers: map[digest.Digest]*layerEntry{}, snapshots: map[string]*snapshotEntry{}, fixes: map[string]*fixEntry{}, working: map[digest.Digest]chan struct{}{}}
+	// Containers' users must pass the parents of a lower directory only inside overlayfs, never on the host: 0700.
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open layer store: %w", err)
+	}
+	if err := os.Mkdir(s.path("e"), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("open layer store: %w", err)
+	}
+	if err := s.load(); err != nil {
+		return nil, fmt.Errorf("open layer store: %w", err)
+	}
+	marks, err := durable.Open(s.path("unsynced"), s.doubt)
+	if err != nil {
+		return nil, fmt.Errorf("open layer store: %w", err)
+	}
+	s.marks = marks
+	return s, nil
 }
 
-// Mounts answers Prepare's answer again, after a restart for instance.
-func (s *Store) Mounts(ctx context.Context, key string) (Mount, error) { return Mount{}, errLater }
+// load reads all records and frees the half-made.
+func (s *Store) load() error {
+	entries, err := os.ReadDir(s.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		n, err := strconv.ParseUint(name[1:], 36, 64)
+		if err != nil || strconv.FormatUint(n, 36) != name[1:] {
+			continue
+		}
+		s.next = max(s.next, n+1)
+		var bad error
+		switch name[0] {
+		case 't':
+			if err := removePath(s.path(name)); err != nil {
+				return err
+			}
+		case 'l':
+			l := &layerEntry{name: name}
+			if bad = readRecord(s.path(name, "layer.json"), &l.rec); bad == nil {
+				s.layers[l.rec.DiffID] = l
+			}
+		case 's':
+			p := &snapshotEntry{name: name}
+			if bad = readRecord(s.path(name, "snapshot.json"), &p.rec); bad == nil {
+				s.snapshots[p.rec.Key] = p
+			}
+		case 'f':
+			f := &fixEntry{name: name}
+			if bad = readRecord(s.path(name, "fix.json"), &f.rec); bad == nil {
+				s.fixes[f.rec.Chain] = f
+			}
+		}
+		if bad != nil { // only a power loss makes a record unreadable: the thing is lost, its bytes must not be
+			s.cfg.Log.Warn("free layer or snapshot without a readable record", "name", name, "error", bad)
+			if err := removePath(s.path(name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
-// Remove frees the snapshot. It must not be mounted. A missing key is no error.
-func (s *Store) Remove(key string) error { return errLater }
+func readRecord(path string, v any) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, v)
+}
 
-// Usage walks the snapshot's upper directory.
-func (s *Store) Usage(ctx context.Context, key string) (Usage, error) { return Usage{}, errLater }
+// doubt drops a layer whose files a power loss may have cut short; its blob unpacks again.
+func (s *Store) doubt(mark string) error {
+	d := digest.Digest(strings.Replace(mark, "-", ":", 1))
+	l, ok := s.layers[d]
+	if !ok {
+		return nil
+	}
+	s.cfg.Log.Warn("drop layer that a power loss may have damaged", "diffID", d)
+	delete(s.layers, d)
+	return removePath(s.path(l.name))
+}
 
-// Changes lists what the snapshot changes, sorted by path (docker diff).
-func (s *Store) Changes(ctx context.Context, key string) ([]Change, error) { return nil, errLater }
+// Close stops background work.
+func (s *Store) Close() error {
+	s.marks.Close()
+	return nil
+}
 
-// Diff writes the snapshot's changes as an uncompressed OCI layer archive.
-func (s *Store) Diff(ctx context.Context, key string, w io.Writer) error { return errLater }
+// Sync makes all layers durable.
+func (s *Store) Sync() error { return s.marks.Sync() }
 
-// Commit writes the snapshot's changes as an uncompressed OCI layer archive and tells its diff ID and size.
-func (s *Store) Commit(ctx context.Context, key string, w io.Writer) (digest.Digest, int64, error) {
-	return "", 0, errLater
+// Lease holds layers against Collect, whether they are here yet or not.
+func (s *Store) Lease() *hold.Lease[digest.Digest] { return s.held.Lease() }
+
+func (s *Store) path(elem ...string) string {
+	return filepath.Join(append([]string{s.cfg.Dir}, elem...)...)
+}
+
+// number gives out the next name.
+func (s *Store) number() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.next
+	s.next++
+	return strconv.FormatUint(n, 36)
+}
+
+// Has describes a layer that is here.
+func (s *Store) Has(diffID digest.Digest) (Info, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l, ok := s.layers[diffID]
+	if !ok {
+		return Info{}, false
+	}
+	return l.info(), true
+}
+
+func (l *layerEntry) info() Info {
+	return Info{DiffID: l.rec.DiffID, Size: l.rec.Size, Disk: l.rec.Disk, Inodes: l.rec.Inodes, Created: l.rec.Created}
+}
+
+// Layers lists all layers, oldest first.
+func (s *Store) Layers() []Info {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]Info, 0, len(s.layers))
+	for _, l := range s.layers {
+		all = append(all, l.info())
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].Created.Before(all[j].Created) })
+	return all
+}
+
+// Apply unpacks an archive in any compression as layer diffID ("" = whatever its digest is). A layer that is here is not read again; two
+// callers with one diffID share the work, and the second's archive is not read. The archive is read to its end.
+func (s *Store) Apply(ctx context.Context, diffID digest.Digest, archive io.Reader) (Info, error) {
+	if diffID != "" {
+		done, info, err := s.claim(ctx, diffID)
+		if err != nil || done == nil {
+			return info, err
+		}
+		defer func() {
+			s.mu.Lock()
+			delete(s.working, diffID)
+			s.mu.Unlock()
+			close(done)
+		}()
+	}
+	tmp := s.path("t" + s.number())
+	info, err := s.extract(ctx, diffID, tmp, archive)
+	if err != nil {
+		if gone := removePath(tmp); gone != nil {
+			s.cfg.Log.Warn("remove half-made layer", "error", gone)
+		}
+		name := string(diffID)
+		if name == "" {
+			name = "archive"
+		}
+		return Info{}, fmt.Errorf("unpack layer %s: %w", name, err)
+	}
+	return info, nil
+}
+
+// claim waits while somebody else unpacks the layer. A nil channel means that it is here.
+func (s *Store) claim(ctx context.Context, diffID digest.Digest) (chan struct{}, Info, error) {
+	if err := diffID.Validate(); err != nil {
+		return nil, Info{}, fmt.Errorf("unpack layer %q: %w", string(diffID), err)
+	}
+	for {
+		s.mu.Lock()
+		if l, ok := s.layers[diffID]; ok {
+			s.mu.Unlock()
+			return nil, l.info(), nil
+		}
+		other, busy := s.working[diffID]
+		if !busy {
+			done := make(chan struct{})
+			s.working[diffID] = done
+			s.mu.Unlock()
+			return done, Info{}, nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, Info{}, context.Cause(ctx)
+		}
+	}
+}
+
+func (s *Store) extract(ctx context.Context, diffID digest.Digest, tmp string, archive io.Reader) (Info, error) {
+	root, err := makeRoot(tmp)
+	if err != nil {
+		return Info{}, err
+	}
+	defer unix.Close(root)
+	z, err := Decompress(archive)
+	if err != nil {
+		return Info{}, err
+	}
+	defer z.Close()
+	sum := digest.SHA256.Digester()
+	if diffID != "" && diffID.Algorithm().Available() {
+		sum = diffID.Algorithm().Digester()
+	}
+	ahead := newReadAhead(z, sum.Hash())
+	defer ahead.Close()
+	u := newUnpacker(root, s.cfg.Limits)
+	out, err := u.unpack(ctx, ahead)
+	if err != nil {
+		return Info{}, err
+	}
+	// The digest covers what follows the archive's end too.
+	if n, err := io.Copy(io.Discard, io.LimitReader(ahead, s.cfg.Limits.Bytes)); err != nil {
+		return Info{}, archiveError("read padding", err)
+	} else if n == s.cfg.Limits.Bytes {
+		return Info{}, fmt.Errorf("%w: padding", ErrLimit)
+	}
+	got := sum.Digest()
+	if diffID != "" && got != diffID {
+		return Info{}, fmt.Errorf("%w: archive is %s", ErrDigest, got)
+	}
+	rec := layerRecord{DiffID: got, Size: out.size, Inodes: out.entries, Implied: out.implied, Created: time.Now().UTC()}
+	if rec.Disk, _, err = usage(filepath.Join(tmp, "fs")); err != nil {
+		return Info{}, err
+	}
+	return s.place(tmp, rec)
+}
+
+// makeRoot makes a layer's directory and opens its root.
+func makeRoot(tmp string) (int, error) {
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		return -1, err
+	}
+	root := filepath.Join(tmp, "fs")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return -1, err
+	}
+	if err := os.Chmod(root, 0o755); err != nil { // whatever the umask
+		return -1, err
+	}
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", root, err)
+	}
+	return fd, nil
+}
+
+// place gives a finished layer its name.
+func (s *Store) place(tmp string, rec layerRecord) (Info, error) {
+	if err := writeRecord(filepath.Join(tmp, "layer.json"), rec); err != nil {
+		return Info{}, err
+	}
+	if err := s.marks.Add(strings.Replace(string(rec.DiffID), ":", "-", 1)); err != nil {
+		return Info{}, err
+	}
+	l := &layerEntry{name: "l" + filepath.Base(tmp)[1:], rec: rec}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if have, ok := s.layers[rec.DiffID]; ok { // an archive of unknown digest turned out to be one of ours
+		return have.info(), removePath(tmp)
+	}
+	if err := os.Rename(tmp, s.path(l.name)); err != nil {
+		return Info{}, err
+	}
+	s.layers[rec.DiffID] = l
+	return l.info(), nil
+}
+
+func writeRecord(path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, b, 0o600)
+}
+
+// Collect removes the layers that roots do not mark, no snapshot stands on and no lease holds; it tells the disk bytes freed.
+func (s *Store) Collect(roots ...func(mark func(digest.Digest)) error) (int64, error) {
+	var freed int64
+	var doomed []string
+	err := s.held.Sweep(func(free func(digest.Digest, func()) bool) error {
+		live := map[digest.Digest]struct{}{}
+		for _, r := range roots {
+			if err := r(func(d digest.Digest) { live[d] = struct{}{} }); err != nil {
+				return fmt.Errorf("mark layers: %w", err)
+			}
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, p := range s.snapshots {
+			for _, d := range p.rec.Parent {
+				live[d] = struct{}{}
+			}
+		}
+		for d, l := range s.layers {
+			if _, ok := live[d]; ok {
+				continue
+			}
+			if _, ok := s.working[d]; ok {
+				continue
+			}
+			var failed error
+			free(d, func() {
+				tmp := s.path("t" + l.name[1:])
+				if failed = os.Rename(s.path(l.name), tmp); failed != nil {
+					return
+				}
+				delete(s.layers, d)
+				doomed = append(doomed, tmp)
+				freed += l.rec.Disk
+			})
+			if failed != nil {
+				return fmt.Errorf("remove layer %s: %w", d, failed)
+			}
+		}
+		for chain, f := range s.fixes {
+			if !s.fixNeeded(f) {
+				tmp := s.path("t" + f.name[1:])
+				if err := os.Rename(s.path(f.name), tmp); err != nil {
+					return fmt.Errorf("remove fix: %w", err)
+				}
+				delete(s.fixes, chain)
+				doomed = append(doomed, tmp)
+			}
+		}
+		return nil
+	})
+	for _, tmp := range doomed {
+		if gone := removePath(tmp); err == nil {
+			err = gone
+		}
+	}
+	return freed, err
 }

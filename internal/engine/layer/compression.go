@@ -1,0 +1,120 @@
+package layer
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+)
+
+// Compression of an archive, told by its first bytes.
+type Compression int
+
+const (
+	Plain Compression = iota
+	Gzip
+	Zstd
+	Xz
+)
+
+// maxWindow bounds the memory that an archive's header can ask a decompressor for.
+const maxWindow = 128 << 20
+
+var magics = []struct {
+	compression Compression
+	magic       []byte
+}{
+	{Gzip, []byte{0x1f, 0x8b}},
+	{Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd}},
+	{Xz, []byte{0xfd, '7', 'z', 'X', 'Z', 0}},
+}
+
+// Detect tells the compression of an archive that starts with head.
+func Detect(head []byte) Compression {
+	for _, m := range magics {
+		if bytes.HasPrefix(head, m.magic) {
+			return m.compression
+		}
+	}
+	// A zstd stream may start with a skippable frame (RFC 8878 section 3.1.2), as seekable layers do.
+	if len(head) >= 4 && binary.LittleEndian.Uint32(head)&0xfffffff0 == 0x184d2a50 {
+		return Zstd
+	}
+	return Plain
+}
+
+// Decompress reads an archive in whatever compression it comes. No program is ever run for it. Closing frees the decompressor, not r.
+func Decompress(r io.Reader) (io.ReadCloser, error) {
+	br := bufio.NewReaderSize(r, 256<<10)
+	head, err := br.Peek(32)
+	if err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read archive: %w", err)
+	}
+	switch Detect(head) {
+	case Gzip:
+		z, err := gzip.NewReader(br)
+		if err != nil {
+			return nil, fmt.Errorf("read gzip: %w: %w", ErrArchive, err)
+		}
+		return z, nil
+	case Zstd:
+		// One goroutine: layers are unpacked beside each other already. Low memory: history buffers grow with need.
+		z, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderMaxMemory(1<<62))
+		if err != nil {
+			return nil, fmt.Errorf("read zstd: %w: %w", ErrArchive, err)
+		}
+		return z.IOReadCloser(), nil
+	case Xz:
+		if err := checkXz(head); err != nil {
+			return nil, err
+		}
+		z, err := xz.NewReader(br)
+		if err != nil {
+			return nil, fmt.Errorf("read xz: %w: %w", ErrArchive, err)
+		}
+		return io.NopCloser(z), nil
+	}
+	return io.NopCloser(br), nil
+}
+
+// checkXz refuses a first block whose LZMA2 dictionary is larger than maxWindow: the decoder would allocate it. The layout is the xz file
+// format 1.1: stream header 12 bytes, block header size, flags, optional sizes, filter id 0x21, size of properties 1, dictionary size.
+func checkXz(head []byte) error {
+	bad := fmt.Errorf("read xz: %w: unusual block header", ErrArchive)
+	if len(head) < 20 {
+		return bad
+	}
+	b := head[12:]
+	if b[0] == 0 { // an index: no block, an empty stream
+		return nil
+	}
+	flags, p := b[1], 2
+	if flags&0x03 != 0 {
+		return bad // more than one filter
+	}
+	for _, bit := range []byte{0x40, 0x80} {
+		if flags&bit == 0 {
+			continue
+		}
+		for p < len(b) && b[p]&0x80 != 0 {
+			p++
+		}
+		p++
+	}
+	if p+2 >= len(b) || b[p] != 0x21 || b[p+1] != 1 {
+		return bad
+	}
+	d := b[p+2]
+	if d > 40 {
+		return bad
+	}
+	if size := uint64(2|uint64(d&1)) << (d/2 + 11); size > maxWindow {
+		return fmt.Errorf("read xz: %w: dictionary of %d bytes", ErrLimit, size)
+	}
+	return nil
+}
