@@ -1,0 +1,269 @@
+// Package child makes a process whose first actions are a list of system calls prepared by its parent.
+//
+// A Go program has many threads, so a forked copy of it can run no Go code that allocates, locks or grows a stack; the
+// usual way out is a second program that is executed in the child. A container's start can do without: everything that
+// needs thought is decided in the parent, and what is left for the child (join this, become that user, install this
+// filter, wait for a byte, execute) is data: a Program. The child walks it with raw system calls only and, if a step
+// fails, tells its number and the error over a pipe.
+//
+// It is not a general fork: a Program cannot branch. Only internal/oci may import it.
+package child
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// kinds of step, see run.
+const (
+	kindCall   = iota // fail on an error that is not tolerated
+	kindAwait         // read one byte from a descriptor; end quietly if there is none
+	kindReady         // write a report with no error
+	kindExec          // execve; a missing file lets the next candidate be tried
+	kindFork          // clone3: go on in the new process, report its number and end in the old one
+	kindInside        // the buffer of the call must start with '/': the working directory is below the root
+	kindFail          // end with the error of the last candidate
+)
+
+const noReg = 0xff
+
+type step struct {
+	nr       uintptr
+	args     [6]uintptr
+	tolerate [3]uintptr
+	buf      *byte // what kindInside looks at
+	kind     uint8
+	save     uint8 // register for the result
+	load     uint8 // register for the first argument
+}
+
+// Program is a list of steps under construction. The zero value is empty and ready. It may be run once.
+type Program struct {
+	steps  []step
+	names  []string
+	keep   []any
+	report int
+}
+
+// Reg holds a step's result for a later step.
+type Reg uint8
+
+// registers is how many results a program can keep.
+const registers = 4
+
+func (p *Program) add(name string, s step) {
+	p.steps = append(p.steps, s)
+	p.names = append(p.names, name)
+}
+
+// Call adds a system call. name says in an error what was tried: "set user". Arguments that are pointers must come from
+// the helpers of Program, which keep their targets alive.
+func (p *Program) Call(name string, nr uintptr, args ...uintptr) *Call {
+	s := step{nr: nr, save: noReg, load: noReg}
+	copy(s.args[:], args)
+	p.add(name, s)
+	return &Call{p, len(p.steps) - 1}
+}
+
+// Call is a step that was added, to be refined.
+type Call struct {
+	p *Program
+	i int
+}
+
+// Tolerate lets the program go on after one of up to three errors.
+func (c *Call) Tolerate(errs ...syscall.Errno) *Call {
+	for i, e := range errs {
+		c.p.steps[c.i].tolerate[i] = uintptr(e)
+	}
+	return c
+}
+
+// Save keeps the result in a register.
+func (c *Call) Save(r Reg) *Call { c.p.steps[c.i].save = uint8(r); return c }
+
+// Load takes the first argument from a register.
+func (c *Call) Load(r Reg) *Call { c.p.steps[c.i].load = uint8(r); return c }
+
+// Await adds a wait for one byte of fd. If the other end is gone the child ends without a report.
+func (p *Program) Await(fd int) {
+	p.add("wait", step{kind: kindAwait, args: [6]uintptr{uintptr(fd), p.Bytes(make([]byte, 8)), 1}, save: noReg, load: noReg})
+}
+
+// Ready adds a report: Next of the parent's Reports returns.
+func (p *Program) Ready() {
+	p.add("report", step{kind: kindReady, save: noReg, load: noReg})
+}
+
+// ReportTo sends what the following steps report to another descriptor.
+func (p *Program) ReportTo(fd int) {
+	p.add("report to", step{kind: kindCall, nr: sysReportTo, args: [6]uintptr{uintptr(fd)}, save: noReg, load: noReg})
+}
+
+// sysReportTo is no system call's number.
+const sysReportTo = ^uintptr(0)
+
+// Fork adds a further clone3 inside the child: the new process goes on with the next step, the old one reports its number
+// and ends. The flags should have CLONE_PARENT, so that the new process is the caller's child too.
+func (p *Program) Fork(flags uint64, cgroup int) {
+	args := &cloneArgs{flags: flags}
+	if flags&unix.CLONE_PARENT == 0 {
+		args.exitSignal = uint64(unix.SIGCHLD)
+	}
+	if cgroup >= 0 {
+		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(cgroup)
+	}
+	p.keep = append(p.keep, args)
+	p.add("clone", step{kind: kindFork, nr: unix.SYS_CLONE3, args: [6]uintptr{uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args)}, save: noReg, load: noReg})
+}
+
+// Inside adds a proof that the working directory is below the root: getcwd gives a path that starts with '/'.
+func (p *Program) Inside() {
+	buf := make([]byte, unix.PathMax)
+	p.add("check working directory", step{kind: kindInside, buf: &buf[0], nr: unix.SYS_GETCWD, args: [6]uintptr{p.Bytes(buf), uintptr(len(buf))}, save: noReg, load: noReg})
+}
+
+// Exec adds the end of the program: the first of the candidates that exists is executed.
+func (p *Program) Exec(candidates, argv, env []string) error {
+	argvp, err := syscall.SlicePtrFromStrings(argv)
+	if err != nil {
+		return fmt.Errorf("encode arguments: %w", err)
+	}
+	envp, err := syscall.SlicePtrFromStrings(env)
+	if err != nil {
+		return fmt.Errorf("encode environment: %w", err)
+	}
+	p.keep = append(p.keep, argvp, envp)
+	for _, c := range candidates {
+		path, err := p.String(c)
+		if err != nil {
+			return err
+		}
+		p.add("exec "+c, step{kind: kindExec, nr: unix.SYS_EXECVE,
+			args: [6]uintptr{path, uintptr(unsafe.Pointer(&argvp[0])), uintptr(unsafe.Pointer(&envp[0]))}, save: noReg, load: noReg})
+	}
+	p.add("exec", step{kind: kindFail, save: noReg, load: noReg})
+	return nil
+}
+
+// String keeps s as a C string and returns its address.
+func (p *Program) String(s string) (uintptr, error) {
+	b, err := syscall.BytePtrFromString(s)
+	if err != nil {
+		return 0, fmt.Errorf("encode %q: %w", s, err)
+	}
+	p.keep = append(p.keep, b)
+	return uintptr(unsafe.Pointer(b)), nil
+}
+
+// Bytes keeps b and returns its address, 0 for none.
+func (p *Program) Bytes(b []byte) uintptr {
+	if len(b) == 0 {
+		return 0
+	}
+	p.keep = append(p.keep, b)
+	return uintptr(unsafe.Pointer(&b[0]))
+}
+
+// Pointer keeps *v and returns its address.
+func Pointer[T any](p *Program, v *T) uintptr {
+	p.keep = append(p.keep, v)
+	return uintptr(unsafe.Pointer(v))
+}
+
+// CloseAllBut closes every descriptor that is not in keep, which must be sorted.
+func (p *Program) CloseAllBut(keep []int) {
+	next := 0
+	for _, fd := range keep {
+		if fd > next {
+			p.Call("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(next), uintptr(fd-1), 0)
+		}
+		next = max(next, fd+1)
+	}
+	p.Call("close descriptors", unix.SYS_CLOSE_RANGE, uintptr(next), uintptr(^uint32(0)), 0)
+}
+
+// cloneArgs is struct clone_args of linux/sched.h.
+type cloneArgs struct {
+	flags, pidfd, childTid, parentTid, exitSignal, stack, stackSize, tls, setTid, setTidSize, cgroup uint64
+}
+
+// Start makes the child from the calling thread, whose namespaces it inherits. flags are CLONE_NEW… bits. With cgroup ≥ 0
+// the child begins in that cgroup of version 2. report is the descriptor the child's reports go to, the write end of a
+// pipe whose read end the caller gives to Reports. The pidfd is the caller's.
+func (p *Program) Start(flags uint64, cgroup, report int) (pid, pidfd int, err error) {
+	p.report = report
+	fd := new(int32)
+	args := &cloneArgs{flags: flags | unix.CLONE_PIDFD, pidfd: uint64(Pointer(p, fd)), exitSignal: uint64(unix.SIGCHLD)}
+	if cgroup >= 0 {
+		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(cgroup)
+	}
+	if len(p.steps) == 0 {
+		return 0, -1, errors.New("start child: no steps")
+	}
+	n, errno := fork(args, &p.steps[0], len(p.steps), uintptr(report))
+	runtime.KeepAlive(p)
+	runtime.KeepAlive(args)
+	if errno != 0 {
+		return 0, -1, fmt.Errorf("clone process: %w", errno)
+	}
+	return int(n), int(*fd), nil
+}
+
+// StepError is a step that failed in the child.
+type StepError struct {
+	Step  string // what was tried
+	Errno syscall.Errno
+}
+
+func (e *StepError) Error() string { return e.Step + ": " + e.Errno.Error() }
+func (e *StepError) Unwrap() error { return e.Errno }
+
+// ErrEnded: the child ended, or executed its program, without a report.
+var ErrEnded = errors.New("child ended without a report")
+
+// Next reads the child's next report from r. The value is what the step reported: the number of a forked process, else 0.
+// End of file is ErrEnded: for a program's last report it means that the execution succeeded or the child died.
+func (p *Program) Next(r io.Reader) (value int, err error) {
+	return next(r, func(i int) string {
+		if i < len(p.names) {
+			return p.names[i]
+		}
+		return "step"
+	})
+}
+
+// NextOf reads a report without the program at hand: of a child made by another process. names are the program's Names.
+func NextOf(r io.Reader, names []string) (value int, err error) {
+	return next(r, func(i int) string {
+		if i < len(names) {
+			return names[i]
+		}
+		return "step"
+	})
+}
+
+// Names are the steps' names from the given step on, so that a later process can word the child's error.
+func (p *Program) Names() []string { return p.names }
+
+func next(r io.Reader, name func(int) string) (int, error) {
+	var b [12]byte
+	if _, err := io.ReadFull(r, b[:]); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return 0, ErrEnded
+		}
+		return 0, fmt.Errorf("read child's report: %w", err)
+	}
+	at, errno, value := binary.NativeEndian.Uint32(b[:]), binary.NativeEndian.Uint32(b[4:]), binary.NativeEndian.Uint32(b[8:])
+	if errno != 0 {
+		return 0, &StepError{Step: name(int(at)), Errno: syscall.Errno(errno)}
+	}
+	return int(value), nil
+}

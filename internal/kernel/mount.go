@@ -1,0 +1,235 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tree is a detached mount, held by a descriptor. It is seen by nobody until it is attached, and goes away when it is
+// closed unattached.
+type Tree struct{ fd int }
+
+// Fd is the descriptor: a directory handle of the mount's root.
+func (t *Tree) Fd() int { return t.fd }
+
+// Close lets the tree go.
+func (t *Tree) Close() error {
+	if t == nil || t.fd < 0 {
+		return nil
+	}
+	fd := t.fd
+	t.fd = -1
+	return unix.Close(fd)
+}
+
+// Param is one parameter of a new file system. A Flag has no value; a value longer than a mount option may be is fine.
+type Param struct {
+	Key, Value string
+	Flag       bool
+}
+
+// NewFilesystem makes a file system of the given type and mounts it detached. attrs are MOUNT_ATTR_ bits. The kernel's
+// own message, if it gives one, is in the error.
+func NewFilesystem(fstype, source string, attrs int, params ...Param) (*Tree, error) {
+	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("open file system %s: %w", fstype, err)
+	}
+	defer unix.Close(fs)
+	if source != "" {
+		if err := unix.FsconfigSetString(fs, "source", source); err != nil {
+			return nil, fsError(fs, "set source of", fstype, err)
+		}
+	}
+	for _, p := range params {
+		if p.Flag {
+			err = unix.FsconfigSetFlag(fs, p.Key)
+		} else {
+			err = unix.FsconfigSetString(fs, p.Key, p.Value)
+		}
+		if err != nil {
+			return nil, fsError(fs, "set option "+p.Key+" of", fstype, err)
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return nil, fsError(fs, "create file system", fstype, err)
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attrs)
+	if err != nil {
+		return nil, fsError(fs, "mount file system", fstype, err)
+	}
+	return &Tree{fd}, nil
+}
+
+// fsError adds what the kernel wrote into the context's log.
+func fsError(fs int, verb, fstype string, err error) error {
+	buf := make([]byte, 512)
+	var said []string
+	for len(said) < 8 {
+		n, e := unix.Read(fs, buf)
+		if e != nil || n <= 2 {
+			break
+		}
+		said = append(said, strings.TrimSpace(string(buf[2:n])))
+	}
+	if len(said) > 0 {
+		return fmt.Errorf("%s %s: %w (%s)", verb, fstype, err, strings.Join(said, "; "))
+	}
+	return fmt.Errorf("%s %s: %w", verb, fstype, err)
+}
+
+// CloneTree makes a detached copy (a bind mount) of what lies at path below dir; unix.AT_FDCWD and an absolute path, or a
+// descriptor and "". recursive copies the mounts below too.
+func CloneTree(dir int, path string, recursive bool) (*Tree, error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	if path == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	fd, err := unix.OpenTree(dir, path, flags)
+	if err != nil {
+		return nil, fmt.Errorf("clone mount %s: %w", path, err)
+	}
+	return &Tree{fd}, nil
+}
+
+// Attr changes a mount: MOUNT_ATTR_ bits to set and clear, a propagation (unix.MS_PRIVATE, …; 0 keeps it), and a user
+// namespace whose mapping the mount's owners are shown through (0: none).
+type Attr struct {
+	Set, Clear  uint64
+	Propagation uint64
+	UserNS      int
+	Recursive   bool
+}
+
+// SetAttr changes the tree before or after it is attached.
+func (t *Tree) SetAttr(a Attr) error { return SetMountAttr(t.fd, "", a) }
+
+// SetMountAttr changes the mount at path below dir ("": dir itself).
+func SetMountAttr(dir int, path string, a Attr) error {
+	flags := uint(0)
+	if path == "" {
+		flags |= unix.AT_EMPTY_PATH
+	}
+	if a.Recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	attr := &unix.MountAttr{Attr_set: a.Set, Attr_clr: a.Clear, Propagation: a.Propagation}
+	// The access-time choice is a field of its own: to set one, the whole field must be cleared.
+	if a.Set&(unix.MOUNT_ATTR__ATIME) != 0 || a.Clear&unix.MOUNT_ATTR__ATIME != 0 {
+		attr.Attr_clr |= unix.MOUNT_ATTR__ATIME
+	}
+	if a.UserNS > 0 {
+		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
+		attr.Userns_fd = uint64(a.UserNS)
+	}
+	if err := unix.MountSetattr(dir, path, flags, attr); err != nil {
+		return fmt.Errorf("set mount attributes: %w", err)
+	}
+	return nil
+}
+
+// Attach shows the tree at the place that at names: a descriptor of the target itself (from OpenInRoot, say). The tree's
+// descriptor stays good.
+func (t *Tree) Attach(at int) error {
+	err := unix.MoveMount(t.fd, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("attach mount: %w", err)
+	}
+	return nil
+}
+
+// AttachPath is Attach for a path of the calling thread's own root; a link as its last part is not followed.
+func (t *Tree) AttachPath(path string) error {
+	if err := unix.MoveMount(t.fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("attach mount at %s: %w", path, err)
+	}
+	return nil
+}
+
+// Unmount detaches the mount at path, lazily; a path that is no mount point or does not exist is fine.
+func Unmount(path string) error {
+	if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && err != unix.EINVAL && err != unix.ENOENT {
+		return fmt.Errorf("unmount %s: %w", path, err)
+	}
+	return nil
+}
+
+// Overlay describes an overlay file system. Lower is top first. Without Upper it is read-only and needs at least two
+// lowers, which is overlayfs's own rule.
+type Overlay struct {
+	Lower       []string
+	Upper, Work string
+	Source      string  // shown in mountinfo; "" is "overlay"
+	Extra       []Param // such as {Key: "volatile", Flag: true}
+}
+
+// Mount mounts the overlay detached. Each lower folder is a parameter of its own (lowerdir+, Linux 6.5), so that neither
+// their number nor colons in their names are limited by a page of options; older kernels get the one string.
+func (o Overlay) Mount(attrs int) (*Tree, error) {
+	source := o.Source
+	if source == "" {
+		source = "overlay"
+	}
+	params := make([]Param, 0, len(o.Lower)+2+len(o.Extra))
+	if CanOverlayAppend() {
+		for _, l := range o.Lower {
+			params = append(params, Param{Key: "lowerdir+", Value: l})
+		}
+	} else {
+		params = append(params, Param{Key: "lowerdir", Value: strings.Join(o.Lower, ":")})
+	}
+	if o.Upper != "" {
+		params = append(params, Param{Key: "upperdir", Value: o.Upper}, Param{Key: "workdir", Value: o.Work})
+	}
+	return NewFilesystem("overlay", source, attrs, append(params, o.Extra...)...)
+}
+
+// MountAt mounts the overlay at target, which must exist.
+func (o Overlay) MountAt(target string, attrs int) error {
+	tree, err := o.Mount(attrs)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	return tree.AttachPath(target)
+}
+
+// BindAt binds source over target, privately.
+func BindAt(source, target string, recursive, readonly bool) error {
+	tree, err := CloneTree(unix.AT_FDCWD, source, recursive)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	attr := Attr{Propagation: unix.MS_PRIVATE, Recursive: recursive}
+	if readonly {
+		attr.Set = unix.MOUNT_ATTR_RDONLY
+	}
+	if err := tree.SetAttr(attr); err != nil {
+		return err
+	}
+	return tree.AttachPath(target)
+}
+
+// MountTmpfs mounts a tmpfs at target. size is in bytes, 0 the kernel's default (half of memory).
+func MountTmpfs(target, source string, size int64, mode os.FileMode, attrs int) error {
+	params := []Param{{Key: "mode", Value: fmt.Sprintf("%04o", mode.Perm())}}
+	if mode&os.ModeSticky != 0 {
+		params[0].Value = fmt.Sprintf("1%03o", mode.Perm())
+	}
+	if size > 0 {
+		params = append(params, Param{Key: "size", Value: fmt.Sprint(size)})
+	}
+	tree, err := NewFilesystem("tmpfs", source, attrs, params...)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	return tree.AttachPath(target)
+}

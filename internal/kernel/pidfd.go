@@ -1,0 +1,99 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// PidfdInfoExit asks for the exit status: linux/pidfd.h.
+const PidfdInfoExit = 1 << 3
+
+// Process is a process held by a descriptor: its number cannot come to mean another process.
+type Process struct {
+	Pid  int
+	file *os.File
+	raw  syscall.RawConn
+}
+
+// OpenProcess takes hold of a living process. A process that is gone gives ESRCH.
+func OpenProcess(pid int) (*Process, error) {
+	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("open process %d: %w", pid, err)
+	}
+	return NewProcess(pid, fd)
+}
+
+// NewProcess takes over a pidfd.
+func NewProcess(pid, pidfd int) (*Process, error) {
+	if err := unix.SetNonblock(pidfd, true); err != nil {
+		_ = unix.Close(pidfd)
+		return nil, fmt.Errorf("set pidfd non-blocking: %w", err)
+	}
+	p := &Process{Pid: pid, file: os.NewFile(uintptr(pidfd), "pidfd")}
+	raw, err := p.file.SyscallConn()
+	if err != nil {
+		_ = p.file.Close()
+		return nil, err
+	}
+	p.raw = raw
+	return p, nil
+}
+
+// Close lets go of the process, which is not affected.
+func (p *Process) Close() error { return p.file.Close() }
+
+// Signal sends a signal. A process that has ended gives ESRCH.
+func (p *Process) Signal(sig syscall.Signal) error {
+	var sent error
+	err := p.raw.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
+	return errors.Join(err, sent)
+}
+
+// Fd runs f with the pidfd.
+func (p *Process) Fd(f func(fd int) error) error {
+	var inner error
+	if err := p.raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
+
+// Wait blocks, without a thread, until the process has ended, and tells how: a child is reaped; of another process the
+// kernel is asked through PIDFD_GET_INFO, and known is false where it does not tell.
+func (p *Process) Wait() (status syscall.WaitStatus, known bool, err error) {
+	err = p.raw.Read(func(fd uintptr) bool {
+		var si unix.Siginfo
+		e := unix.Waitid(unix.P_PIDFD, int(fd), &si, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		switch {
+		case e == unix.EINTR || e == unix.EAGAIN:
+			return false
+		case e == nil && si.Signo == 0:
+			return false // a child that lives
+		case e == nil:
+			var ws unix.WaitStatus
+			if _, e := unix.Wait4(p.Pid, &ws, unix.WNOHANG|unix.WALL, nil); e == nil {
+				status, known = syscall.WaitStatus(ws), true
+			}
+			return true
+		}
+		// Not a child: readable (POLLIN) once it has ended.
+		pfd := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if n, _ := unix.Poll(pfd, 0); n == 0 {
+			return false
+		}
+		info := &unix.PidfdInfo{Mask: PidfdInfoExit}
+		if unix.IoctlPidfdInfo(int(fd), info) == nil && info.Mask&PidfdInfoExit != 0 {
+			status, known = syscall.WaitStatus(info.Exit_code), true
+		}
+		return true
+	})
+	if err != nil {
+		return 0, false, fmt.Errorf("wait for process %d: %w", p.Pid, err)
+	}
+	return status, known, nil
+}
