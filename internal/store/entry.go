@@ -16,6 +16,9 @@ type Entry struct {
 	Key      string
 	Object   runtime.Object
 	Revision int64
+	// Stale: the value was sealed with an older key; writing it anew, unchanged,
+	// brings it under the present one.
+	Stale bool
 
 	codec Codec
 	attrs atomic.Pointer[attributes]

@@ -1,0 +1,71 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"nau/internal/store/kv"
+)
+
+const (
+	// bookmarkEvery is the pace of bookmarks and of trimming; all watchers share
+	// the tick, so that idle wakes up once.
+	bookmarkEvery = time.Minute
+	// reclaimEvery bounds how often a full database is tidied up out of turn.
+	reclaimEvery = 10 * time.Second
+)
+
+// keepHouse sends bookmarks, trims histories, and compacts etcd: at each turn to
+// where the turn before began, so that history is kept for at least Retain and
+// at most twice as long.
+func (s *Store) keepHouse(ctx context.Context) {
+	tick := s.cfg.Clock.NewTicker(bookmarkEvery)
+	defer tick.Stop()
+	mark, marked := s.applied.Load(), s.cfg.Clock.Now()
+	var compacted int64
+	var reclaimed time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.backend.Failed():
+			return
+		case <-s.noSpace:
+			if now := s.cfg.Clock.Now(); now.Sub(reclaimed) >= reclaimEvery {
+				reclaimed = now
+				s.tidy(ctx, s.applied.Load())
+			}
+		case <-tick.C():
+			now := s.cfg.Clock.Now()
+			s.trim(now)
+			if s.cfg.Retain < 0 || now.Sub(marked) < s.cfg.Retain {
+				continue
+			}
+			if mark > compacted {
+				s.tidy(ctx, mark)
+				compacted = mark
+			}
+			mark, marked = s.applied.Load(), now
+		}
+	}
+}
+
+func (s *Store) trim(now time.Time) {
+	s.mu.RLock()
+	collections := append([]*Collection(nil), s.collections...)
+	s.mu.RUnlock()
+	for _, c := range collections {
+		c.trim(now)
+	}
+}
+
+func (s *Store) tidy(ctx context.Context, revision int64) {
+	if err := s.Compact(ctx, revision); err != nil && ctx.Err() == nil {
+		s.cfg.Log.Error("compact etcd", "revision", revision, "error", err)
+		return
+	}
+	if err := s.backend.Maintain(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, kv.ErrStopped) {
+		s.cfg.Log.Error("maintain etcd", "error", err)
+	}
+}
