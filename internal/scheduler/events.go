@@ -32,7 +32,19 @@ func (s *Scheduler) listen() error {
 	if err != nil {
 		return err
 	}
-	s.synced = []cache.InformerSynced{nodeHandler.HasSynced, podHandler.HasSynced}
+	namespaces, err := s.config.Informers.Core().V1().Namespaces().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(old, obj any) {
+			if !maps.Equal(old.(*corev1.Namespace).Labels, obj.(*corev1.Namespace).Labels) {
+				s.mu.Lock()
+				s.ranking.Reset()
+				s.mu.Unlock()
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	s.synced = []cache.InformerSynced{nodeHandler.HasSynced, podHandler.HasSynced, namespaces.HasSynced}
 	return nil
 }
 
@@ -130,8 +142,12 @@ func (s *Scheduler) podBound(old, pod *corev1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue.Remove(pod.UID)
+	fresh := !s.cluster.Holds(pod.UID)
 	shrunk := old != nil && old.Spec.NodeName == pod.Spec.NodeName
 	s.cluster.SetPod(p)
+	if fresh {
+		s.helped(plugin.Event{Kind: plugin.PodBound, Node: s.cluster.Lookup(pod.Spec.NodeName), Pod: p})
+	}
 	if shrunk {
 		s.helped(plugin.Event{Kind: plugin.PodShrunk, Node: s.cluster.Lookup(pod.Spec.NodeName), Pod: p})
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -20,11 +21,13 @@ import (
 
 	"nau/internal/scheduler/plugin"
 	"nau/internal/scheduler/plugins/imagelocality"
+	"nau/internal/scheduler/plugins/interpodaffinity"
 	"nau/internal/scheduler/plugins/nodeaffinity"
 	"nau/internal/scheduler/plugins/nodename"
 	"nau/internal/scheduler/plugins/nodeports"
 	"nau/internal/scheduler/plugins/noderesources"
 	"nau/internal/scheduler/plugins/nodeunschedulable"
+	"nau/internal/scheduler/plugins/podtopologyspread"
 	"nau/internal/scheduler/plugins/tainttoleration"
 	"nau/internal/scheduler/queue"
 	"nau/internal/scheduler/ranking"
@@ -45,11 +48,13 @@ type Config struct {
 
 // DefaultRules are the rules in the order in which they are asked, cheapest and
 // most lasting first.
-func DefaultRules() ranking.Rules {
+// Namespace gives a namespace's labels; nil where nobody knows them.
+func DefaultRules(namespace func(string) labels.Set) ranking.Rules {
 	fit, taints, affinity := noderesources.New(), tainttoleration.New(), nodeaffinity.New()
 	return ranking.Rules{
-		Filters: []plugin.Filter{nodeunschedulable.New(), nodename.New(), taints, affinity, nodeports.New(), fit},
-		Scorers: []plugin.Scorer{taints, affinity, fit, noderesources.NewBalanced(), imagelocality.New()},
+		Filters:  []plugin.Filter{nodeunschedulable.New(), nodename.New(), taints, affinity, nodeports.New(), fit},
+		Groupers: []plugin.Grouper{podtopologyspread.New(), interpodaffinity.New(namespace)},
+		Scorers:  []plugin.Scorer{taints, affinity, fit, noderesources.NewBalanced(), imagelocality.New()},
 	}
 }
 
@@ -81,10 +86,17 @@ func New(config Config) (*Scheduler, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	rules := DefaultRules()
+	namespaces := config.Informers.Core().V1().Namespaces().Lister()
+	rules := DefaultRules(func(name string) labels.Set {
+		namespace, err := namespaces.Get(name)
+		if err != nil {
+			return nil // gone: it matches what an unlabelled one does
+		}
+		return namespace.Labels
+	})
 	s := &Scheduler{
 		config:   config,
-		queue:    queue.New(rules.Filters),
+		queue:    queue.New(hinters(rules)),
 		cluster:  state.New(),
 		wake:     make(chan struct{}, 1),
 		bindings: make(chan binding, 4096),
@@ -170,4 +182,16 @@ func (s *Scheduler) scheduleOne(ctx context.Context) bool {
 	case <-ctx.Done():
 	}
 	return true
+}
+
+// hinters are the rules that can say whether an event helps.
+func hinters(rules ranking.Rules) map[string]queue.Hinter {
+	out := map[string]queue.Hinter{}
+	for _, f := range rules.Filters {
+		out[f.Name()] = f
+	}
+	for _, g := range rules.Groupers {
+		out[g.Name()] = g
+	}
+	return out
 }

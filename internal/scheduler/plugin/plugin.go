@@ -6,6 +6,7 @@ package plugin
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
@@ -30,6 +31,43 @@ type Filter interface {
 	Filter(*Pod, *Node) Rejection
 	// Helps tells whether the event may turn a rejection of this plugin into an
 	// acceptance; the queue wakes only pods for which it does.
+	Helps(Event, *Pod) bool
+}
+
+// Constraint is a rule of one pod about the pods that are already there,
+// counted by topology domain: the nodes that share a label's value. The ranking
+// keeps the counts; a constraint only says what counts and what fits.
+type Constraint struct {
+	Plugin string
+	Key    string // the label whose values are the domains
+	// Counts is how much a pod on a node counts. Pods of one class count alike.
+	Counts func(other *Pod) int64
+	// Fits judges a domain; nil for a constraint that only ranks.
+	Fits func(Domain) bool
+	// Reason and Missing are the phrases for a domain that does not fit, and for
+	// a node without the label.
+	Reason, Missing string
+	// Score ranks a domain, 0 to 100; nil for a constraint that only filters.
+	Score  func(count int64) int64
+	Weight int64
+	// AnyNode leaves nodes that the pod's node affinity excludes among the domains.
+	AnyNode bool
+	// Optional constraints let a node without the label pass.
+	Optional bool
+}
+
+// Domain is what is known of one topology domain.
+type Domain struct {
+	Count   int64 // in this domain
+	Least   int64 // in the domain with the fewest
+	Total   int64 // in all domains
+	Domains int64 // how many domains there are
+}
+
+// Grouper is a rule that looks at the pods around: it gives a pod's constraints.
+type Grouper interface {
+	Name() string
+	Constraints(p *Pod, keys []string) []Constraint
 	Helps(Event, *Pod) bool
 }
 
@@ -64,6 +102,8 @@ const (
 	PodLeft
 	// PodChanged: the waiting pod itself was updated.
 	PodChanged
+	// PodBound: another pod has got a node; pods that want to be near it may fit.
+	PodBound
 	// PodShrunk: a bound pod asks for less than before.
 	PodShrunk
 )
@@ -85,6 +125,8 @@ type Pod struct {
 	Scoring  Resources
 	Ports    []Port
 	Affinity nodeaffinity.RequiredNodeAffinity
+	// Repels are its required anti-affinity terms: they bind pods that come later.
+	Repels   []Term
 	Priority int32
 	// Class is equal for pods that every rule treats alike.
 	Class string
@@ -100,6 +142,9 @@ type Node struct {
 	Scoring     Resources
 	PodCount    int64
 	Ports       Ports
+	Pods        map[types.UID]*Pod
+	// Repelling are those of Pods that have Repels.
+	Repelling map[types.UID]*Pod
 }
 
 // Port is a host port that a pod wants.

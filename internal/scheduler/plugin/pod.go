@@ -17,6 +17,11 @@ func NewPod(pod *corev1.Pod) *Pod {
 		Ports:    hostPorts(pod),
 		Affinity: nodeaffinity.GetRequiredNodeAffinity(pod),
 	}
+	if a := pod.Spec.Affinity; a != nil && a.PodAntiAffinity != nil {
+		for i := range a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
+			p.Repels = append(p.Repels, NewTerm(pod, &a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[i]))
+		}
+	}
 	if pod.Spec.Priority != nil {
 		p.Priority = *pod.Spec.Priority
 	}
@@ -49,20 +54,17 @@ func hostPorts(pod *corev1.Pod) []Port {
 	return ports
 }
 
-// class digests everything of a pod that any rule looks at. Labels and
-// namespace are part of it only where a rule compares them.
+// class digests everything of a pod that any rule looks at, of this pod or of
+// another that looks at this one.
 func class(p *Pod) string {
 	spec := &p.Object.Spec
 	var images []string
 	for i := range spec.Containers {
 		images = append(images, spec.Containers[i].Image)
 	}
-	var node *corev1.NodeAffinity
-	if spec.Affinity != nil {
-		node = spec.Affinity.NodeAffinity
-	}
 	text, err := json.Marshal([]any{
-		p.Requests, p.Scoring, p.Ports, spec.NodeName, spec.NodeSelector, node, spec.Tolerations, images,
+		p.Requests, p.Scoring, p.Ports, spec.NodeName, spec.NodeSelector, spec.Affinity, spec.Tolerations, images,
+		spec.TopologySpreadConstraints, p.Object.Namespace, p.Object.Labels,
 	})
 	if err != nil {
 		return string(p.Object.UID) // a class of its own

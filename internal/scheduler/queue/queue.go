@@ -53,16 +53,18 @@ type Queue struct {
 	items   map[types.UID]*Item
 	ready   readyHeap
 	backoff backoffHeap
-	filters map[string]plugin.Filter
+	hinters map[string]Hinter
 }
 
-// New gives an empty queue; the filters say which events help.
-func New(filters []plugin.Filter) *Queue {
-	q := &Queue{items: map[types.UID]*Item{}, filters: map[string]plugin.Filter{}}
-	for _, f := range filters {
-		q.filters[f.Name()] = f
-	}
-	return q
+// Hinter is a rule that can say whether an event may help a pod it rejected.
+type Hinter interface {
+	Helps(plugin.Event, *plugin.Pod) bool
+}
+
+// New gives an empty queue; the hinters, by the rules' names, say which events
+// help.
+func New(hinters map[string]Hinter) *Queue {
+	return &Queue{items: map[types.UID]*Item{}, hinters: hinters}
 }
 
 // Len is the number of pods that wait, in all places.
@@ -211,7 +213,7 @@ func (q *Queue) helps(e plugin.Event, item *Item) bool {
 		return e.Kind == plugin.NodeAdded || e.Kind == plugin.NodeChanged
 	}
 	for _, name := range item.plugins {
-		if f := q.filters[name]; f != nil && f.Helps(e, item.Pod) {
+		if h := q.hinters[name]; h != nil && h.Helps(e, item.Pod) {
 			return true
 		}
 	}

@@ -59,7 +59,7 @@ func TestAGatedPodWaitsForItsGates(t *testing.T) {
 
 func TestOnlyAHelpfulEventWakes(t *testing.T) {
 	rule := nodeaffinity.New()
-	q := queue.New([]plugin.Filter{rule})
+	q := queue.New(map[string]queue.Hinter{rule.Name(): rule})
 	q.Add(waiting("p", 0, func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"gpu": "yes"} }), start)
 	item := q.Pop(start)
 	q.Failed(item, []string{rule.Name()}, false, start)
@@ -97,7 +97,7 @@ func TestBackoffDoublesToItsLimit(t *testing.T) {
 }
 
 func TestAnEventDuringTheAttemptIsNotLost(t *testing.T) {
-	q := queue.New([]plugin.Filter{nodeaffinity.New()})
+	q := queue.New(map[string]queue.Hinter{"NodeAffinity": nodeaffinity.New()})
 	q.Add(waiting("p", 0), start)
 	item := q.Pop(start)
 	q.Event(plugin.Event{Kind: plugin.NodeAdded, Node: &plugin.Node{Object: &corev1.Node{}}}, start)

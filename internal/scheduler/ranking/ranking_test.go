@@ -39,6 +39,20 @@ func pod(name, cpu, memory string, edit ...func(*corev1.Pod)) *corev1.Pod {
 	return p
 }
 
+func spread(key string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Labels = map[string]string{"app": "spread-" + key}
+		p.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
+			MaxSkew: 1, TopologyKey: key, WhenUnsatisfiable: corev1.DoNotSchedule, LabelSelector: &metav1.LabelSelector{MatchLabels: p.Labels}}}
+	}
+}
+
+func apart(p *corev1.Pod) {
+	p.Labels = map[string]string{"app": "apart"}
+	p.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
+		TopologyKey: "kubernetes.io/hostname", LabelSelector: &metav1.LabelSelector{MatchLabels: p.Labels}}}}}
+}
+
 func TestBestAndWhy(t *testing.T) {
 	gpu := func(n *corev1.Node) *corev1.Node { n.Labels["gpu"] = "nvidia"; return n }
 	tainted := func(n *corev1.Node) *corev1.Node {
@@ -105,7 +119,7 @@ func TestBestAndWhy(t *testing.T) {
 				p.Spec.NodeName = on
 				cluster.SetPod(plugin.NewPod(p))
 			}
-			r := ranking.New(cluster, scheduler.DefaultRules())
+			r := ranking.New(cluster, scheduler.DefaultRules(nil))
 			p := plugin.NewPod(tt.pod)
 			slot, ok := r.Best(p)
 			if !ok {
@@ -125,13 +139,16 @@ func TestBestAndWhy(t *testing.T) {
 func TestFollowingEqualsLookingAnew(t *testing.T) {
 	random := rand.New(rand.NewSource(7))
 	cluster := state.New()
-	following := ranking.New(cluster, scheduler.DefaultRules())
-	kinds := []*plugin.Pod{plugin.NewPod(pod("k1", "100m", "64Mi")), plugin.NewPod(pod("k2", "500m", "512Mi")), plugin.NewPod(pod("k3", "", ""))}
+	following := ranking.New(cluster, scheduler.DefaultRules(nil))
+	kinds := []*plugin.Pod{plugin.NewPod(pod("k1", "100m", "64Mi")), plugin.NewPod(pod("k2", "500m", "512Mi")), plugin.NewPod(pod("k3", "", "")),
+		plugin.NewPod(pod("k4", "", "", spread("kubernetes.io/hostname"))), plugin.NewPod(pod("k5", "", "", spread("zone"))), plugin.NewPod(pod("k6", "", "", apart))}
 	var placed []types.UID
 	for step := range 3000 {
 		switch choice := random.Intn(10); {
 		case choice < 2:
-			cluster.SetNode(node(fmt.Sprint("n", random.Intn(40)), fmt.Sprint(1+random.Intn(8)), "8Gi", "20"))
+			n := node(fmt.Sprint("n", random.Intn(40)), fmt.Sprint(1+random.Intn(8)), "8Gi", "20")
+			n.Labels["zone"] = fmt.Sprint("z", random.Intn(3))
+			cluster.SetNode(n)
 		case choice == 2:
 			cluster.RemoveNode(fmt.Sprint("n", random.Intn(40)))
 		case choice == 3 && len(placed) > 0:
@@ -141,13 +158,15 @@ func TestFollowingEqualsLookingAnew(t *testing.T) {
 		default:
 			kind := kinds[random.Intn(len(kinds))]
 			slot, ok := following.Best(kind)
-			fresh, freshOK := ranking.New(cluster, scheduler.DefaultRules()).Best(kind)
+			fresh, freshOK := ranking.New(cluster, scheduler.DefaultRules(nil)).Best(kind)
 			if ok != freshOK || (ok && slot != fresh) {
 				t.Fatalf("step %d: following says %v %v, anew %v %v", step, slot, ok, fresh, freshOK)
 			}
 			if ok {
 				p := *kind
-				p.Object = pod(fmt.Sprint("p", step), "", "")
+				object := *kind.Object
+				object.UID = types.UID(fmt.Sprint("p", step))
+				p.Object = &object
 				cluster.Assume(&p, slot)
 				placed = append(placed, p.Object.UID)
 			}
@@ -158,15 +177,32 @@ func TestFollowingEqualsLookingAnew(t *testing.T) {
 	}
 }
 
-func BenchmarkDecisions5000Nodes(b *testing.B) {
+func BenchmarkDecisions5000Nodes(b *testing.B) { benchmark(b, func(*corev1.Pod) {}) }
+
+func BenchmarkDecisions5000NodesSpreadOverZones(b *testing.B) { benchmark(b, spread("zone")) }
+
+func BenchmarkDecisions5000NodesSpreadOverNodes(b *testing.B) {
+	benchmark(b, spread("kubernetes.io/hostname"))
+}
+
+func BenchmarkDecisions5000NodesAntiAffinity(b *testing.B) {
+	benchmark(b, func(p *corev1.Pod) {
+		apart(p)
+		p.Labels["app"] += p.Spec.Containers[0].Resources.Requests.Cpu().String()
+	})
+}
+
+func benchmark(b *testing.B, edit func(*corev1.Pod)) {
 	cluster := state.New()
 	for i := range 5000 {
-		cluster.SetNode(node(fmt.Sprint("node-", i), "32", "64Gi", "110"))
+		n := node(fmt.Sprint("node-", i), "32", "64Gi", "110")
+		n.Labels["zone"] = fmt.Sprint("z", i%3)
+		cluster.SetNode(n)
 	}
-	r := ranking.New(cluster, scheduler.DefaultRules())
+	r := ranking.New(cluster, scheduler.DefaultRules(nil))
 	var templates []*corev1.Pod
 	for i := range 20 {
-		templates = append(templates, pod("t", fmt.Sprint(50+10*i, "m"), "64Mi"))
+		templates = append(templates, pod("t", fmt.Sprint(50+10*i, "m"), "64Mi", edit))
 	}
 	b.ResetTimer()
 	for i := range b.N {

@@ -25,9 +25,6 @@ func (t *tournament) reset(slots int) {
 	}
 }
 
-// leaves sets a score without replaying; build must follow.
-func (t *tournament) leaves(slot int, score int64) { t.scores[slot] = score }
-
 func (t *tournament) build() {
 	for i := t.width - 1; i >= 1; i-- {
 		t.play(i)

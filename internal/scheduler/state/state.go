@@ -5,6 +5,8 @@
 package state
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -22,6 +24,9 @@ type Cluster struct {
 	free   []Slot
 	pods   map[types.UID]placed
 
+	repelling map[string]int // topology keys of required anti-affinity terms → how many bound pods have one
+	repelSeq  uint64         // changes of the set of keys
+
 	changes []Slot // ring of the latest changes; change i stands at i % len
 	seq     uint64 // number of changes so far
 }
@@ -36,7 +41,7 @@ const history = 1 << 14
 
 // New gives an empty picture.
 func New() *Cluster {
-	return &Cluster{byName: map[string]Slot{}, pods: map[types.UID]placed{}, changes: make([]Slot, history)}
+	return &Cluster{byName: map[string]Slot{}, pods: map[types.UID]placed{}, repelling: map[string]int{}, changes: make([]Slot, history)}
 }
 
 // Slots is one more than the greatest slot in use.
@@ -94,7 +99,7 @@ func (c *Cluster) slot(name string) Slot {
 	if s, ok := c.byName[name]; ok {
 		return s
 	}
-	node := &plugin.Node{Ports: plugin.Ports{}}
+	node := &plugin.Node{Ports: plugin.Ports{}, Pods: map[types.UID]*plugin.Pod{}, Repelling: map[types.UID]*plugin.Pod{}}
 	var s Slot
 	if last := len(c.free) - 1; last >= 0 {
 		s = c.free[last]
@@ -144,7 +149,8 @@ func (c *Cluster) Assume(p *plugin.Pod, s Slot) { c.place(p, s, true) }
 func (c *Cluster) SetPod(p *plugin.Pod) {
 	s := c.slot(p.Object.Spec.NodeName)
 	if have, ok := c.pods[p.Object.UID]; ok && have.slot == s && have.pod.Class == p.Class {
-		c.pods[p.Object.UID] = placed{p, s, false} // the bind that was assumed: nothing else changes
+		c.pods[p.Object.UID] = placed{have.pod, s, false} // the bind that was assumed: nothing else changes
+		have.pod.Object = p.Object
 		return
 	}
 	c.place(p, s, false)
@@ -197,10 +203,47 @@ func (c *Cluster) account(p *plugin.Pod, s Slot, sign int64) {
 	n.Requested.Add(&p.Requests, sign)
 	n.Scoring.Add(&p.Scoring, sign)
 	n.PodCount += sign
+	if sign > 0 {
+		n.Pods[p.Object.UID] = p
+	} else {
+		delete(n.Pods, p.Object.UID)
+	}
+	if len(p.Repels) > 0 {
+		c.accountRepels(p, n, sign)
+	}
 	for _, port := range p.Ports {
 		if n.Ports[port] += int(sign); n.Ports[port] == 0 {
 			delete(n.Ports, port)
 		}
 	}
 	c.touch(s)
+}
+
+func (c *Cluster) accountRepels(p *plugin.Pod, n *plugin.Node, sign int64) {
+	if sign > 0 {
+		n.Repelling[p.Object.UID] = p
+	} else {
+		delete(n.Repelling, p.Object.UID)
+	}
+	for i := range p.Repels {
+		key := p.Repels[i].Key
+		before := c.repelling[key]
+		c.repelling[key] += int(sign)
+		if c.repelling[key] == 0 {
+			delete(c.repelling, key)
+		}
+		if before == 0 || before+int(sign) == 0 {
+			c.repelSeq++
+		}
+	}
+}
+
+// RepellingKeys are the topology keys by which bound pods keep others away, and
+// a number that changes whenever the set does.
+func (c *Cluster) RepellingKeys() (keys []string, seq uint64) {
+	for key := range c.repelling {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys, c.repelSeq
 }
