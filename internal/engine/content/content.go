@@ -2,6 +2,7 @@
 //
 //	<dir>/blobs/<algorithm>/<hex>     complete and verified, mode 0600
 //	<dir>/ingest/<hex>                on the way in; the name is the hash of the ingest's key. Kept over a crash, so that it can be resumed
+//	<dir>/pins/<owner>/…/<algorithm>-<hex>    see PinDir
 //	<dir>/unsynced/<algorithm>-<hex>.<boot>   see content/durable
 //
 // The life of a blob: Ingest (or Put) writes bytes, Commit compares the digest and renames into place, Collect deletes what no root names and
@@ -52,6 +53,7 @@ type Store struct {
 
 	mu     sync.Mutex
 	active map[string]struct{} // ingest names being written
+	roots  []Root
 }
 
 // Info describes a blob.
@@ -223,13 +225,16 @@ func (s *Store) Walk(f func(Info) error) error {
 // Root marks every blob that must stay.
 type Root func(mark func(digest.Digest)) error
 
-// Collect deletes the blobs that no root marks and no lease holds, and tells the bytes freed. Roots are read after the sweep has begun, so a
+// Collect deletes the blobs that no root (of AddRoot, of roots, or a pin) marks and no lease holds, and tells the bytes freed. Roots are read after the sweep has begun, so a
 // lease that was released after a new root was written is safe either way.
 func (s *Store) Collect(roots ...Root) (int64, error) {
+	s.mu.Lock()
+	all := append([]Root{s.pinned}, append(roots, s.roots...)...)
+	s.mu.Unlock()
 	var freed int64
 	err := s.held.Sweep(func(free func(digest.Digest, func()) bool) error {
 		live := map[digest.Digest]struct{}{}
-		for _, r := range roots {
+		for _, r := range all {
 			if err := r(func(d digest.Digest) { live[d] = struct{}{} }); err != nil {
 				return fmt.Errorf("mark blobs: %w", err)
 			}
@@ -291,6 +296,52 @@ func (s *Store) dropStale(before time.Time) error {
 		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("drop ingest: %w", err)
 		}
+	}
+	return nil
+}
+
+// AddRoot makes root take part in every Collect from now on.
+func (s *Store) AddRoot(root Root) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roots = append(s.roots, root)
+}
+
+// PinDir is a directory for owner's own records, made if it is not there. A file anywhere below it named "<algorithm>-<hex>" keeps that blob,
+// whether its owner runs or not: what a registry holds must survive a collection by an engine that was started without it.
+func (s *Store) PinDir(owner string) (string, error) {
+	dir := filepath.Join(s.dir, "pins", owner)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make pin directory: %w", err)
+	}
+	return dir, nil
+}
+
+// PinName is the file name that pins d.
+func PinName(d digest.Digest) string { return markName(d) }
+
+// PinDigest reads PinName back.
+func PinDigest(name string) (digest.Digest, bool) {
+	alg, hex, ok := strings.Cut(name, "-")
+	d := digest.NewDigestFromEncoded(digest.Algorithm(alg), hex)
+	return d, ok && d.Validate() == nil
+}
+
+func (s *Store) pinned(mark func(digest.Digest)) error {
+	err := filepath.WalkDir(filepath.Join(s.dir, "pins"), func(_ string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if d, ok := PinDigest(e.Name()); ok {
+			mark(d)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read pins: %w", err)
 	}
 	return nil
 }

@@ -9,25 +9,12 @@
 package image
 
 import (
-	"errors"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-)
 
-// Kinds of errors; test with errors.Is. A *RegistryError (errors.As) tells the status and codes when a registry said so.
-var (
-	ErrNotFound         = errors.New("no such image")
-	ErrAmbiguous        = errors.New("ambiguous image id prefix")
-	ErrInvalidReference = errors.New("invalid reference format")
-	ErrInUse            = errors.New("image is in use")
-	ErrUnauthorized     = errors.New("unauthorized")         // 401, 403, or a denied code from the registry
-	ErrManifestUnknown  = errors.New("manifest unknown")     // the registry knows no such repository, tag or digest
-	ErrNoPlatform       = errors.New("no matching manifest") // the index has nothing for the platform
-	ErrUnreachable      = errors.New("registry unreachable") // no endpoint answered
-	ErrCorrupt          = errors.New("content does not match its digest")
-	ErrUnsupported      = errors.New("unsupported image") // media types nobody here can read
+	"nau/internal/engine/image/remote"
 )
 
 // Image is one record with the names that point to it. Values are immutable: callers must not write into slices or maps.
@@ -47,14 +34,11 @@ type Image struct {
 	LastTagged  time.Time
 }
 
-// Auth is what a registry wants to see. The zero value is anonymous. IdentityToken is an OAuth2 refresh token ("identitytoken" of docker's
-// config.json), RegistryToken a bearer token used as it is.
-type Auth struct {
-	Username, Password string
-	IdentityToken      string
-	RegistryToken      string
-	ServerAddress      string
-}
+// Auth is what a registry wants to see. The zero value is anonymous.
+type Auth = remote.Auth
+
+// Registries says how registry hosts are reached: mirrors, plain HTTP, extra roots.
+type Registries = remote.Config
 
 // PullOptions of one pull. Zero values are the defaults.
 type PullOptions struct {

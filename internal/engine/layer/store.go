@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -270,8 +271,12 @@ func (s *Store) Apply(ctx context.Context, diffID digest.Digest, archive io.Read
 		}()
 	}
 	tmp := s.path("t" + s.number())
-	info, err := s.extract(ctx, diffID, tmp, archive)
+	src := &source{r: archive}
+	info, err := s.extract(ctx, diffID, tmp, src)
 	if err != nil {
+		if src.fine() && blamesArchive(err) {
+			err = fmt.Errorf("%w: %w", ErrArchive, err)
+		}
 		if gone := removePath(tmp); gone != nil {
 			s.cfg.Log.Warn("remove half-made layer", "error", gone)
 		}
@@ -282,6 +287,29 @@ func (s *Store) Apply(ctx context.Context, diffID digest.Digest, archive io.Read
 		return Info{}, fmt.Errorf("unpack layer %s: %w", name, err)
 	}
 	return info, nil
+}
+
+// source remembers whether the bytes came in well: if they did, a reading error is the archive's own.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil {
+		s.err = err
+	}
+	return n, err
+}
+
+func (s *source) fine() bool { return s.err == nil || s.err == io.EOF }
+
+// blamesArchive tells a decompressor's or tar reader's complaint from the kernel's and the caller's.
+func blamesArchive(err error) bool {
+	var errno syscall.Errno
+	return !errors.As(err, &errno) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) &&
+		!errors.Is(err, ErrLimit) && !errors.Is(err, ErrDigest) && !errors.Is(err, ErrArchive)
 }
 
 // claim waits while somebody else unpacks the layer. A nil channel means that it is here.

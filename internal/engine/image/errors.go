@@ -1,0 +1,29 @@
+package image
+
+import (
+	"errors"
+
+	"nau/internal/engine/content"
+	"nau/internal/engine/image/remote"
+)
+
+// Kinds of errors; test with errors.Is. A *RegistryError (errors.As) has the status and the words of a registry that refused.
+var (
+	ErrNotFound         = errors.New("no such image")
+	ErrAmbiguous        = errors.New("ambiguous image id prefix")
+	ErrInvalidReference = errors.New("invalid reference format")
+	ErrInUse            = errors.New("image is in use")
+	ErrConflict         = errors.New("image is referenced more than once")
+	ErrNoPlatform       = errors.New("no matching manifest for the platform")
+	ErrUnsupported      = errors.New("unsupported image")
+	ErrArchive          = errors.New("bad image archive")
+
+	ErrUnauthorized    = remote.ErrUnauthorized    // 401, 403, or a denied code
+	ErrManifestUnknown = remote.ErrManifestUnknown // the registry knows no such repository, tag or digest
+	ErrUnreachable     = remote.ErrUnreachable     // no endpoint answered
+	ErrCorrupt         = remote.ErrCorrupt
+	ErrDigest          = content.ErrDigest
+)
+
+// RegistryError is a registry's refusal in its own words.
+type RegistryError = remote.Error

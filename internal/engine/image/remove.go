@@ -1,0 +1,160 @@
+package image
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Remove follows docker's reference rules: a name is untagged, and with the last name the image goes; an ID with names in one repository only takes them
+// all with it, one with names in several needs force. ErrInUse if a container uses what would be deleted.
+func (s *Store) Remove(ctx context.Context, refOrID string, opts RemoveOptions) ([]Removed, error) {
+	removed, err := s.unlink(refOrID, opts)
+	if err != nil {
+		return nil, fmt.Errorf("remove image %s: %w", refOrID, err)
+	}
+	if _, err := s.collect(); err != nil {
+		return removed, fmt.Errorf("remove image %s: %w", refOrID, err)
+	}
+	return removed, nil
+}
+
+func (s *Store) unlink(refOrID string, opts RemoveOptions) ([]Removed, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h, name, err := s.find(refOrID)
+	if err != nil {
+		return nil, err
+	}
+	id := h.rec.ID
+	var tags, digests []string
+	for n, r := range s.names {
+		switch {
+		case r.ID != id:
+		case isDigestName(n):
+			digests = append(digests, n)
+		default:
+			tags = append(tags, n)
+		}
+	}
+	sort.Strings(tags)
+	sort.Strings(digests)
+	gone, err := decideRemoval(name, refOrID, id, tags, digests, opts.Force)
+	if err != nil {
+		return nil, err
+	}
+	c := change{names: map[string]*nameRecord{}, images: map[digest.Digest]*imageRecord{}}
+	var out []Removed
+	for _, n := range gone {
+		c.names[n] = nil
+		out = append(out, Removed{Untagged: familiar(n)})
+	}
+	if len(gone) == len(tags)+len(digests) {
+		if users, running := s.users(id); len(users) > 0 && (running || !opts.Force) {
+			return nil, fmt.Errorf("%w: %s is used by container %s", ErrInUse, shortID(id), strings.Join(users, ", "))
+		}
+		c.images[id] = nil
+		out = append(out, s.deletedLines(h)...)
+		if !opts.NoPrune {
+			out = append(out, s.untaggedParents(h, c)...)
+		}
+	}
+	if err := s.apply(c, nil); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (s *Store) users(id digest.Digest) ([]string, bool) {
+	if s.cfg.InUse == nil {
+		return nil, false
+	}
+	return s.cfg.InUse(id)
+}
+
+// decideRemoval says which names go. All of them gone means that the image goes.
+func decideRemoval(name, ref string, id digest.Digest, tags, digests []string, force bool) ([]string, error) {
+	all := append(append([]string{}, tags...), digests...)
+	if name == "" { // by ID
+		repos := map[string]struct{}{}
+		for _, n := range all {
+			repos[repoOf(n)] = struct{}{}
+		}
+		if (len(repos) > 1 || len(tags) > 1) && !force {
+			return nil, fmt.Errorf("%w: %s is referenced in multiple repositories or by several tags", ErrConflict, shortID(id))
+		}
+		return all, nil
+	}
+	gone := []string{name}
+	if isDigestName(name) && !strings.Contains(ref, "@") {
+		gone = nil
+	}
+	// With the last tag of a repository its digests go too, and a digest alone keeps nothing but itself.
+	repo := repoOf(name)
+	lastTag := true
+	for _, t := range tags {
+		if t != name && repoOf(t) == repo {
+			lastTag = false
+		}
+	}
+	if lastTag {
+		for _, d := range digests {
+			if d != name && repoOf(d) == repo {
+				gone = append(gone, d)
+			}
+		}
+	}
+	return gone, nil
+}
+
+// deletedLines is docker's list: the image, then its chain of layers from the top, as far as no other image has them. The lock is held.
+func (s *Store) deletedLines(h *held) []Removed {
+	out := []Removed{{Deleted: h.rec.ID.String()}}
+	shared := map[digest.Digest]struct{}{}
+	for id, o := range s.images {
+		if id == h.rec.ID {
+			continue
+		}
+		for _, c := range chainIDs(o.rec.DiffIDs) {
+			shared[c] = struct{}{}
+		}
+	}
+	chain := chainIDs(h.rec.DiffIDs)
+	for i := len(chain) - 1; i >= 0; i-- {
+		if _, ok := shared[chain[i]]; ok {
+			break
+		}
+		out = append(out, Removed{Deleted: chain[i].String()})
+	}
+	return out
+}
+
+// untaggedParents deletes the nameless images that this one was made from, as far as nothing else needs them. The lock is held.
+func (s *Store) untaggedParents(h *held, c change) (out []Removed) {
+	for p := h.rec.Parent; p != ""; {
+		ph, ok := s.images[p]
+		if !ok {
+			return out
+		}
+		for n, r := range s.names {
+			if _, going := c.names[n]; r.ID == p && !going {
+				return out
+			}
+		}
+		for id, o := range s.images {
+			if _, going := c.images[id]; o.rec.Parent == p && !going {
+				return out
+			}
+		}
+		if users, _ := s.users(p); len(users) > 0 {
+			return out
+		}
+		c.images[p] = nil
+		out = append(out, Removed{Deleted: p.String()})
+		p = ph.rec.Parent
+	}
+	return out
+}
