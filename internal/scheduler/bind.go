@@ -56,22 +56,27 @@ func (s *Scheduler) bind(ctx context.Context, b binding) {
 	s.nudge()
 	if !apierrors.IsNotFound(err) {
 		s.config.Log.Warn("bind pod", "pod", pod.Namespace+"/"+pod.Name, "node", b.node, "error", err)
-		s.report(ctx, b.item, fmt.Sprintf("binding rejected: %v", err))
+		s.report(ctx, b.item, fmt.Sprintf("binding rejected: %v", err), "")
 	}
 }
 
 // report tells the pod's owner why it waits: an event, and the condition
-// PodScheduled=False on the pod. The same reason is told once.
-func (s *Scheduler) report(ctx context.Context, item *queue.Item, message string) {
-	if item.Reported(message) {
+// PodScheduled=False on the pod, with the node nominated for it, if any. The same
+// reason is told once.
+func (s *Scheduler) report(ctx context.Context, item *queue.Item, message, nominated string) {
+	if item.Reported(message) && nominated == "" {
 		return
 	}
 	pod := item.Pod.Object
 	s.config.Recorder.Eventf(pod, nil, corev1.EventTypeWarning, "FailedScheduling", "Scheduling", "%s", message)
-	patch, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": []corev1.PodCondition{{
+	status := map[string]any{"conditions": []corev1.PodCondition{{
 		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: message,
 		LastTransitionTime: metav1.NewTime(s.config.Clock.Now()), ObservedGeneration: pod.Generation,
-	}}}})
+	}}}
+	if nominated != "" {
+		status["nominatedNodeName"] = nominated
+	}
+	patch, err := json.Marshal(map[string]any{"status": status})
 	if err != nil {
 		s.config.Log.Error("encode pod condition", "error", err)
 		return

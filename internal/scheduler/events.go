@@ -110,9 +110,7 @@ func (s *Scheduler) podSet(old, pod *corev1.Pod) {
 		s.podBound(old, pod)
 	case pod.Spec.SchedulerName != s.config.Name:
 	case pod.DeletionTimestamp != nil:
-		s.mu.Lock()
-		s.queue.Remove(pod.UID)
-		s.mu.Unlock()
+		s.podGone(pod)
 	default:
 		s.podWaits(old, pod)
 	}
@@ -126,7 +124,7 @@ func (s *Scheduler) podWaits(old, pod *corev1.Pod) {
 	p := plugin.NewPod(pod)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cluster.Holds(pod.UID) {
+	if s.cluster.Holds(pod.UID) && s.nominated[pod.UID] == nil {
 		return // booked: its binding is on the way
 	}
 	s.queue.Add(p, s.config.Clock.Now())
@@ -142,6 +140,7 @@ func (s *Scheduler) podBound(old, pod *corev1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue.Remove(pod.UID)
+	delete(s.nominated, pod.UID)
 	fresh := !s.cluster.Holds(pod.UID)
 	shrunk := old != nil && old.Spec.NodeName == pod.Spec.NodeName
 	s.cluster.SetPod(p)
@@ -170,10 +169,17 @@ func (s *Scheduler) podGone(pod *corev1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue.Remove(pod.UID)
+	delete(s.nominated, pod.UID)
 	if !s.cluster.Holds(pod.UID) {
 		return
 	}
 	node := s.cluster.RemovePod(pod.UID)
+	for preemptor, n := range s.nominated {
+		if slices.Contains(n.victims, pod.UID) && !s.waitsForVictims(preemptor) {
+			s.queue.Activate(preemptor, s.config.Clock.Now())
+			s.nudge()
+		}
+	}
 	s.helped(plugin.Event{Kind: plugin.PodLeft, Node: node, Pod: plugin.NewPod(pod)})
 }
 

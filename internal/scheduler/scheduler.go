@@ -13,8 +13,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	policylisters "k8s.io/client-go/listers/policy/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -62,14 +64,17 @@ func DefaultRules(namespace func(string) labels.Set) ranking.Rules {
 type Scheduler struct {
 	config Config
 
-	mu      sync.Mutex // guards what stands below it
-	queue   *queue.Queue
-	cluster *state.Cluster
-	ranking *ranking.Ranking
+	mu        sync.Mutex // guards what stands below it
+	queue     *queue.Queue
+	cluster   *state.Cluster
+	ranking   *ranking.Ranking
+	nominated map[types.UID]*nomination
 
-	wake     chan struct{} // something may be ready; capacity 1
-	bindings chan binding
-	synced   []cache.InformerSynced
+	budgets   policylisters.PodDisruptionBudgetLister
+	evictions sync.WaitGroup
+	wake      chan struct{} // something may be ready; capacity 1
+	bindings  chan binding
+	synced    []cache.InformerSynced
 }
 
 // New builds a scheduler and registers its event handlers.
@@ -95,11 +100,13 @@ func New(config Config) (*Scheduler, error) {
 		return namespace.Labels
 	})
 	s := &Scheduler{
-		config:   config,
-		queue:    queue.New(hinters(rules)),
-		cluster:  state.New(),
-		wake:     make(chan struct{}, 1),
-		bindings: make(chan binding, 4096),
+		config:    config,
+		queue:     queue.New(hinters(rules)),
+		cluster:   state.New(),
+		nominated: map[types.UID]*nomination{},
+		budgets:   config.Informers.Policy().V1().PodDisruptionBudgets().Lister(),
+		wake:      make(chan struct{}, 1),
+		bindings:  make(chan binding, 4096),
 	}
 	s.ranking = ranking.New(s.cluster, rules)
 	if err := s.listen(); err != nil {
@@ -122,6 +129,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		binders.Go(func() { s.bindLoop(ctx) })
 	}
 	defer binders.Wait()
+	defer s.evictions.Wait()
 	timer := s.config.Clock.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -166,12 +174,26 @@ func (s *Scheduler) scheduleOne(ctx context.Context) bool {
 		s.mu.Unlock()
 		return false
 	}
+	uid := item.Pod.Object.UID
+	if s.waitsForVictims(uid) {
+		s.queue.Failed(item, nil, false, now)
+		s.mu.Unlock()
+		return true
+	}
+	s.cluster.Forget(uid) // the booking of its nominated node, if any
+	delete(s.nominated, uid)
 	slot, ok := s.ranking.Best(item.Pod)
 	if !ok {
 		message, plugins := s.ranking.Why(item.Pod)
+		evict, phrase := s.preempt(item.Pod)
 		s.queue.Failed(item, plugins, false, now)
 		s.mu.Unlock()
-		s.report(ctx, item, message)
+		node := ""
+		if evict != nil {
+			node = evict.Node.Object.Name
+			s.evictions.Go(func() { s.evict(ctx, item.Pod, evict) })
+		}
+		s.report(ctx, item, message+phrase, node)
 		return true
 	}
 	node := s.cluster.Node(slot).Object.Name

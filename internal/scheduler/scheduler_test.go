@@ -102,7 +102,7 @@ func TestAssumedPodsCount(t *testing.T) {
 	next(t, bound)
 	for {
 		if got := next(t, recorder.Events); strings.Contains(got, "FailedScheduling") {
-			if !strings.Contains(got, "0/1 nodes are available: 1 Too many pods.") {
+			if !strings.Contains(got, "0/1 nodes are available: 1 Too many pods. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.") {
 				t.Fatal(got)
 			}
 			return
@@ -121,5 +121,29 @@ func TestOthersPodsAreLeftAlone(t *testing.T) {
 	case got := <-bound:
 		t.Fatalf("bound %s", got)
 	default:
+	}
+}
+
+func TestPreemptsTheLessImportant(t *testing.T) {
+	low, high := int32(1), int32(10)
+	bound := testPod("low")
+	bound.Spec.NodeName, bound.Spec.Priority = "a", &low
+	other := testPod("other")
+	other.Spec.NodeName, other.Spec.Priority = "a", &high
+	urgent := testPod("urgent")
+	urgent.Spec.Priority = &high
+	client, bindings, recorder := start(t, testNode("a"), bound, other, urgent)
+	if got := next(t, bindings); got != "urgent→a" {
+		t.Fatal(got)
+	}
+	if _, err := client.CoreV1().Pods("default").Get(t.Context(), "low", metav1.GetOptions{}); err == nil {
+		t.Fatal("the victim is still there")
+	}
+	var all []string
+	for len(recorder.Events) > 0 {
+		all = append(all, <-recorder.Events)
+	}
+	if text := strings.Join(all, "\n"); !strings.Contains(text, "Normal Preempted Preempted by pod urgent on node a") {
+		t.Fatalf("events: %s", text)
 	}
 }

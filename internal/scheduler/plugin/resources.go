@@ -45,7 +45,8 @@ func (r *Resources) max(other *Resources) {
 	}
 }
 
-func (r *Resources) clone() Resources {
+// Clone is a copy that shares nothing.
+func (r *Resources) Clone() Resources {
 	c := *r
 	c.Extended = maps.Clone(r.Extended)
 	return c
@@ -110,7 +111,7 @@ func PodRequests(pod *corev1.Pod, assumed bool) Resources {
 			peak.max(&sidecars)
 			continue
 		}
-		during := sidecars.clone()
+		during := sidecars.Clone()
 		during.Add(&r, 1)
 		peak.max(&during)
 	}

@@ -208,6 +208,19 @@ func (q *Queue) Event(e plugin.Event, now time.Time) int {
 	return woken
 }
 
+// Activate wakes one pod, whatever it waits for.
+func (q *Queue) Activate(uid types.UID, now time.Time) {
+	item := q.items[uid]
+	switch {
+	case item == nil:
+	case item.place == unschedulable:
+		item.due = now
+		q.wake(item, now)
+	case item.place == inFlight:
+		item.woken = true
+	}
+}
+
 func (q *Queue) helps(e plugin.Event, item *Item) bool {
 	if len(item.plugins) == 0 {
 		return e.Kind == plugin.NodeAdded || e.Kind == plugin.NodeChanged

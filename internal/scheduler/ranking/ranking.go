@@ -80,6 +80,34 @@ func (r *Ranking) Why(p *plugin.Pod) (message string, plugins []string) {
 	return fmt.Sprintf("0/%d nodes are available: %s.", nodes, strings.Join(parts, ", ")), plugins
 }
 
+// Resolvable are the nodes that rejected the pod for a reason that fewer pods
+// would cure, and the number of those that did not.
+func (r *Ranking) Resolvable(p *plugin.Pod) (nodes []*plugin.Node, lasting int) {
+	c := r.refresh(p)
+	for s := range r.cluster.Slots() {
+		node := r.cluster.Node(state.Slot(s))
+		if node == nil {
+			continue
+		}
+		if c.rejection(s).Lasting {
+			lasting++
+			continue
+		}
+		nodes = append(nodes, node)
+	}
+	return nodes, lasting
+}
+
+// Fits asks the filters alone, for a node as it might become.
+func (r *Ranking) Fits(p *plugin.Pod, node *plugin.Node) bool {
+	for _, f := range r.rules.Filters {
+		if !f.Filter(p, node).OK() {
+			return false
+		}
+	}
+	return true
+}
+
 func (r *Ranking) refresh(p *plugin.Pod) *class {
 	r.clock++
 	keys, seq := r.cluster.RepellingKeys()

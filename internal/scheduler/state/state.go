@@ -145,6 +145,9 @@ func (c *Cluster) RemoveNode(name string) {
 // Assume accounts a pod to the node in the slot before the API has heard of it.
 func (c *Cluster) Assume(p *plugin.Pod, s Slot) { c.place(p, s, true) }
 
+// AssumeOn accounts a pod to a node by name.
+func (c *Cluster) AssumeOn(p *plugin.Pod, node string) { c.place(p, c.slot(node), true) }
+
 // SetPod accounts a bound pod, or moves it to where it really is.
 func (c *Cluster) SetPod(p *plugin.Pod) {
 	s := c.slot(p.Object.Spec.NodeName)
