@@ -35,16 +35,7 @@ func (c *Collection) Update(ctx context.Context, key string, expect int64, value
 	case r.Current == 0:
 		return nil, fmt.Errorf("update %s%s: %w", c.cfg.Prefix, key, ErrNotFound)
 	}
-	return nil, c.conflict(ctx, key, expect, r)
-}
-
-// conflict waits until the cache shows what the caller lost against, so that a
-// retry does not lose again.
-func (c *Collection) conflict(ctx context.Context, key string, expect int64, r kv.Result) error {
-	if err := c.store.wait(ctx, r.Current, 0); err != nil {
-		return err
-	}
-	return &ConflictError{Key: c.cfg.Prefix + key, Expected: expect, Current: r.Current}
+	return nil, &ConflictError{Key: c.cfg.Prefix + key, Expected: expect, Current: r.Current}
 }
 
 func (c *Collection) put(ctx context.Context, key string, expect int64, value Value) (*Entry, kv.Result, error) {
@@ -64,7 +55,7 @@ func (c *Collection) put(ctx context.Context, key string, expect int64, value Va
 	c.pending[key] = append(c.pending[key], p)
 	c.mu.Unlock()
 	r, err := c.store.backend.Put(ctx, full, sealed, expect)
-	if err == nil && r.OK {
+	if err == nil {
 		err = c.store.wait(ctx, r.Revision, 0)
 	}
 	c.mu.Lock()
@@ -124,7 +115,7 @@ func (c *Collection) Delete(ctx context.Context, key string, expect int64) (*Ent
 		expect = kv.Any
 	}
 	r, err := c.store.backend.Delete(ctx, c.cfg.Prefix+key, expect)
-	if err == nil && r.OK {
+	if err == nil {
 		err = c.store.wait(ctx, r.Revision, 0)
 	}
 	switch {
@@ -133,7 +124,7 @@ func (c *Collection) Delete(ctx context.Context, key string, expect int64) (*Ent
 	case !r.OK && r.Current == 0:
 		return nil, fmt.Errorf("delete %s%s: %w", c.cfg.Prefix, key, ErrNotFound)
 	case !r.OK:
-		return nil, c.conflict(ctx, key, expect, r)
+		return nil, &ConflictError{Key: c.cfg.Prefix + key, Expected: expect, Current: r.Current}
 	}
 	if ch := c.changeAt(r.Revision); ch != nil && ch.previous != nil {
 		return ch.gone(), nil

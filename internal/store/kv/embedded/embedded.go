@@ -8,6 +8,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"expvar"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,6 +22,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/features"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"nau/internal/store/kv"
@@ -125,6 +127,8 @@ func Open(ctx context.Context, cfg Config) (*Member, error) {
 		ServerFeatureGate:                 features.NewDefaultServerFeatureGate(name, zl),
 		BootstrapDefragThresholdMegabytes: 64,
 	}
+	starting.Lock()
+	defer starting.Unlock()
 	server, err := newServer(sc, fuse)
 	if err != nil {
 		fuse.unlock()
@@ -159,23 +163,41 @@ func newServer(sc config.ServerConfig, fuse *fuse) (server *etcdserver.EtcdServe
 	return server, err
 }
 
+// starting serialises starts: raft publishes the state of the node made last,
+// and that must be ours until it leads.
+var starting sync.Mutex
+
 // lead asks the member to stand for election now instead of waiting out the
 // timeout, and returns when its log has been applied up to its own term.
 func (m *Member) lead(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-m.fuse.Failed():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	id := uint64(m.server.MemberID())
+	status := expvar.Get("raft.status").(expvar.Func)
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
 	for m.server.Leader() == 0 {
-		// Ignored as long as membership entries are unapplied, hence repeated.
-		err := m.server.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), To: &id})
-		if err != nil {
-			return m.translate(err)
+		// Raft must have replayed its log first: it looks for unapplied
+		// membership changes in a log that is being cut behind it.
+		if s := status.Value().(raft.Status); s.Applied >= s.GetCommit() {
+			err := m.server.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), To: &id})
+			if err != nil && ctx.Err() == nil {
+				return m.translate(err)
+			}
 		}
 		select {
 		case <-again.C:
-		case <-m.fuse.Failed():
-			return m.fuse.Err()
 		case <-ctx.Done():
+			if err := m.fuse.Err(); err != nil {
+				return err
+			}
 			return ctx.Err()
 		}
 	}
