@@ -1,0 +1,344 @@
+package container
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"nau/internal/engine/events"
+	"nau/internal/engine/image"
+	"nau/internal/engine/layer"
+	"nau/internal/engine/record"
+	"nau/internal/engine/spec"
+	"nau/internal/kernel"
+)
+
+// Settings of a Manager.
+type Settings struct {
+	Dir       string // records
+	RunDir    string // bundles and root file systems, cleared by a reboot
+	Images    Images
+	Layers    Layers
+	Sandboxes Sandboxes
+	Runtime   Runtime
+	Revive    func(context.Context) error // brings a dead monitor back
+	Runtimes  map[string]string           // handler name → path of an OCI runtime
+	Host      spec.Host
+	Init      string // path of the init program
+	Events    *events.Bus
+	Log       *slog.Logger
+}
+
+// Manager holds all containers of one instance.
+type Manager struct {
+	set     Settings
+	records record.Dir[Record]
+	mu      sync.RWMutex
+	all     map[string]*entry
+	names   map[string]string
+	images  map[string]int // image ID → containers
+	seq     *cursor
+	done    sync.WaitGroup
+	stop    context.CancelFunc
+}
+
+// entry is one container. op serialises its operations; rec is replaced, never changed, under Manager.mu; gone is closed at the exit
+// of the present run, nil while nothing runs, under Manager.mu.
+type entry struct {
+	op   sync.Mutex
+	rec  *Record
+	gone chan struct{}
+}
+
+// snapshotMark labels the writable layers that belong to containers here.
+const snapshotMark = "nau/container"
+
+func (m *Manager) bundle(id string) string { return filepath.Join(m.set.RunDir, id) }
+func (m *Manager) rootfs(id string) string { return filepath.Join(m.set.RunDir, id, "rootfs") }
+
+// Folder is where a container may keep files of its own beside its record.
+func (m *Manager) Folder(id string) string { return m.records.Path(id) }
+
+// Create makes a container and starts nothing.
+func (m *Manager) Create(ctx context.Context, c Config) (*Record, error) {
+	img, err := m.set.Images.Get(c.Image)
+	if err != nil {
+		return nil, fmt.Errorf("create container %s: %w", c.Name, err)
+	}
+	r := &Record{ID: record.NewID(), Config: c, Image: img.ID, ImageRef: img.ID.String(), Created: time.Now(), State: Created, Layers: img.DiffIDs}
+	if len(img.RepoDigests) > 0 {
+		r.ImageRef = img.RepoDigests[0]
+	}
+	if err := m.check(r, img); err != nil {
+		return nil, fmt.Errorf("create container %s: %w", cmp.Or(c.Name, r.ID[:12]), err)
+	}
+	if err := m.reserve(c.Name, r.ID); err != nil {
+		return nil, err
+	}
+	opts := []layer.Option{layer.Labels(map[string]string{snapshotMark: r.ID})}
+	if c.Ephemeral {
+		opts = append(opts, layer.Volatile())
+	}
+	if _, err = m.set.Layers.Prepare(ctx, r.ID, img.DiffIDs, opts...); err == nil {
+		if err = m.records.Put(r.ID, r); err != nil {
+			err = errors.Join(err, m.set.Layers.Remove(r.ID), m.records.Delete(r.ID))
+		}
+	}
+	if err != nil {
+		m.unreserve(c.Name, r.ID)
+		return nil, fmt.Errorf("create container %s: %w", cmp.Or(c.Name, r.ID[:12]), err)
+	}
+	m.mu.Lock()
+	m.all[r.ID] = &entry{rec: r}
+	m.images[r.Image.String()]++
+	m.mu.Unlock()
+	m.publish(r, events.Create)
+	return r, nil
+}
+
+// check finds out what would go wrong at Start and can be known now.
+func (m *Manager) check(r *Record, img *image.Image) error {
+	if _, err := m.set.Sandboxes.Place(r.Config.Sandbox); err != nil {
+		return err
+	}
+	if _, err := spec.Command(r.Config.Process, imageOf(img)); err != nil {
+		return err
+	}
+	if _, err := spec.Capabilities(r.Config.Security, m.set.Host.Capabilities); err != nil {
+		return err
+	}
+	if s := cmp.Or(r.Config.StopSignal, img.Config.Config.StopSignal); s != "" {
+		if _, err := ParseSignal(s); err != nil {
+			return err
+		}
+	}
+	_, err := m.runtimePath(r)
+	return err
+}
+
+func imageOf(img *image.Image) spec.Image {
+	c := img.Config.Config
+	out := spec.Image{Entrypoint: c.Entrypoint, Cmd: c.Cmd, Env: c.Env, Dir: c.WorkingDir, User: c.User, StopSignal: c.StopSignal}
+	for v := range c.Volumes {
+		out.Volumes = append(out.Volumes, v)
+	}
+	slices.Sort(out.Volumes)
+	return out
+}
+
+// runtimePath finds the OCI runtime of a container; "" is the built-in one.
+func (m *Manager) runtimePath(r *Record) (string, error) {
+	name := r.Config.Runtime
+	if name == "" {
+		if s, err := m.set.Sandboxes.Get(r.Config.Sandbox); err == nil {
+			name = s.Config.Runtime
+		}
+	}
+	if name == "" {
+		return "", nil
+	}
+	path, ok := m.set.Runtimes[name]
+	if !ok {
+		return "", fmt.Errorf("choose runtime %q: %w", name, ErrRuntime)
+	}
+	return path, nil
+}
+
+func (m *Manager) reserve(name, id string) error {
+	if name == "" {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if owner, taken := m.names[name]; taken {
+		return fmt.Errorf("name container %s: %w by %s", name, ErrNameTaken, owner)
+	}
+	m.names[name] = id
+	return nil
+}
+
+func (m *Manager) unreserve(name, id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.names[name] == id {
+		delete(m.names, name)
+	}
+}
+
+func (m *Manager) publish(r *Record, a events.Action) {
+	e := events.Event{Kind: events.Container, Action: a, ID: r.ID, Sandbox: r.Config.Sandbox}
+	if a == events.Die {
+		e.ExitCode, e.Time = r.ExitCode, r.Finished
+	}
+	m.set.Events.Publish(e)
+}
+
+func (m *Manager) entry(id string) (*entry, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if e, ok := m.all[id]; ok {
+		return e, nil
+	}
+	return nil, fmt.Errorf("find container %s: %w", id, ErrNotFound)
+}
+
+// current returns the record as it is now, and the channel that closes at the end of the present run.
+func (m *Manager) current(e *entry) (*Record, chan struct{}) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return e.rec, e.gone
+}
+
+// put stores a changed record. The caller holds e.op.
+func (m *Manager) put(e *entry, r *Record) error {
+	err := m.records.Put(r.ID, r)
+	m.mu.Lock()
+	e.rec = r
+	m.mu.Unlock()
+	return err
+}
+
+// Get finds a container by ID. The record is read-only.
+func (m *Manager) Get(id string) (*Record, error) {
+	e, err := m.entry(id)
+	if err != nil {
+		return nil, err
+	}
+	r, _ := m.current(e)
+	return r, nil
+}
+
+// Find is Get for an ID, a unique beginning of one, or a name.
+func (m *Manager) Find(key string) (*Record, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if e, ok := m.all[key]; ok {
+		return e.rec, nil
+	}
+	if id, ok := m.names[strings.TrimPrefix(key, "/")]; ok && m.all[id] != nil {
+		return m.all[id].rec, nil
+	}
+	var found *Record
+	for id, e := range m.all {
+		if key != "" && strings.HasPrefix(id, key) {
+			if found != nil {
+				return nil, fmt.Errorf("find container %s: %w", key, ErrAmbiguous)
+			}
+			found = e.rec
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("find container %s: %w", key, ErrNotFound)
+	}
+	return found, nil
+}
+
+// List returns all containers, newest first. The records are read-only.
+func (m *Manager) List() []*Record {
+	m.mu.RLock()
+	out := make([]*Record, 0, len(m.all))
+	for _, e := range m.all {
+		out = append(out, e.rec)
+	}
+	m.mu.RUnlock()
+	slices.SortFunc(out, func(a, b *Record) int { return b.Created.Compare(a.Created) })
+	return out
+}
+
+// In returns a sandbox's containers, oldest first.
+func (m *Manager) In(sandbox string) []*Record {
+	var out []*Record
+	m.mu.RLock()
+	for _, e := range m.all {
+		if e.rec.Config.Sandbox == sandbox {
+			out = append(out, e.rec)
+		}
+	}
+	m.mu.RUnlock()
+	slices.SortFunc(out, func(a, b *Record) int { return a.Created.Compare(b.Created) })
+	return out
+}
+
+// ImageUsed tells who uses an image.
+func (m *Manager) ImageUsed(id string) (users []string, running bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if m.images[id] == 0 {
+		return nil, false
+	}
+	for cid, e := range m.all {
+		if e.rec.Image.String() == id {
+			users = append(users, cid)
+			running = running || e.rec.State == Running || e.rec.State == Paused
+		}
+	}
+	return users, running
+}
+
+// Update changes a container's record by a copy: labels, policies, the front's own.
+func (m *Manager) Update(id string, change func(*Record)) error {
+	e, err := m.entry(id)
+	if err != nil {
+		return err
+	}
+	e.op.Lock()
+	defer e.op.Unlock()
+	old, _ := m.current(e)
+	r := *old
+	change(&r)
+	return m.put(e, &r)
+}
+
+// Remove deletes a container; a running one is killed first. Removing what does not exist does nothing.
+func (m *Manager) Remove(ctx context.Context, id string) error {
+	e, err := m.entry(id)
+	if err != nil {
+		return nil
+	}
+	if err := m.Stop(ctx, id, 0); err != nil {
+		return err
+	}
+	e.op.Lock()
+	defer e.op.Unlock()
+	if _, err := m.entry(id); err != nil {
+		return nil // somebody else did
+	}
+	r, _ := m.current(e)
+	if r.State == Running || r.State == Paused {
+		return fmt.Errorf("remove container %s: %w", id[:12], ErrState)
+	}
+	err = errors.Join(m.release(id), m.records.Delete(id))
+	if lerr := m.set.Layers.Remove(id); lerr != nil && !errors.Is(lerr, layer.ErrNotFound) {
+		err = errors.Join(err, lerr)
+	}
+	if err != nil {
+		return fmt.Errorf("remove container %s: %w", id[:12], err)
+	}
+	m.mu.Lock()
+	delete(m.all, id)
+	if m.names[r.Config.Name] == id {
+		delete(m.names, r.Config.Name)
+	}
+	if m.images[r.Image.String()]--; m.images[r.Image.String()] <= 0 {
+		delete(m.images, r.Image.String())
+	}
+	m.mu.Unlock()
+	m.publish(r, events.Destroy)
+	return nil
+}
+
+// release unmounts the root file system and removes the bundle.
+func (m *Manager) release(id string) error {
+	if err := kernel.Unmount(m.rootfs(id)); err != nil {
+		return err
+	}
+	return os.RemoveAll(m.bundle(id))
+}

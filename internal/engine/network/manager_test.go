@@ -1,0 +1,311 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"nau/internal/engine/testbed"
+)
+
+func TestMain(m *testing.M) { testbed.Main(m) }
+
+func prefixes(s ...string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range s {
+		out = append(out, netip.MustParsePrefix(p))
+	}
+	return out
+}
+
+// newNetns returns a namespace that lives as long as the file.
+func newNetns(t testing.TB) *os.File {
+	t.Helper()
+	type result struct {
+		f   *os.File
+		err error
+	}
+	ch := make(chan result)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			ch <- result{nil, err}
+			return
+		}
+		f, err := os.Open("/proc/thread-self/ns/net")
+		ch <- result{f, err}
+	}()
+	r := <-ch
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	t.Cleanup(func() { r.f.Close() })
+	return r.f
+}
+
+func podSpec() Spec {
+	return Spec{Name: "pods", Driver: Bridge, Link: "nau0", Subnets: prefixes("10.42.0.0/24", "fd42::/64"), Routed: true, MTU: 1500,
+		NoMasquerade: prefixes("10.42.0.0/16", "fd42::/48")}
+}
+
+func start(t testing.TB, dir string, eps ...Endpoint) *Manager {
+	t.Helper()
+	m, err := Open(Config{Dir: dir, Instance: "nautest", Unreachable: prefixes("10.42.0.0/16", "10.43.0.0/16", "fd42::/48", "fd43::/112"), Services: prefixes("10.43.0.0/16", "fd43::/112")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.nl.do(linkUp(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Ensure(podSpec()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Start(eps); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// echo listens inside ns and answers every connection with the caller's address.
+func echo(t testing.TB, ns *os.File, port int) {
+	t.Helper()
+	var l net.Listener
+	err := Inside(ns, func() (err error) {
+		l, err = net.Listen("tcp", fmt.Sprintf(":%d", port))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			host, _, _ := net.SplitHostPort(c.RemoteAddr().String())
+			fmt.Fprint(c, host)
+			c.Close()
+		}
+	}()
+}
+
+// ask connects from ns (nil = here) and returns what echo says.
+func ask(ns *os.File, addr string) (string, error) {
+	var answer string
+	dial := func() error {
+		c, err := (&net.Dialer{Timeout: 3 * time.Second}).Dial("tcp", addr)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+		var b bytes.Buffer
+		_, err = b.ReadFrom(c)
+		answer = b.String()
+		return err
+	}
+	var err error
+	if ns == nil {
+		err = dial()
+	} else {
+		err = Inside(ns, dial)
+	}
+	return answer, err
+}
+
+func TestSandboxesReachEachOtherTheHostAndPublishedPorts(t *testing.T) {
+	testbed.Need(t)
+	for _, bridged := range []string{"0", "1"} { // netfilter for bridged frames off and on
+		t.Run("bridge-nf "+bridged, func(t *testing.T) {
+			reachAll(t, bridged)
+		})
+	}
+}
+
+func reachAll(t *testing.T, bridged string) {
+	m := start(t, t.TempDir())
+	for _, f := range []string{"iptables", "ip6tables"} { // as another program might
+		_ = os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+f, []byte(bridged), 0o644)
+	}
+	defer m.Close()
+	a, b := newNetns(t), newNetns(t)
+	ctx := context.Background()
+	ea, err := m.Attach(ctx, AttachRequest{Network: "pods", Sandbox: "aaaaaaaaaaaa", Netns: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eb, err := m.Attach(ctx, AttachRequest{Network: "pods", Sandbox: "bbbbbbbbbbbb", Netns: b, Ports: []Port{{Protocol: TCP, Container: 80, Host: 8080}, {Protocol: TCP, Container: 80, Host: 8081, HostIP: netip.MustParseAddr("10.42.0.1")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo(t, b, 80)
+	for _, c := range []struct {
+		name string
+		from *os.File
+		to   string
+		want string
+	}{
+		{"pod to pod", a, "10.42.0.3:80", "10.42.0.2"},
+		{"pod to pod, IPv6", a, "[fd42::3]:80", "fd42::2"},
+		{"host to pod", nil, "10.42.0.3:80", "10.42.0.1"},
+		{"host to pod, IPv6", nil, "[fd42::3]:80", "fd42::1"},
+		{"published at loopback", nil, "127.0.0.1:8080", "10.42.0.1"},
+		{"published at the bridge's address", nil, "10.42.0.1:8080", "10.42.0.1"},
+		{"published at one address", nil, "10.42.0.1:8081", "10.42.0.1"},
+		{"published, IPv6", nil, "[fd42::1]:8080", "fd42::1"},
+		{"published, from a pod", a, "10.42.0.1:8080", "10.42.0.2"},
+		{"published, from itself", b, "10.42.0.1:8080", "10.42.0.1"},
+	} {
+		if c.from == b && bridged == "1" {
+			continue // the one thing that needs the setting off
+		}
+		got, err := ask(c.from, c.to)
+		if err != nil || got != c.want {
+			t.Errorf("%s: %s answered %q, %v; want %q", c.name, c.to, got, err, c.want)
+		}
+	}
+	if _, err := ask(nil, "127.0.0.1:8081"); err == nil {
+		t.Error("a port published at one address answers at another")
+	}
+	for _, to := range []string{"10.43.0.99:80", "[fd43::99]:80"} {
+		for _, from := range []*os.File{nil, a} {
+			began := time.Now()
+			if _, err := ask(from, to); err == nil || time.Since(began) > time.Second {
+				t.Errorf("service without endpoints at %s: %v after %v; want a refusal at once", to, err, time.Since(began))
+			}
+		}
+	}
+	if s, err := m.Stats(eb); err != nil || s.RxBytes == 0 || s.TxBytes == 0 {
+		t.Errorf("stats %+v, %v", s, err)
+	}
+	if err := m.Detach(eb); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ask(nil, "10.42.0.1:8080"); err == nil {
+		t.Error("a withdrawn port answers")
+	}
+	if err := m.Detach(ea); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []Endpoint{ea, eb} {
+		if err := m.Unlink(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.Purge(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPodsCannotReachLoopbackOfTheHost(t *testing.T) {
+	testbed.Need(t)
+	m := start(t, t.TempDir())
+	defer m.Close()
+	l, err := net.Listen("tcp", "127.0.0.1:7777")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a := newNetns(t)
+	ea, err := m.Attach(context.Background(), AttachRequest{Network: "pods", Sandbox: "cccccccccccc", Netns: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A hostile pod routes 127.0.0.0/8 to the bridge.
+	_ = Inside(a, func() error { return os.WriteFile("/proc/sys/net/ipv4/conf/eth0/route_localnet", []byte("1"), 0o644) })
+	var in *rtnl
+	if err := Inside(a, func() (err error) { in, err = openRtnl(); return err }); err != nil {
+		t.Fatal(err)
+	}
+	index, _, err := in.link("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = in.do(delLink("none"), route{to: netip.MustParsePrefix("127.0.0.1/32"), kind: unix.RTN_UNICAST, dev: index, via: ea.Gateways[0], src: ea.Addrs[0].Addr()}.request(false))
+	in.close()
+	if err != nil {
+		t.Logf("route: %v", err)
+	}
+	if err := Inside(a, func() error {
+		c, err := (&net.Dialer{Timeout: 300 * time.Millisecond, LocalAddr: &net.TCPAddr{IP: ea.Addrs[0].Addr().AsSlice()}}).Dial("tcp", "127.0.0.1:7777")
+		if err == nil {
+			c.Close()
+		}
+		return err
+	}); err == nil {
+		t.Error("a pod reached the host's loopback")
+	}
+	_ = m.Detach(ea)
+	_ = m.Purge()
+}
+
+func TestLeasesAndPortsSurviveARestart(t *testing.T) {
+	testbed.Need(t)
+	dir := t.TempDir()
+	m := start(t, dir)
+	ns := newNetns(t)
+	e, err := m.Attach(context.Background(), AttachRequest{Network: "pods", Sandbox: "dddddddddddd", Netns: ns, Ports: []Port{{Protocol: UDP, Container: 53, Host: 5353}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+	m = start(t, dir, e)
+	defer m.Close()
+	e2, err := m.Attach(context.Background(), AttachRequest{Network: "pods", Sandbox: "eeeeeeeeeeee", Netns: newNetns(t), Ports: []Port{{Protocol: UDP, Container: 53, Host: 5353}}})
+	if err == nil {
+		t.Fatal("one port for two sandboxes")
+	}
+	e2, err = m.Attach(context.Background(), AttachRequest{Network: "pods", Sandbox: "eeeeeeeeeeee", Netns: newNetns(t)})
+	if err != nil || e2.Addrs[0] == e.Addrs[0] {
+		t.Fatalf("got %v, %v", e2.Addrs, err)
+	}
+	for _, ep := range []Endpoint{e, e2} {
+		if err := m.Detach(ep); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := m.Purge(); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []string{"nau0", e.HostLink} {
+		_ = m.nl.do(delLink(e.HostLink))
+		if _, _, err := m.nl.link(l); err == nil {
+			t.Errorf("link %s is left", l)
+		}
+	}
+}
+
+func BenchmarkAttach(b *testing.B) {
+	testbed.Need(b)
+	m := start(b, b.TempDir())
+	b.Cleanup(m.Close)
+	var spaces []*os.File
+	for range b.N {
+		spaces = append(spaces, newNetns(b))
+	}
+	b.ResetTimer()
+	for i := range b.N {
+		e, err := m.Attach(context.Background(), AttachRequest{Network: "pods", Sandbox: fmt.Sprintf("%06x%06x", i, i), Netns: spaces[i]})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { _, _ = m.Detach(e), m.Unlink(e) })
+	}
+}
+
+func BenchmarkNewNetns(b *testing.B) {
+	testbed.Need(b)
+	for range b.N {
+		newNetns(b)
+	}
+}

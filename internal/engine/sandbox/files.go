@@ -1,0 +1,100 @@
+package sandbox
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+)
+
+// maxResolv bounds what is read of the host's resolv.conf.
+const maxResolv = 1 << 20
+
+// parseResolv reads a resolv.conf. Lines that are not understood are passed over. Source: resolv.conf(5).
+func parseResolv(r io.Reader) DNS {
+	var d DNS
+	sc := bufio.NewScanner(io.LimitReader(r, maxResolv))
+	for sc.Scan() {
+		f := strings.Fields(sc.Text())
+		if len(f) < 2 || strings.HasPrefix(f[0], "#") || strings.HasPrefix(f[0], ";") {
+			continue
+		}
+		switch f[0] {
+		case "nameserver":
+			host, _, _ := strings.Cut(f[1], "%")
+			if _, err := netip.ParseAddr(host); err == nil {
+				d.Servers = append(d.Servers, f[1])
+			}
+		case "domain", "search":
+			d.Searches = f[1:]
+		case "options":
+			d.Options = append(d.Options, f[1:]...)
+		}
+	}
+	return d
+}
+
+// hostDNS is the host's resolv.conf as a sandbox with a network of its own can use it: loopback servers are the host's own.
+func hostDNS(own bool) DNS {
+	f, err := os.Open("/etc/resolv.conf")
+	if err != nil {
+		return DNS{}
+	}
+	defer f.Close()
+	d := parseResolv(f)
+	if own {
+		d.Servers = slices.DeleteFunc(d.Servers, func(s string) bool {
+			a, err := netip.ParseAddr(s)
+			return err != nil || a.IsLoopback()
+		})
+	}
+	return d
+}
+
+func (d DNS) empty() bool { return len(d.Servers) == 0 && len(d.Searches) == 0 && len(d.Options) == 0 }
+
+// render writes resolv.conf. An entry with a line break or blank in it could write lines of its own, and is refused.
+func (d DNS) render() ([]byte, error) {
+	for _, s := range slices.Concat(d.Servers, d.Searches, d.Options) {
+		if s == "" || strings.ContainsAny(s, "\r\n\t ") {
+			return nil, fmt.Errorf("write resolv.conf: bad entry %q", s)
+		}
+	}
+	var b bytes.Buffer
+	if len(d.Searches) > 0 {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(d.Searches, " "))
+	}
+	for _, s := range d.Servers {
+		fmt.Fprintf(&b, "nameserver %s\n", s)
+	}
+	if len(d.Options) > 0 {
+		fmt.Fprintf(&b, "options %s\n", strings.Join(d.Options, " "))
+	}
+	return b.Bytes(), nil
+}
+
+// renderHosts writes a hosts file.
+func renderHosts(hostname, domain string, addrs []netip.Addr, extra []HostAlias) ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
+	for _, h := range extra {
+		for _, n := range h.Names {
+			if n == "" || strings.ContainsAny(n, "\r\n\t #") {
+				return nil, fmt.Errorf("write hosts file: bad name %q", n)
+			}
+		}
+		fmt.Fprintf(&b, "%s\t%s\n", h.Addr, strings.Join(h.Names, " "))
+	}
+	names := hostname
+	if domain != "" {
+		names = hostname + "." + domain + " " + hostname
+	}
+	for _, a := range addrs {
+		fmt.Fprintf(&b, "%s\t%s\n", a, names)
+	}
+	return b.Bytes(), nil
+}

@@ -1,0 +1,275 @@
+package spec
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// DefaultPath is what a process finds programs by when neither image nor wish says so.
+const DefaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// ErrNoCommand: neither the wish nor the image names a program.
+var ErrNoCommand = errors.New("no command specified")
+
+// DefaultMasked and DefaultReadonly are the paths that Docker hides and protects.
+var (
+	DefaultMasked = []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+		"/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+	DefaultReadonly = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+)
+
+// Build makes the specification. It reads no file but a local seccomp profile.
+func Build(in Input) (*specs.Spec, error) {
+	args, err := Command(in.Process, in.Image)
+	if err != nil {
+		return nil, err
+	}
+	caps, err := Capabilities(in.Security, in.Host.Capabilities)
+	if err != nil {
+		return nil, err
+	}
+	process := &specs.Process{
+		Terminal:     in.Process.Terminal,
+		User:         specs.User{UID: in.Resolved.UID, GID: in.Resolved.GID, AdditionalGids: groups(in.Resolved), Umask: in.Process.Umask},
+		Args:         args,
+		Env:          Env(in),
+		Cwd:          first(in.Process.Dir, in.Image.Dir, "/"),
+		Capabilities: caps,
+		OOMScoreAdj:  in.Process.OOMScore,
+		Rlimits:      rlimits(in),
+	}
+	if !path.IsAbs(process.Cwd) {
+		process.Cwd = "/" + process.Cwd
+	}
+	process.NoNewPrivileges = in.Security.NoNewPrivs && !in.Security.Privileged
+	process.SelinuxLabel = in.Security.ProcessLabel
+
+	s := &specs.Spec{
+		Version:     specs.Version,
+		Process:     process,
+		Root:        &specs.Root{Path: in.Rootfs, Readonly: in.Security.ReadOnlyRoot},
+		Annotations: in.Annotations,
+		Linux: &specs.Linux{
+			Sysctl:      in.Sysctls,
+			CgroupsPath: in.CgroupPath,
+			Namespaces:  namespaces(in),
+			UIDMappings: in.Namespaces.UIDs,
+			GIDMappings: in.Namespaces.GIDs,
+			MountLabel:  in.Security.MountLabel,
+		},
+	}
+	if in.Namespaces.UTS == "" && !in.Namespaces.HostUTS {
+		s.Hostname = in.Hostname
+	}
+	if !in.Security.Privileged {
+		s.Linux.MaskedPaths = orDefault(in.Security.MaskedPaths, DefaultMasked)
+		s.Linux.ReadonlyPaths = orDefault(in.Security.ReadonlyPaths, DefaultReadonly)
+	}
+	if err := mounts(in, s); err != nil {
+		return nil, err
+	}
+	if err := devices(in, s); err != nil {
+		return nil, err
+	}
+	resources(in.Resources, s.Linux.Resources)
+	if err := seccompProfile(in, s); err != nil {
+		return nil, err
+	}
+	if in.Host.AppArmor && !in.Security.Privileged && in.Security.AppArmor.Kind == ProfileLocal {
+		process.ApparmorProfile = in.Security.AppArmor.Value
+	}
+	if in.Process.Init && in.Init != "" {
+		const inside = "/sbin/docker-init"
+		process.Args = append([]string{inside, "--"}, process.Args...)
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: inside, Type: "bind", Source: in.Init, Options: []string{"bind", "ro"}})
+	}
+	return s, nil
+}
+
+// Command is the argument vector: Docker's and Kubernetes' rule of entrypoint and command. Source: the table in the Kubernetes
+// documentation, "Define a Command and Arguments for a Container".
+func Command(p Process, image Image) ([]string, error) {
+	entry, args := image.Entrypoint, image.Cmd
+	if p.Entrypoint != nil {
+		entry, args = p.Entrypoint, nil
+	}
+	if p.Args != nil {
+		args = p.Args
+	}
+	all := slices.Concat(entry, args)
+	if len(all) == 0 || all[0] == "" {
+		return nil, ErrNoCommand
+	}
+	return all, nil
+}
+
+// Env is the environment: defaults, the image's, the container's; the last of a name wins.
+func Env(in Input) []string {
+	var out []string
+	at := map[string]int{}
+	put := func(kv string) {
+		name, _, ok := strings.Cut(kv, "=")
+		if name == "" {
+			return
+		}
+		i, seen := at[name]
+		switch {
+		case !ok: // a bare name takes the variable away, as Docker has it
+			if seen {
+				out[i] = ""
+				delete(at, name)
+			}
+		case seen:
+			out[i] = kv
+		default:
+			at[name] = len(out)
+			out = append(out, kv)
+		}
+	}
+	put(DefaultPath)
+	if in.Hostname != "" {
+		put("HOSTNAME=" + in.Hostname)
+	}
+	if in.Process.Terminal {
+		put("TERM=xterm")
+	}
+	for _, kv := range in.Image.Env {
+		put(kv)
+	}
+	for _, kv := range in.Process.Env {
+		put(kv)
+	}
+	if _, ok := at["HOME"]; !ok {
+		put("HOME=" + first(in.Resolved.Home, "/"))
+	}
+	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
+}
+
+// groups puts the primary group first among the supplementary ones, so that dropping it is no way around a denial for the group
+// (CVE-2022-2989 and its like).
+func groups(r Resolved) []uint32 {
+	out := []uint32{r.GID}
+	for _, g := range r.Groups {
+		if !slices.Contains(out, g) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+func rlimits(in Input) []specs.POSIXRlimit {
+	out := slices.Clone(in.Process.Rlimits)
+	for i, r := range out {
+		if limit, ok := in.Host.RlimitMax[r.Type]; ok {
+			out[i].Hard, out[i].Soft = min(r.Hard, limit), min(r.Soft, limit)
+		}
+	}
+	return out
+}
+
+func namespaces(in Input) []specs.LinuxNamespace {
+	n := in.Namespaces
+	out := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	add := func(kind specs.LinuxNamespaceType, path string, host bool) {
+		if !host || path != "" {
+			out = append(out, specs.LinuxNamespace{Type: kind, Path: path})
+		}
+	}
+	add(specs.PIDNamespace, n.PID, n.HostPID)
+	add(specs.NetworkNamespace, n.Net, n.HostNet)
+	add(specs.IPCNamespace, n.IPC, n.HostIPC)
+	add(specs.UTSNamespace, n.UTS, n.HostUTS)
+	add(specs.CgroupNamespace, n.Cgroup, n.HostCgroup || !in.Host.CgroupV2 || in.Security.Privileged)
+	if n.User != "" || len(n.UIDs) > 0 {
+		add(specs.UserNamespace, n.User, false)
+	}
+	return out
+}
+
+func resources(r Resources, out *specs.LinuxResources) {
+	if r.CPUShares != nil || r.CPUQuota != nil || r.CPUPeriod != nil || r.Cpus != "" || r.Mems != "" {
+		out.CPU = &specs.LinuxCPU{Shares: r.CPUShares, Quota: r.CPUQuota, Period: r.CPUPeriod, Cpus: r.Cpus, Mems: r.Mems}
+	}
+	if r.Memory != nil || r.Swap != nil || r.Reserve != nil || r.OOMDisable != nil {
+		out.Memory = &specs.LinuxMemory{Limit: r.Memory, Swap: r.Swap, Reservation: r.Reserve, DisableOOMKiller: r.OOMDisable}
+	}
+	if r.Pids != nil {
+		out.Pids = &specs.LinuxPids{Limit: r.Pids}
+	}
+	if r.BlkioWeight != nil {
+		out.BlockIO = &specs.LinuxBlockIO{Weight: r.BlkioWeight}
+	}
+	for size, limit := range r.Huge {
+		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: limit})
+	}
+	slices.SortFunc(out.HugepageLimits, func(a, b specs.LinuxHugepageLimit) int { return strings.Compare(a.Pagesize, b.Pagesize) })
+	out.Unified = r.Unified
+	out.Devices = append(out.Devices, r.Devices...)
+}
+
+// ToLinux is the specification's form of limits, for an update of a running container.
+func (r Resources) ToLinux() *specs.LinuxResources {
+	out := &specs.LinuxResources{}
+	resources(r, out)
+	return out
+}
+
+func first(s ...string) string {
+	for _, v := range s {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func orDefault(s, otherwise []string) []string {
+	if s == nil {
+		return otherwise
+	}
+	return s
+}
+
+// localSeccomp and its like name where a profile came from in errors.
+func profileError(what string, p Profile, err error) error {
+	return fmt.Errorf("load %s profile %s: %w", what, p.Value, err)
+}
+
+// With returns r changed by what is set in o.
+func (r Resources) With(o Resources) Resources {
+	ptr := func(a, b **uint64) {
+		if *b != nil {
+			*a = *b
+		}
+	}
+	num := func(a, b **int64) {
+		if *b != nil {
+			*a = *b
+		}
+	}
+	ptr(&r.CPUShares, &o.CPUShares)
+	ptr(&r.CPUPeriod, &o.CPUPeriod)
+	num(&r.CPUQuota, &o.CPUQuota)
+	num(&r.Memory, &o.Memory)
+	num(&r.Swap, &o.Swap)
+	num(&r.Reserve, &o.Reserve)
+	num(&r.Pids, &o.Pids)
+	r.Cpus, r.Mems = first(o.Cpus, r.Cpus), first(o.Mems, r.Mems)
+	if o.BlkioWeight != nil {
+		r.BlkioWeight = o.BlkioWeight
+	}
+	if len(o.Huge) > 0 {
+		r.Huge = o.Huge
+	}
+	if len(o.Unified) > 0 {
+		r.Unified = o.Unified
+	}
+	return r
+}
