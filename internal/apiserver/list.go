@@ -1,0 +1,124 @@
+package apiserver
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/fields"
+
+	"nau/internal/apiserver/wire"
+	"nau/internal/store"
+)
+
+// list answers GET of a collection: an envelope around the entries' shared bytes.
+func (c *call) list() error {
+	o, err := c.parseListOptions(false)
+	if err != nil {
+		return err
+	}
+	page, err := c.page(o)
+	if err != nil {
+		return err
+	}
+	return c.respondPage(page)
+}
+
+// page asks the store. A selector for one name becomes a prefix that holds one key.
+func (c *call) page(o listOptions) (*store.Page, error) {
+	return c.ep.open().List(c.ctx, store.ListOptions{
+		Prefix: c.prefix(), Revision: o.revision, Match: o.match, Limit: o.limit, Continue: o.cont,
+		Labels: o.labels, Fields: o.fields,
+	})
+}
+
+// prefix of the keys that a request on a collection is about.
+func (c *call) prefix() string {
+	if ns := c.namespace(); ns != "" {
+		return ns + "/"
+	}
+	return ""
+}
+
+func (c *call) respondPage(page *store.Page) error {
+	meta := wire.ListMeta{ResourceVersion: strconv.FormatInt(page.Revision, 10), Continue: page.Continue, Remaining: page.Remaining}
+	if c.accept.As != "" {
+		return c.respondTransformed(http.StatusOK, page.Entries, &meta)
+	}
+	ep := c.ep
+	if c.accept.Media == wire.Protobuf && ep.proto {
+		items := make([][]byte, len(page.Entries))
+		size := 0
+		for i, e := range page.Entries {
+			b, err := ep.message(e)
+			if err != nil {
+				return err
+			}
+			items[i] = b
+			size += len(b)
+		}
+		return c.stream(wire.TypeProtobuf, size, func(w io.Writer) error {
+			return wire.WriteProtoList(w, ep.listGVK, meta, items)
+		})
+	}
+	size := 0
+	items := make([][]byte, len(page.Entries))
+	for i, e := range page.Entries {
+		b, err := ep.json(e)
+		if err != nil {
+			return err
+		}
+		items[i] = b
+		size += len(b)
+	}
+	write := func(w io.Writer) error {
+		return wire.WriteJSONList(w, ep.listGVK, meta, len(items), func(i int) ([]byte, error) { return items[i], nil })
+	}
+	if c.accept.Media == wire.YAML || c.pretty() {
+		var buf bytes.Buffer
+		if err := write(&buf); err != nil {
+			return err
+		}
+		media := c.accept.Media
+		if media == wire.Protobuf {
+			media = wire.JSON
+		}
+		doc, err := wire.Finish(bytes.TrimSuffix(buf.Bytes(), []byte("\n")), media, c.pretty())
+		if err != nil {
+			return err
+		}
+		return c.respondBytes(http.StatusOK, media.String(), doc)
+	}
+	return c.stream(wire.TypeJSON, size, write)
+}
+
+// stream answers 200 with what write produces, about size bytes of it.
+func (c *call) stream(contentType string, size int, write func(io.Writer) error) error {
+	h := c.w.Header()
+	h["Content-Type"] = []string{contentType}
+	h["Cache-Control"] = []string{"no-cache, private"}
+	if c.r.Method == http.MethodHead {
+		c.w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	if size >= gzipFrom && c.mayCompress() {
+		_ = c.compressed(http.StatusOK, write)
+		return nil
+	}
+	c.w.WriteHeader(http.StatusOK)
+	_ = write(c.w)
+	return nil
+}
+
+// onlyName is the name that a selector demands, if it demands nothing else.
+func onlyName(sel fields.Selector) (string, bool) {
+	if sel == nil {
+		return "", false
+	}
+	reqs := sel.Requirements()
+	if len(reqs) != 1 {
+		return "", false
+	}
+	return sel.RequiresExactMatch("metadata.name")
+}

@@ -1,0 +1,3 @@
+package apiserver
+
+func (s *Server) openapi(c *call) error { notFoundPage(c); return nil }

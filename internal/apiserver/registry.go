@@ -1,0 +1,110 @@
+package apiserver
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"nau/internal/api"
+	"nau/internal/store"
+)
+
+// registry holds what is served. Readers see an immutable view; resources come and go while the server runs (custom
+// resources), each change making a new view.
+type registry struct {
+	open func(*kind) *store.Collection
+	mu   sync.Mutex // held by writers
+	view atomic.Pointer[view]
+}
+
+// view is one state of the registry.
+type view struct {
+	generation int64
+	table      []*api.Resource
+	index      *api.Index
+	endpoints  map[schema.GroupVersionResource]*endpoint
+	kinds      map[*api.Resource]*kind
+	groups     map[string]bool
+	versions   map[schema.GroupVersion]bool
+	documents  documents // discovery and OpenAPI of this view
+}
+
+func newRegistry(open func(*kind) *store.Collection) *registry {
+	r := &registry{open: open}
+	r.view.Store(&view{endpoints: map[schema.GroupVersionResource]*endpoint{}, kinds: map[*api.Resource]*kind{}})
+	return r
+}
+
+// add serves more resources.
+func (r *registry) add(resources ...*api.Resource) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.view.Load()
+	return r.replace(append(slices.Clone(old.table), resources...))
+}
+
+// swap replaces a resource (nil: takes out) by another (nil: only takes out).
+func (r *registry) swap(out, in *api.Resource) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	table := slices.DeleteFunc(slices.Clone(r.view.Load().table), func(x *api.Resource) bool { return x == out })
+	if in != nil {
+		table = append(table, in)
+	}
+	return r.replace(table)
+}
+
+func (r *registry) replace(table []*api.Resource) error {
+	old := r.view.Load()
+	index, err := api.NewIndex(table)
+	if err != nil {
+		return err
+	}
+	v := &view{
+		generation: old.generation + 1, table: table, index: index,
+		endpoints: map[schema.GroupVersionResource]*endpoint{}, kinds: map[*api.Resource]*kind{},
+		groups: map[string]bool{}, versions: map[schema.GroupVersion]bool{},
+	}
+	for _, res := range table {
+		k := old.kinds[res]
+		if k == nil {
+			k = newKind(res, r.open)
+		}
+		v.kinds[res] = k
+		for i := range res.Versions {
+			ver := &res.Versions[i]
+			gvr := res.GVR(ver)
+			ep := old.endpoints[gvr]
+			if ep == nil || ep.res != res {
+				ep = newEndpoint(k, ver)
+			}
+			if v.endpoints[gvr] != nil {
+				return fmt.Errorf("serve %s: declared twice", gvr)
+			}
+			v.endpoints[gvr] = ep
+			v.groups[gvr.Group] = true
+			v.versions[gvr.GroupVersion()] = true
+		}
+	}
+	r.view.Store(v)
+	return nil
+}
+
+func (r *registry) now() *view { return r.view.Load() }
+
+// kindOf finds a built-in kind by its stored group and plural name.
+func (v *view) kindOf(gr schema.GroupResource) *kind {
+	for res, k := range v.kinds {
+		if res.Group == gr.Group && res.Plural == gr.Resource {
+			return k
+		}
+	}
+	return nil
+}
+
+// sorted keys of a map, for stable documents.
+func sortedKeys[M ~map[string]V, V any](m M) []string { return slices.Sorted(maps.Keys(m)) }

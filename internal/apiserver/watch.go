@@ -1,0 +1,246 @@
+package apiserver
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"nau/internal/apiserver/wire"
+	"nau/internal/store"
+)
+
+// A watch gathers what happens within a short time into one write, once events come thick: a write to an HTTP/2 stream costs as
+// much as twenty events. The first event after a pause is sent at once.
+const (
+	watchGather = 3 * time.Millisecond
+	watchBuffer = 32 << 10
+)
+
+// watch streams events: shared encodings wrapped once, batches in one write.
+func (c *call) watch() error {
+	o, err := c.parseListOptions(true)
+	if err != nil {
+		return err
+	}
+	if name := c.info.Name; name != "" && o.fields == nil {
+		// The old path /watch/…/NAME.
+		if o.fields, err = c.ep.fieldSelector("metadata.name=" + name); err != nil {
+			return err
+		}
+	}
+	opts := store.WatchOptions{
+		Prefix: c.prefix(), Since: o.revision, Labels: o.labels, Fields: o.fields, Bookmarks: o.bookmarks,
+	}
+	switch {
+	case o.initial != nil:
+		opts.Initial = *o.initial
+		opts.Fresh = o.revision == 0 && !o.given
+		opts.Bookmarks = opts.Bookmarks || opts.Initial
+	case o.revision == 0:
+		// Unset and 0 both mean: send what there is first.
+		opts.Initial, opts.Fresh = true, !o.given
+	}
+	enc, err := c.watchEncoder(o)
+	if err != nil {
+		return err
+	}
+
+	timeout := time.Duration(o.timeout) * time.Second
+	if timeout <= 0 {
+		timeout = time.Duration(float64(c.srv.minWatch) * (1 + rand.Float64()))
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, timeout)
+	defer cancel()
+	w, err := c.ep.open().Watch(ctx, opts)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+
+	h := c.w.Header()
+	h["Content-Type"] = []string{enc.contentType()}
+	h["Cache-Control"] = []string{"no-cache, private"}
+	c.w.WriteHeader(http.StatusOK)
+	flush := http.NewResponseController(c.w.ResponseWriter)
+	_ = flush.Flush()
+
+	quietBookmark := opts.Initial && !o.bookmarks && o.initial == nil
+	var buf []byte
+	var last time.Time
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	defer timer.Stop()
+	for {
+		events, err := w.Next(ctx)
+		if err != nil {
+			if ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
+				if b, encErr := enc.failure(nil, translate(watchError(err), c.gr(), "")); encErr == nil {
+					_, _ = c.w.Write(b)
+					_ = flush.Flush()
+				}
+			}
+			return nil
+		}
+		buf = buf[:0]
+		for i := range events {
+			ev := &events[i]
+			if ev.Type == store.Bookmark && quietBookmark {
+				continue
+			}
+			if buf, err = enc.event(buf, ev); err != nil {
+				c.srv.log.Warn("watch event lost its encoding", "resource", c.ep.gvr, "cause", err)
+				return nil
+			}
+			if len(buf) >= 256<<10 {
+				if _, err := c.w.Write(buf); err != nil {
+					return nil
+				}
+				buf = buf[:0]
+			}
+		}
+		if len(buf) > 0 {
+			if _, err := c.w.Write(buf); err != nil {
+				return nil
+			}
+		}
+		if err := flush.Flush(); err != nil {
+			return nil
+		}
+		if cap(buf) > watchBuffer {
+			buf = nil
+		}
+		now := time.Now()
+		if d := now.Sub(last); d < watchGather {
+			timer.Reset(watchGather - d)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				return nil
+			}
+			now = time.Now()
+		}
+		last = now
+	}
+}
+
+func watchError(err error) error {
+	if errors.Is(err, store.ErrExpired) || errors.Is(err, store.ErrSlow) {
+		return apierrors.NewResourceExpired("too old resource version: " + err.Error())
+	}
+	return err
+}
+
+// eventEncoder writes events in one form.
+type eventEncoder interface {
+	contentType() string
+	event(dst []byte, ev *store.Event) ([]byte, error)
+	failure(dst []byte, err error) ([]byte, error)
+}
+
+func (c *call) watchEncoder(o listOptions) (eventEncoder, error) {
+	media := c.accept.Media
+	if media == wire.YAML {
+		return nil, notAcceptable()
+	}
+	plain := plainEvents{ep: c.ep, media: media}
+	if media == wire.Protobuf && !c.ep.proto && c.accept.As == "" {
+		plain.media = wire.JSON
+	}
+	if c.accept.As != "" {
+		return c.transformedEvents(plain)
+	}
+	return &plain, nil
+}
+
+// plainEvents are events of whole objects.
+type plainEvents struct {
+	ep    *endpoint
+	media wire.Media
+}
+
+func (p *plainEvents) contentType() string { return p.media.StreamType() }
+
+func (p *plainEvents) event(dst []byte, ev *store.Event) ([]byte, error) {
+	if ev.Type == store.Bookmark {
+		return p.bookmark(dst, ev)
+	}
+	kind := ev.Type.String()
+	if p.media == wire.Protobuf {
+		raw, err := p.ep.message(ev.Entry)
+		if err != nil {
+			return dst, err
+		}
+		return wire.AppendProtoEvent(dst, kind, p.ep.gvk, raw), nil
+	}
+	doc, err := p.ep.json(ev.Entry)
+	if err != nil {
+		return dst, err
+	}
+	if p.ep.schemaless {
+		return wire.AppendJSONEvent(dst, kind, doc), nil
+	}
+	return wire.AppendJSONEventOf(dst, kind, p.ep.gvk, doc), nil
+}
+
+func (p *plainEvents) bookmark(dst []byte, ev *store.Event) ([]byte, error) {
+	obj := p.ep.ver.New()
+	if err := markBookmark(obj, ev); err != nil {
+		return dst, err
+	}
+	return p.object(dst, ev.Type.String(), obj)
+}
+
+func (p *plainEvents) object(dst []byte, kind string, obj runtime.Object) ([]byte, error) {
+	if m, ok := obj.(wire.Message); ok && p.media == wire.Protobuf {
+		raw, err := wire.MarshalMessage(m)
+		if err != nil {
+			return dst, err
+		}
+		return wire.AppendProtoEvent(dst, kind, p.ep.gvk, raw), nil
+	}
+	doc, _, err := wire.Encode(obj, p.ep.gvk, wire.JSON, false)
+	if err != nil {
+		return dst, err
+	}
+	return wire.AppendJSONEvent(dst, kind, doc[:len(doc)-1]), nil
+}
+
+func markBookmark(obj runtime.Object, ev *store.Event) error {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return err
+	}
+	m.SetResourceVersion(strconv.FormatInt(ev.Revision, 10))
+	if ev.InitialEnd {
+		m.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+	}
+	return nil
+}
+
+func (p *plainEvents) failure(dst []byte, err error) ([]byte, error) {
+	return appendFailure(dst, p.media, err)
+}
+
+func appendFailure(dst []byte, media wire.Media, err error) ([]byte, error) {
+	st := statusOf(err)
+	if media == wire.Protobuf {
+		raw, err := wire.MarshalMessage(st)
+		if err != nil {
+			return dst, err
+		}
+		return wire.AppendProtoEvent(dst, "ERROR", statusGVK, raw), nil
+	}
+	doc, _, encErr := wire.Encode(st, statusGVK, wire.JSON, false)
+	if encErr != nil {
+		return dst, encErr
+	}
+	return wire.AppendJSONEvent(dst, "ERROR", doc[:len(doc)-1]), nil
+}
