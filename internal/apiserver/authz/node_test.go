@@ -107,7 +107,8 @@ func TestNodeMatrix(t *testing.T) {
 		{"create core/serviceaccounts/token a web", "", Allow},
 		{"create core/serviceaccounts/token a default", "", NoOpinion}, // db on n2 runs as default
 		{"create core/serviceaccounts/token kube-system default", "", NoOpinion},
-		{"get core/serviceaccounts a web", "", NoOpinion},
+		{"get core/serviceaccounts a web", "", Allow},
+		{"list core/serviceaccounts a", "", NoOpinion},
 
 		{"get core/pods a web", "", Allow},
 		{"get core/pods a db", "", NoOpinion},
