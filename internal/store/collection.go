@@ -277,7 +277,7 @@ func (c *Collection) apply(changes []kv.Change, now time.Time) {
 		}
 	}
 	c.frozen = nil
-	c.main.notify(now, c)
+	c.main.notify(c)
 }
 
 // take applies one change to the tree, the indexes and the feeds. mu is held.
@@ -313,7 +313,7 @@ func (c *Collection) take(write kv.Change, now time.Time) {
 	}
 	c.history.count++
 	if len(c.narrow) > 0 {
-		c.narrowly(ch, now)
+		c.narrowly(ch)
 	}
 }
 
@@ -355,11 +355,11 @@ func (c *Collection) reindex(before, after *Entry) {
 }
 
 // narrowly hands a change to the narrow feeds that it concerns.
-func (c *Collection) narrowly(ch *change, now time.Time) {
+func (c *Collection) narrowly(ch *change) {
 	to := func(field, value string) {
 		if f := c.narrow[scope{field, value}]; f != nil {
 			f.append(ch)
-			f.notify(now, c)
+			f.notify(c)
 		}
 	}
 	namespace, name := split(ch.key())

@@ -96,8 +96,10 @@ func (f *feed) end() cursor { return cursor{f.last, f.last.n.Load()} }
 
 func newFeed() *feed { return &feed{last: &chunk{items: make([]*change, smallestChunk)}} }
 
-// notify wakes the sleeping watchers, now or soon. lock is the collection's.
-func (f *feed) notify(now time.Time, c *Collection) {
+// notify wakes the sleeping watchers, now or soon. This is pacing, not policy:
+// it goes by the real time, whatever the store's clock says.
+func (f *feed) notify(c *Collection) {
+	now := time.Now()
 	gap := min(time.Duration(len(f.watchers))*wakeSpread, wakeMax)
 	if since := now.Sub(f.woken); since >= gap || since < 0 {
 		f.wake(now)
