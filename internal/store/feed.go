@@ -86,8 +86,8 @@ func (f *feed) append(ch *change) (grown *chunk) {
 	}
 	n := f.last.n.Load()
 	f.last.items[n] = ch
+	f.head.Add(1) // first: a cursor is never beyond the head
 	f.last.n.Store(n + 1)
-	f.head.Add(1)
 	return grown
 }
 
