@@ -94,6 +94,20 @@ func (s *Store) Close() error {
 // Sync makes all committed blobs durable: a promise kept before it is given.
 func (s *Store) Sync() error { return s.marks.Sync() }
 
+// Settle makes single blobs durable, without waiting for anything else the disk has to do.
+func (s *Store) Settle(digests ...digest.Digest) error {
+	for _, d := range digests {
+		p, err := s.Path(d)
+		if err != nil {
+			return err
+		}
+		if err := s.marks.Settle(markName(d), p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Lease holds blobs against Collect, whether they are here yet or not.
 func (s *Store) Lease() *hold.Lease[digest.Digest] { return s.held.Lease() }
 

@@ -97,6 +97,19 @@ func (i *Ingest) Write(p []byte) (int, error) {
 // Digest is the digest of the bytes so far.
 func (i *Ingest) Digest() digest.Digest { return digest.NewDigest(i.alg, i.hash) }
 
+// Rehash reads what is here again with another algorithm, for a client that names the digest last.
+func (i *Ingest) Rehash(alg digest.Algorithm) error {
+	if !alg.Available() {
+		return fmt.Errorf("hash ingest: %w: algorithm %q", ErrInvalid, alg)
+	}
+	h := alg.Hash()
+	if _, err := io.Copy(h, io.NewSectionReader(i.file, 0, i.Offset())); err != nil {
+		return fmt.Errorf("hash ingest: %w", err)
+	}
+	i.alg, i.hash = alg, h
+	return nil
+}
+
 // Commit verifies the digest ("" = whatever it is) and puts the blob in place. ErrDigest frees the bytes: they are of no use to anybody. The
 // blob is visible when Commit returns, and durable after the store's next sync.
 func (i *Ingest) Commit(expected digest.Digest) (digest.Digest, error) {
@@ -221,11 +234,14 @@ func (r *follower) Close() error {
 	return r.file.Close()
 }
 
-// Put stores a small blob under lease (which may be nil when something else keeps it).
+// Put stores a small blob. The caller holds a lease on its digest, or something else keeps it.
 func (s *Store) Put(data []byte) (digest.Digest, error) {
 	d := digest.FromBytes(data)
 	return d, s.PutAs(d, bytes.NewReader(data))
 }
+
+// PutBytes stores data, which must have digest d.
+func (s *Store) PutBytes(d digest.Digest, data []byte) error { return s.PutAs(d, bytes.NewReader(data)) }
 
 // PutAs stores r's bytes, which must have digest d. A blob that is here is not read again.
 func (s *Store) PutAs(d digest.Digest, r io.Reader) error {

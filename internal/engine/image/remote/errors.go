@@ -2,6 +2,7 @@ package remote
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -80,3 +81,5 @@ func refused(resp *http.Response) *Error {
 	}
 	return e
 }
+
+func asError(err error, target **Error) bool { return errors.As(err, target) }
