@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"nau/internal/api"
+	"nau/internal/apiserver/openapi"
 	"nau/internal/store"
 )
 
@@ -30,7 +31,8 @@ type view struct {
 	kinds      map[*api.Resource]*kind
 	groups     map[string]bool
 	versions   map[schema.GroupVersion]bool
-	documents  documents // discovery and OpenAPI of this view
+	documents  documents                                  // discovery and OpenAPI of this view
+	foreign    map[schema.GroupVersionKind]openapi.Schema // of kinds without a Go type
 }
 
 func newRegistry(open func(*kind) *store.Collection) *registry {
