@@ -26,6 +26,7 @@ import (
 	"nau/internal/engine/layer"
 	"nau/internal/engine/network"
 	"nau/internal/engine/sandbox"
+	"nau/internal/engine/spec"
 	"nau/internal/oci/monitor"
 )
 
@@ -94,6 +95,7 @@ type Engine struct {
 	Events     *events.Bus
 
 	cfg     Config
+	host    spec.Host
 	monitor *monitor.Client
 }
 
@@ -102,7 +104,7 @@ func Open(ctx context.Context, cfg Config) (e *Engine, err error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	e = &Engine{cfg: cfg, Events: &events.Bus{}}
+	e = &Engine{cfg: cfg, Events: &events.Bus{}, host: probeHost()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open engine: %w", err), e.Close())
@@ -164,7 +166,7 @@ func (e *Engine) openContainers(ctx context.Context) (err error) {
 	e.Containers, err = container.Open(ctx, container.Settings{
 		Dir: filepath.Join(cfg.DataDir, "containers"), RunDir: filepath.Join(cfg.RunDir, "containers"),
 		Images: e.Images, Layers: e.Layers, Sandboxes: e.Sandboxes, Runtime: e.monitor, Runtimes: cfg.Runtimes,
-		Host: probeHost(), Events: e.Events, Log: cfg.Log,
+		Host: e.host, Events: e.Events, Log: cfg.Log,
 		Revive: func(context.Context) error { _, err := monitor.Start(e.monitorOptions()); return err },
 	}, e.isPause)
 	return err
@@ -191,6 +193,9 @@ func (e *Engine) NetworkReady() bool { return e.Networks != nil }
 
 // MonitorReady asks whether the monitor answers.
 func (e *Engine) MonitorReady(ctx context.Context) error { return e.monitor.Ping(ctx) }
+
+// Host tells what this machine can.
+func (e *Engine) Host() spec.Host { return e.host }
 
 // Config returns the configuration with its defaults.
 func (e *Engine) Config() Config { return e.cfg }

@@ -13,7 +13,7 @@ import (
 
 // probeHost finds out once what this machine can.
 func probeHost() spec.Host {
-	h := spec.Host{HostDevices: spec.HostDevices, RlimitMax: map[string]uint64{}}
+	h := spec.Host{HostDevices: spec.HostDevices, RlimitMax: map[string]uint64{}, OOMScoreMin: -1000}
 	_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
 	h.CgroupV2 = err == nil
 	_, err = os.Stat("/sys/fs/cgroup/unified/cgroup.controllers")
@@ -26,7 +26,12 @@ func probeHost() spec.Host {
 	h.RecursiveRO = unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}) != unix.ENOSYS
 	h.Capabilities = ownCapabilities()
 	if !contains(h.Capabilities, "CAP_SYS_RESOURCE") {
-		// Without it, hard limits can only go down.
+		// Without it, hard limits can only go down and OOM scores only up.
+		if b, err := os.ReadFile("/proc/self/oom_score_adj"); err == nil {
+			if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+				h.OOMScoreMin = n
+			}
+		}
 		for name, n := range map[string]int{"RLIMIT_NOFILE": unix.RLIMIT_NOFILE, "RLIMIT_NPROC": unix.RLIMIT_NPROC, "RLIMIT_CORE": unix.RLIMIT_CORE,
 			"RLIMIT_MEMLOCK": unix.RLIMIT_MEMLOCK, "RLIMIT_STACK": unix.RLIMIT_STACK, "RLIMIT_AS": unix.RLIMIT_AS, "RLIMIT_DATA": unix.RLIMIT_DATA,
 			"RLIMIT_FSIZE": unix.RLIMIT_FSIZE, "RLIMIT_CPU": unix.RLIMIT_CPU, "RLIMIT_LOCKS": unix.RLIMIT_LOCKS, "RLIMIT_SIGPENDING": unix.RLIMIT_SIGPENDING,

@@ -47,7 +47,7 @@ func (p *pause) Start(ctx context.Context, id string, ns spec.Namespaces, cgroup
 		Security:   spec.Security{CapDrop: []string{"ALL"}, NoNewPrivs: true, ReadOnlyRoot: true},
 		Mounts:     []spec.Mount{{Source: p.e.cfg.NauOCI, Target: "/pause", ReadOnly: true}},
 		Namespaces: ns, Resolved: spec.Resolved{UID: 65535, GID: 65535}, Rootfs: root,
-		CgroupPath: filepath.Join("/", cgroup, pausePrefix+id), Host: probeHost(),
+		CgroupPath: filepath.Join("/", cgroup, pausePrefix+id), Host: p.e.host,
 	})
 	if err != nil {
 		return 0, err

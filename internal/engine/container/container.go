@@ -54,6 +54,7 @@ type Config struct {
 	Mounts     []spec.Mount   `json:",omitempty"`
 	Devices    []spec.Device  `json:",omitempty"`
 	Resources  spec.Resources `json:",omitzero"`
+	PID        PIDMode        `json:",omitempty"` // "" = as the sandbox has it
 	PIDOf      string         `json:",omitempty"` // ID of the container whose PID namespace to join
 	OpenStdin  bool           `json:",omitempty"`
 	StdinOnce  bool           `json:",omitempty"`
@@ -67,6 +68,15 @@ type Config struct {
 	Restart    RestartPolicy `json:",omitzero"`
 	AutoRemove bool          `json:",omitempty"`
 }
+
+// PIDMode overrides the sandbox's choice of PID namespace.
+type PIDMode string
+
+// The modes.
+const (
+	PIDOwn  PIDMode = "own"
+	PIDHost PIDMode = "host"
+)
 
 // RestartPolicy in Docker's words: "", "no", "on-failure", "always", "unless-stopped".
 type RestartPolicy struct {

@@ -87,6 +87,12 @@ func (m *Manager) launch(ctx context.Context, r *Record) error {
 		return err
 	}
 	in := m.input(r, place, inherited)
+	switch r.Config.PID {
+	case PIDOwn:
+		in.Namespaces.PID, in.Namespaces.HostPID = "", false
+	case PIDHost:
+		in.Namespaces.PID, in.Namespaces.HostPID = "", true
+	}
 	if r.Config.PIDOf != "" {
 		target, err := m.Get(r.Config.PIDOf)
 		if err != nil {

@@ -42,8 +42,11 @@ func Build(in Input) (*specs.Spec, error) {
 		Env:          Env(in),
 		Cwd:          first(in.Process.Dir, in.Image.Dir, "/"),
 		Capabilities: caps,
-		OOMScoreAdj:  in.Process.OOMScore,
 		Rlimits:      rlimits(in),
+	}
+	if adj := in.Process.OOMScore; adj != nil {
+		v := max(*adj, in.Host.OOMScoreMin)
+		process.OOMScoreAdj = &v
 	}
 	if !path.IsAbs(process.Cwd) {
 		process.Cwd = "/" + process.Cwd

@@ -76,6 +76,9 @@ const (
 	PropagateShared  Propagation = "rshared"
 )
 
+// MountImage is the Type of a mount whose Source is an image's name. The engine turns it into a bind before Build sees it.
+const MountImage = "image"
+
 // Mount puts something at Target in the container.
 type Mount struct {
 	Type              string // "bind" (default), "tmpfs" or any file system
@@ -87,7 +90,8 @@ type Mount struct {
 	Propagation       Propagation // "" = rprivate
 	Options           []string    // further mount options, e.g. size=64m
 	UIDs, GIDs        []specs.LinuxIDMapping
-	MakeSource        bool // make a missing source folder of a bind
+	MakeSource        bool   // make a missing source folder of a bind
+	SubPath           string // of MountImage: the part of the image to show
 }
 
 // Device is a host's device node in the container.
@@ -159,5 +163,6 @@ type Host struct {
 	RecursiveRO  bool
 	Capabilities []string                            // the ones that this process can give away, "CAP_X"
 	HostDevices  func() ([]specs.LinuxDevice, error) // for privileged containers
+	OOMScoreMin  int                                 // lowest oom_score_adj that this process may give
 	RlimitMax    map[string]uint64                   // ceilings where this process may not raise hard limits
 }
