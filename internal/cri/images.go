@@ -106,7 +106,7 @@ func authOf(a *runtimeapi.AuthConfig) (*image.Auth, error) {
 	if a == nil {
 		return nil, nil
 	}
-	out := &image.Auth{Username: a.GetUsername(), Password: a.GetPassword(), IdentityToken: a.GetIdentityToken(), RegistryToken: a.GetRegistryToken(), ServerAddress: a.GetServerAddress()}
+	out := &image.Auth{Username: a.GetUsername(), Password: a.GetPassword(), IdentityToken: a.GetIdentityToken(), RegistryToken: a.GetRegistryToken()}
 	if a.GetAuth() != "" && out.Username == "" {
 		b, err := base64.StdEncoding.DecodeString(a.GetAuth())
 		if err != nil {
@@ -118,7 +118,7 @@ func authOf(a *runtimeapi.AuthConfig) (*image.Auth, error) {
 		}
 		out.Username, out.Password = user, password
 	}
-	if *out == (image.Auth{ServerAddress: out.ServerAddress}) {
+	if *out == (image.Auth{}) {
 		return nil, nil
 	}
 	return out, nil
