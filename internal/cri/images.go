@@ -148,15 +148,11 @@ func (s *Server) imageFs() *runtimeapi.FilesystemIdentifier {
 }
 
 // ImageFsInfo tells what images take. Containers' layers lie on the same file system.
-func (s *Server) ImageFsInfo(ctx context.Context, _ *runtimeapi.ImageFsInfoRequest) (*runtimeapi.ImageFsInfoResponse, error) {
-	u, err := s.e.Images.Usage(ctx)
-	if err != nil {
-		return nil, fault(err)
-	}
-	var inodes int64
+func (s *Server) ImageFsInfo(_ context.Context, _ *runtimeapi.ImageFsInfoRequest) (*runtimeapi.ImageFsInfoResponse, error) {
+	var bytes, inodes int64
 	for _, l := range s.e.Layers.Layers() {
-		inodes += l.Inodes
+		bytes, inodes = bytes+l.Disk, inodes+l.Inodes
 	}
-	fs := &runtimeapi.FilesystemUsage{Timestamp: time.Now().UnixNano(), FsId: s.imageFs(), UsedBytes: value(uint64(u.LayersSize + u.BlobsSize)), InodesUsed: value(uint64(inodes))}
+	fs := &runtimeapi.FilesystemUsage{Timestamp: time.Now().UnixNano(), FsId: s.imageFs(), UsedBytes: value(uint64(bytes)), InodesUsed: value(uint64(inodes))}
 	return &runtimeapi.ImageFsInfoResponse{ImageFilesystems: []*runtimeapi.FilesystemUsage{fs}, ContainerFilesystems: []*runtimeapi.FilesystemUsage{fs}}, nil
 }
