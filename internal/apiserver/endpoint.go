@@ -35,7 +35,7 @@ type kind struct {
 }
 
 // hooks take part in the writes of one resource, beside the strategy: for what needs state beyond the object (addresses of
-// services). The finish functions are called once, with the outcome.
+// services). They see the object prepared, before it is validated; the finish functions are called once, with the outcome.
 type hooks interface {
 	create(obj runtime.Object, dryRun bool) (finish func(committed bool), err error)
 	update(new, old runtime.Object, dryRun bool) (finish func(committed bool), err error)

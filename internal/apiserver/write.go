@@ -60,15 +60,6 @@ func (w *writing) create(ctx context.Context, obj runtime.Object) (*store.Entry,
 	if err := w.srv.admission.Admit(ctx, attr); err != nil {
 		return nil, err
 	}
-	done := func(bool) {}
-	if ep.hooks != nil {
-		if done, err = ep.hooks.create(obj, w.dryRun); err != nil {
-			return nil, w.invalid(obj, m.GetName(), err)
-		}
-	}
-	committed := false
-	defer func() { done(committed) }()
-
 	m.SetDeletionTimestamp(nil)
 	m.SetDeletionGracePeriodSeconds(nil)
 	m.SetSelfLink("")
@@ -80,6 +71,14 @@ func (w *writing) create(ctx context.Context, obj runtime.Object) (*store.Entry,
 	}
 	if s.PrepareCreate != nil {
 		s.PrepareCreate(obj)
+	}
+	committed := false
+	if ep.hooks != nil {
+		done, err := ep.hooks.create(obj, w.dryRun)
+		if err != nil {
+			return nil, w.invalid(obj, m.GetName(), err)
+		}
+		defer func() { done(committed) }()
 	}
 	if s.Validate != nil {
 		if errs := s.Validate(obj); len(errs) > 0 {
@@ -251,17 +250,6 @@ func (w *writing) replace(ctx context.Context, old *store.Entry, obj runtime.Obj
 	}
 	m.SetResourceVersion(om.GetResourceVersion())
 
-	var done func(bool)
-	if ep.hooks != nil && w.sub == nil {
-		if done, err = ep.hooks.update(obj, old.Object, w.dryRun); err != nil {
-			return nil, w.invalid(obj, name, err)
-		}
-	}
-	committed := false
-	if done != nil {
-		defer func() { done(committed) }()
-	}
-
 	keepSystemFields(m, om)
 	prepare, validate, warnings := s.PrepareUpdate, s.ValidateUpdate, s.Warnings
 	if w.sub != nil {
@@ -269,6 +257,14 @@ func (w *writing) replace(ctx context.Context, old *store.Entry, obj runtime.Obj
 	}
 	if prepare != nil {
 		prepare(obj, old.Object)
+	}
+	committed := false
+	if ep.hooks != nil && w.sub == nil {
+		done, err := ep.hooks.update(obj, old.Object, w.dryRun)
+		if err != nil {
+			return nil, w.invalid(obj, name, err)
+		}
+		defer func() { done(committed) }()
 	}
 	errs := judgeMeta(m, om)
 	if validate != nil {
