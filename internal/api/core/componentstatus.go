@@ -16,5 +16,6 @@ func componentStatus() *api.Resource {
 		Storage: "v1",
 		Virtual: true,
 		Verbs:   []string{"get", "list"},
+		Columns: componentStatusColumns(),
 	}
 }

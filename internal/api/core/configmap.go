@@ -13,13 +13,16 @@ func configMap() *api.Resource {
 		Kind: "ConfigMap", Plural: "configmaps", Singular: "configmap",
 		ShortNames: []string{"cm"},
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[corev1.ConfigMap](), NewList: api.New[corev1.ConfigMapList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[corev1.ConfigMap](), NewList: api.New[corev1.ConfigMapList](), Default: api.Each(defaultConfigMap)}},
 		Storage:    "v1",
 		Prefix:     "configmaps",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                apivalidation.NameIsDNSSubdomain,
+			Validate:            api.Check(validateConfigMap),
+			ValidateUpdate:      api.CheckChange(validateConfigMapUpdate),
 			UnconditionalUpdate: true,
 		},
+		Columns: configMapColumns(),
 	}
 }

@@ -4,6 +4,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"nau/internal/api"
 )
@@ -24,8 +26,13 @@ func event() *api.Resource {
 		Verbs:   api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                apivalidation.NameIsDNSSubdomain,
+			Validate:            api.Check(validateEvent),
+			ValidateUpdate:      api.CheckChange(validateEventUpdate),
 			CreateOnUpdate:      true,
 			UnconditionalUpdate: true,
 		},
+		Columns:      eventColumns(),
+		FieldAliases: eventAliases(),
+		Fields:       func(o runtime.Object) fields.Set { return eventFields(o.(*corev1.Event)) },
 	}
 }

@@ -3,6 +3,8 @@ package core
 import (
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"nau/internal/api"
 )
@@ -13,15 +15,15 @@ func persistentVolumeClaim() *api.Resource {
 		Kind: "PersistentVolumeClaim", Plural: "persistentvolumeclaims", Singular: "persistentvolumeclaim",
 		ShortNames: []string{"pvc"},
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[corev1.PersistentVolumeClaim](), NewList: api.New[corev1.PersistentVolumeClaimList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[corev1.PersistentVolumeClaim](), NewList: api.New[corev1.PersistentVolumeClaimList](), Default: api.Each(DefaultClaim)}},
 		Storage:    "v1",
 		Prefix:     "persistentvolumeclaims",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
-			PrepareCreate: api.Each(func(n *corev1.PersistentVolumeClaim) {
-				n.Status = corev1.PersistentVolumeClaimStatus{}
-			}),
+			Name:           apivalidation.NameIsDNSSubdomain,
+			PrepareCreate:  api.Each(prepareClaim),
+			Validate:       api.Check(validateClaim),
+			ValidateUpdate: api.CheckChange(validateClaimUpdate),
 			PrepareUpdate: api.Change(func(n, o *corev1.PersistentVolumeClaim) {
 				n.Status = o.Status
 			}),
@@ -33,5 +35,7 @@ func persistentVolumeClaim() *api.Resource {
 				PrepareUpdate: api.Change(func(n, o *corev1.PersistentVolumeClaim) { n.Spec = o.Spec }),
 				ResetFields:   [][]string{{"spec"}}},
 		},
+		Columns: claimColumns(),
+		Fields:  func(o runtime.Object) fields.Set { return claimFields(o.(*corev1.PersistentVolumeClaim)) },
 	}
 }

@@ -4,6 +4,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
@@ -19,12 +20,14 @@ func replicationController() *api.Resource {
 		ShortNames: []string{"rc"},
 		Categories: []string{"all"},
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[corev1.ReplicationController](), NewList: api.New[corev1.ReplicationControllerList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[corev1.ReplicationController](), NewList: api.New[corev1.ReplicationControllerList](), Default: api.Each(defaultController)}},
 		Storage:    "v1",
 		Prefix:     "controllers",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:            apivalidation.NameIsDNSSubdomain,
+			Validate:        api.Check(validateController),
+			OrphanByDefault: true,
 			PrepareCreate: api.Each(func(n *corev1.ReplicationController) {
 				n.Status = corev1.ReplicationControllerStatus{}
 				n.Generation = 1
@@ -38,10 +41,13 @@ func replicationController() *api.Resource {
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "ReplicationController", Verbs: api.StatusVerbs, New: api.New[corev1.ReplicationController](),
-				PrepareUpdate: api.Change(func(n, o *corev1.ReplicationController) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(func(n, o *corev1.ReplicationController) { n.Spec = o.Spec }),
+				ValidateUpdate: api.CheckChange(validateControllerStatus),
+				ResetFields:    [][]string{{"spec"}}},
 			api.ScaleSubresource(replicationControllerScale()),
 		},
+		Columns: controllerColumns(),
+		Fields:  func(o runtime.Object) fields.Set { return controllerFields(o.(*corev1.ReplicationController)) },
 	}
 }
 

@@ -13,12 +13,14 @@ func resourceQuota() *api.Resource {
 		Kind: "ResourceQuota", Plural: "resourcequotas", Singular: "resourcequota",
 		ShortNames: []string{"quota"},
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[corev1.ResourceQuota](), NewList: api.New[corev1.ResourceQuotaList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[corev1.ResourceQuota](), NewList: api.New[corev1.ResourceQuotaList](), Default: api.Each(defaultQuota)}},
 		Storage:    "v1",
 		Prefix:     "resourcequotas",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateQuota),
+			ValidateUpdate: api.CheckChange(validateQuotaUpdate),
 			PrepareCreate: api.Each(func(n *corev1.ResourceQuota) {
 				n.Status = corev1.ResourceQuotaStatus{}
 			}),
@@ -30,8 +32,10 @@ func resourceQuota() *api.Resource {
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "ResourceQuota", Verbs: api.StatusVerbs, New: api.New[corev1.ResourceQuota](),
-				PrepareUpdate: api.Change(func(n, o *corev1.ResourceQuota) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(func(n, o *corev1.ResourceQuota) { n.Spec = o.Spec }),
+				ValidateUpdate: api.CheckChange(validateQuotaStatus),
+				ResetFields:    [][]string{{"spec"}}},
 		},
+		Columns: quotaColumns(),
 	}
 }

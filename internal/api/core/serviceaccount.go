@@ -23,7 +23,9 @@ func serviceAccount() *api.Resource {
 			UnconditionalUpdate: true,
 		},
 		Subresources: []api.Subresource{
-			{Name: "token", Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest", Verbs: api.CreateOnly, New: api.New[authenticationv1.TokenRequest]()},
+			{Name: "token", Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest", Verbs: api.CreateOnly, New: api.New[authenticationv1.TokenRequest](),
+				Default: api.Each(defaultTokenRequest), Validate: api.Check(validateTokenRequest)},
 		},
+		Columns: serviceAccountColumns(),
 	}
 }

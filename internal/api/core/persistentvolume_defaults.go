@@ -1,0 +1,32 @@
+package core
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+)
+
+// DefaultVolume fills a persistent volume's unset fields.
+func DefaultVolume(v *corev1.PersistentVolume) {
+	orString(&v.Status.Phase, corev1.VolumePending)
+	orString(&v.Spec.PersistentVolumeReclaimPolicy, corev1.PersistentVolumeReclaimRetain)
+	if v.Spec.VolumeMode == nil {
+		v.Spec.VolumeMode = ptr.To(corev1.PersistentVolumeFilesystem)
+	}
+	roundUp(v.Spec.Capacity)
+	s := &v.Spec.PersistentVolumeSource
+	switch {
+	case s.HostPath != nil && s.HostPath.Type == nil:
+		s.HostPath.Type = ptr.To(corev1.HostPathUnset)
+	case s.ISCSI != nil:
+		orString(&s.ISCSI.ISCSIInterface, "default")
+	case s.RBD != nil:
+		orString(&s.RBD.RBDPool, "rbd")
+		orString(&s.RBD.RadosUser, "admin")
+		orString(&s.RBD.Keyring, "/etc/ceph/keyring")
+	case s.AzureDisk != nil:
+		defaultAzureDisk(s.AzureDisk)
+	case s.ScaleIO != nil:
+		orString(&s.ScaleIO.StorageMode, "ThinProvisioned")
+		orString(&s.ScaleIO.FSType, "xfs")
+	}
+}
