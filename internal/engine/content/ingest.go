@@ -241,7 +241,9 @@ func (s *Store) Put(data []byte) (digest.Digest, error) {
 }
 
 // PutBytes stores data, which must have digest d.
-func (s *Store) PutBytes(d digest.Digest, data []byte) error { return s.PutAs(d, bytes.NewReader(data)) }
+func (s *Store) PutBytes(d digest.Digest, data []byte) error {
+	return s.PutAs(d, bytes.NewReader(data))
+}
 
 // PutAs stores r's bytes, which must have digest d. A blob that is here is not read again.
 func (s *Store) PutAs(d digest.Digest, r io.Reader) error {
