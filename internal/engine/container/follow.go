@@ -12,7 +12,6 @@ import (
 	"nau/internal/engine/events"
 	"nau/internal/engine/layer"
 	"nau/internal/engine/record"
-	"nau/internal/kernel"
 	"nau/internal/oci/monitor"
 )
 
@@ -128,38 +127,6 @@ func (m *Manager) reconcile(ctx context.Context, keep func(string) bool) error {
 	return errors.Join(errs...)
 }
 
-// verdict is what the monitor's word means for a record.
-type verdict string
-
-const (
-	fine   verdict = "fine"
-	adopt  verdict = "adopt"  // it runs, and the record did not know
-	ended  verdict = "ended"  // it has ended while nobody looked
-	lost   verdict = "lost"   // the monitor does not know it: a reboot, or its state was taken away
-	undone verdict = "undone" // a start was cut off before the program ran
-)
-
-// decide compares a record's state with the monitor's.
-func decide(state State, st monitor.Status, known bool) verdict {
-	runs := state == Running || state == Paused
-	switch {
-	case !known && runs:
-		return lost
-	case !known:
-		return fine
-	case st == monitor.Stopped:
-		return ended
-	case st == monitor.Created:
-		if runs {
-			return lost
-		}
-		return undone
-	case runs:
-		return fine
-	}
-	return adopt
-}
-
 // correct acts on decide. The caller holds e.op.
 func (m *Manager) correct(ctx context.Context, e *entry, old *Record, st monitor.State, known bool) error {
 	r := *old
@@ -229,7 +196,7 @@ func (m *Manager) sweep() error {
 				continue
 			}
 		}
-		errs = append(errs, kernel.Unmount(m.rootfs(d.Name())), os.RemoveAll(m.bundle(d.Name())))
+		errs = append(errs, m.release(d.Name()))
 	}
 	for _, s := range m.set.Layers.Snapshots() {
 		if id := s.Labels[snapshotMark]; id != "" {

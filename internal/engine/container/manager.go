@@ -315,7 +315,7 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 	if r.State == Running || r.State == Paused {
 		return fmt.Errorf("remove container %s: %w", id[:12], ErrState)
 	}
-	err = errors.Join(m.release(id), m.records.Delete(id))
+	err = errors.Join(m.release(id), m.dropImages(r), m.records.Delete(id))
 	if lerr := m.set.Layers.Remove(id); lerr != nil && !errors.Is(lerr, layer.ErrNotFound) {
 		err = errors.Join(err, lerr)
 	}
@@ -337,7 +337,7 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 
 // release unmounts the root file system and removes the bundle.
 func (m *Manager) release(id string) error {
-	if err := kernel.Unmount(m.rootfs(id)); err != nil {
+	if err := errors.Join(m.hideImages(id), kernel.Unmount(m.rootfs(id))); err != nil {
 		return err
 	}
 	return os.RemoveAll(m.bundle(id))

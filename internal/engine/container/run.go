@@ -87,6 +87,9 @@ func (m *Manager) launch(ctx context.Context, r *Record) error {
 		return err
 	}
 	in := m.input(r, place, inherited)
+	if in.Mounts, err = m.imageMounts(ctx, r); err != nil {
+		return err
+	}
 	switch r.Config.PID {
 	case PIDOwn:
 		in.Namespaces.PID, in.Namespaces.HostPID = "", false
