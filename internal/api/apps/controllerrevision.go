@@ -19,7 +19,10 @@ func controllerRevision() *api.Resource {
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                apivalidation.NameIsDNSSubdomain,
+			Validate:            api.Check(validateRevision),
+			ValidateUpdate:      api.CheckChange(validateRevisionUpdate),
 			UnconditionalUpdate: true,
 		},
+		Columns: revisionColumns(),
 	}
 }

@@ -5,7 +5,6 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 
 	"nau/internal/api"
-	"nau/internal/api/meta"
 )
 
 // daemonSet declares the resource daemonsets.
@@ -16,27 +15,26 @@ func daemonSet() *api.Resource {
 		ShortNames: []string{"ds"},
 		Categories: []string{"all"},
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[appsv1.DaemonSet](), NewList: api.New[appsv1.DaemonSetList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[appsv1.DaemonSet](), NewList: api.New[appsv1.DaemonSetList](), Default: api.Each(DefaultDaemonSet)}},
 		Storage:    "v1",
 		Prefix:     "daemonsets",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
-			PrepareCreate: api.Each(func(n *appsv1.DaemonSet) {
-				n.Status = appsv1.DaemonSetStatus{}
-				n.Generation = 1
-			}),
-			PrepareUpdate: api.Change(func(n, o *appsv1.DaemonSet) {
-				n.Status = o.Status
-				meta.BumpGeneration(n, o, n.Spec, o.Spec)
-			}),
+			Name:                apivalidation.NameIsDNSSubdomain,
+			PrepareCreate:       api.Each(prepareDaemonSet),
+			PrepareUpdate:       api.Change(prepareDaemonSetUpdate),
+			Validate:            api.Check(validateDaemonSet),
+			ValidateUpdate:      api.CheckChange(validateDaemonSetUpdate),
+			Warnings:            api.Warn(daemonSetWarnings),
 			ResetFields:         [][]string{{"status"}},
 			UnconditionalUpdate: true,
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "DaemonSet", Verbs: api.StatusVerbs, New: api.New[appsv1.DaemonSet](),
-				PrepareUpdate: api.Change(func(n, o *appsv1.DaemonSet) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(func(n, o *appsv1.DaemonSet) { n.Spec = o.Spec }),
+				ValidateUpdate: api.CheckChange(validateDaemonSetStatus),
+				ResetFields:    [][]string{{"spec"}}},
 		},
+		Columns: daemonSetColumns(),
 	}
 }

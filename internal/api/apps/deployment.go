@@ -11,7 +11,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"nau/internal/api"
-	"nau/internal/api/meta"
 )
 
 // deployment declares the resource deployments.
@@ -22,29 +21,31 @@ func deployment() *api.Resource {
 		ShortNames: []string{"deploy"},
 		Categories: []string{"all"},
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[appsv1.Deployment](), NewList: api.New[appsv1.DeploymentList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[appsv1.Deployment](), NewList: api.New[appsv1.DeploymentList](), Default: api.Each(DefaultDeployment)}},
 		Storage:    "v1",
 		Prefix:     "deployments",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			PrepareUpdate:  api.Change(prepareDeploymentUpdate),
+			Validate:       api.Check(validateDeployment),
+			ValidateUpdate: api.CheckChange(validateDeploymentUpdate),
+			Warnings:       api.Warn(deploymentWarnings),
 			PrepareCreate: api.Each(func(n *appsv1.Deployment) {
 				n.Status = appsv1.DeploymentStatus{}
 				n.Generation = 1
-			}),
-			PrepareUpdate: api.Change(func(n, o *appsv1.Deployment) {
-				n.Status = o.Status
-				meta.BumpGeneration(n, o, n.Spec, o.Spec)
 			}),
 			ResetFields:         [][]string{{"status"}},
 			UnconditionalUpdate: true,
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "Deployment", Verbs: api.StatusVerbs, New: api.New[appsv1.Deployment](),
-				PrepareUpdate: api.Change(func(n, o *appsv1.Deployment) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(prepareDeploymentStatus),
+				ValidateUpdate: api.CheckChange(validateDeploymentStatus),
+				ResetFields:    [][]string{{"spec"}}},
 			api.ScaleSubresource(deploymentScale()),
 		},
+		Columns: deploymentColumns(),
 	}
 }
 

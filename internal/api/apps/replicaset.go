@@ -2,6 +2,7 @@ package apps
 
 import (
 	"fmt"
+	"k8s.io/apimachinery/pkg/fields"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -22,12 +23,15 @@ func replicaSet() *api.Resource {
 		ShortNames: []string{"rs"},
 		Categories: []string{"all"},
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[appsv1.ReplicaSet](), NewList: api.New[appsv1.ReplicaSetList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[appsv1.ReplicaSet](), NewList: api.New[appsv1.ReplicaSetList](), Default: api.Each(DefaultReplicaSet)}},
 		Storage:    "v1",
 		Prefix:     "replicasets",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateReplicaSet),
+			ValidateUpdate: api.CheckChange(validateReplicaSetUpdate),
+			Warnings:       api.Warn(replicaSetWarnings),
 			PrepareCreate: api.Each(func(n *appsv1.ReplicaSet) {
 				n.Status = appsv1.ReplicaSetStatus{}
 				n.Generation = 1
@@ -41,10 +45,13 @@ func replicaSet() *api.Resource {
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "ReplicaSet", Verbs: api.StatusVerbs, New: api.New[appsv1.ReplicaSet](),
-				PrepareUpdate: api.Change(func(n, o *appsv1.ReplicaSet) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(func(n, o *appsv1.ReplicaSet) { n.Spec = o.Spec }),
+				ValidateUpdate: api.CheckChange(validateReplicaSetStatus),
+				ResetFields:    [][]string{{"spec"}}},
 			api.ScaleSubresource(replicaSetScale()),
 		},
+		Columns: replicaSetColumns(),
+		Fields:  func(o runtime.Object) fields.Set { return replicaSetFields(o.(*appsv1.ReplicaSet)) },
 	}
 }
 

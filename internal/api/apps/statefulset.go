@@ -22,12 +22,15 @@ func statefulSet() *api.Resource {
 		ShortNames: []string{"sts"},
 		Categories: []string{"all"},
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[appsv1.StatefulSet](), NewList: api.New[appsv1.StatefulSetList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[appsv1.StatefulSet](), NewList: api.New[appsv1.StatefulSetList](), Default: api.Each(DefaultStatefulSet)}},
 		Storage:    "v1",
 		Prefix:     "statefulsets",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateStatefulSet),
+			ValidateUpdate: api.CheckChange(validateStatefulSetUpdate),
+			Warnings:       api.Warn(statefulSetWarnings),
 			PrepareCreate: api.Each(func(n *appsv1.StatefulSet) {
 				n.Status = appsv1.StatefulSetStatus{}
 				n.Generation = 1
@@ -41,10 +44,12 @@ func statefulSet() *api.Resource {
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "StatefulSet", Verbs: api.StatusVerbs, New: api.New[appsv1.StatefulSet](),
-				PrepareUpdate: api.Change(func(n, o *appsv1.StatefulSet) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(func(n, o *appsv1.StatefulSet) { n.Spec = o.Spec }),
+				ValidateUpdate: api.CheckChange(validateStatefulSetStatus),
+				ResetFields:    [][]string{{"spec"}}},
 			api.ScaleSubresource(statefulSetScale()),
 		},
+		Columns: statefulSetColumns(),
 	}
 }
 
