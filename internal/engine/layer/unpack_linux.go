@@ -86,7 +86,7 @@ func (u *unpacker) unpack(ctx context.Context, r io.Reader) (unpacked, error) {
 			return u.out, fmt.Errorf("%w: more than %d entries", ErrLimit, u.limits.Entries)
 		}
 		if err := u.entry(h, tr); err != nil {
-			return u.out, fmt.Errorf("unpack %q: %w", h.Name, err)
+			return u.out, fmt.Errorf("unpack %q: %w", h.Name[:min(len(h.Name), 200)], err)
 		}
 	}
 	if err := u.setTimes(); err != nil {
@@ -192,7 +192,7 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	return u.file(parent, base, h, r)
 }
 
-// parent resolves a directory inside the layer, making what is missing.
+// parent resolves a directory inside the layer, making what is missing; depth counts the symlinks followed on the way.
 func (u *unpacker) parent(dir string, depth int) (int, error) {
 	if dir == "" {
 		return u.root, nil
@@ -234,7 +234,7 @@ func resolve(root int, dir string) (int, error) {
 // imply makes a directory that the archive uses before it describes it, or never describes.
 func (u *unpacker) imply(dir string, depth int) error {
 	up, base := splitName(dir)
-	parent, err := u.parent(up, depth+1)
+	parent, err := u.parent(up, depth)
 	if err != nil {
 		return err
 	}
@@ -283,7 +283,7 @@ func (u *unpacker) imply(dir string, depth int) error {
 		_, err = u.parent(target, depth+1)
 		return err
 	}
-	return fmt.Errorf("make directory: %w: %q is not a directory", ErrArchive, dir)
+	return fmt.Errorf("make directory: %w: %q is not a directory", ErrArchive, base)
 }
 
 func isWhiteout(st *unix.Stat_t) bool {
