@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/cri-streaming/pkg/streaming"
 	"k8s.io/utils/clock"
 )
 
@@ -39,7 +41,7 @@ type Config struct {
 	Images  runtimeapi.ImageServiceClient   // required
 	// Streamer runs exec, attach and port-forward in process. nil: the URLs that the runtime's Exec, Attach and
 	// PortForward calls return are dialled.
-	Streamer Streamer
+	Streamer streaming.Runtime
 
 	RootDir     string // required; holds pods/UID/{volumes,containers,etc-hosts}; upstream's /var/lib/kubelet
 	RunDir      string // default RootDir/run; sockets and other things that a reboot clears
@@ -80,6 +82,10 @@ type Config struct {
 	LogMaxSize              int64 // bytes; default 10 MiB
 	LogMaxFiles             int   // default 5
 	ParallelPulls           int   // default 4; 1 = one at a time
+	// RotateLogs makes the agent rotate container logs; needed with runtimes that do not do it themselves.
+	RotateLogs bool
+
+	AllowedSysctls []string // unsafe ones that pods may set
 
 	// Simulated leaves the host alone: volumes, cgroups, hosts files and the machine's facts exist in memory only.
 	// For simulated nodes over fakecri; Capacity is required then.
@@ -88,13 +94,6 @@ type Config struct {
 	Clock    clock.WithTicker     // default the real one
 	Recorder record.EventRecorder // default one that writes through Client
 	Log      *slog.Logger
-}
-
-// Streamer is the in-process form of CRI's streaming calls: it answers the upgrade request w, r itself.
-type Streamer interface {
-	ServeExec(w http.ResponseWriter, r *http.Request, req *runtimeapi.ExecRequest)
-	ServeAttach(w http.ResponseWriter, r *http.Request, req *runtimeapi.AttachRequest)
-	ServePortForward(w http.ResponseWriter, r *http.Request, req *runtimeapi.PortForwardRequest)
 }
 
 // Who is an authenticated caller of the node's API.
@@ -190,6 +189,20 @@ func defaultResolvConf() string {
 		}
 	}
 	return "/etc/resolv.conf"
+}
+
+// port is where the agent's server can be reached.
+func (c *Config) port() int32 {
+	addr := c.Listen
+	if c.Listener != nil {
+		addr = c.Listener.Addr().String()
+	}
+	_, p, err := net.SplitHostPort(addr)
+	n, perr := strconv.ParseInt(p, 10, 32)
+	if err != nil || perr != nil {
+		return 0
+	}
+	return int32(n)
 }
 
 // leaseRenewal is how often the node's lease is renewed; it lives four times as long. Source: KEP-589.

@@ -33,6 +33,7 @@ type container struct {
 	owner  *Probes
 	pod    *corev1.Pod
 	target Target
+	start  time.Time // of the container
 	health life.Health
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -72,7 +73,7 @@ func (p *Probes) Watch(ctx context.Context, pod *corev1.Pod, spec *corev1.Contai
 	if p.set == nil {
 		p.set = map[string]*container{}
 	}
-	c := &container{owner: p, pod: pod, target: Target{Container: spec, ContainerID: id, IP: ip},
+	c := &container{owner: p, pod: pod, target: Target{Container: spec, ContainerID: id, IP: ip}, start: started,
 		health: life.Health{Started: spec.StartupProbe == nil, Ready: spec.ReadinessProbe == nil}}
 	if before != nil {
 		c.health.Started = c.health.Started || before.Started
@@ -221,7 +222,11 @@ func (c *container) note(w *worker, r Result) bool {
 		c.health.Started = true
 		for _, next := range c.probes[liveness:] {
 			if next != nil && next.timer == nil {
-				c.schedule(next, c.owner.Clock.Now())
+				at := c.start.Add(time.Duration(next.spec.InitialDelaySeconds) * time.Second)
+				if now := c.owner.Clock.Now(); at.Before(now) {
+					at = now
+				}
+				c.schedule(next, at)
 			}
 		}
 	case liveness:

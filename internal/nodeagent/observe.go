@@ -1,0 +1,340 @@
+package nodeagent
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"nau/internal/nodeagent/life"
+	"nau/internal/nodeagent/logs"
+	"nau/internal/nodeagent/runspec"
+)
+
+// followRuntime keeps the agent informed of the runtime by its events. known is closed after the first full look.
+func (a *Agent) followRuntime(ctx context.Context, known chan struct{}) {
+	delay, first := 50*time.Millisecond, true
+	for ctx.Err() == nil {
+		stream, err := a.cfg.Runtime.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
+		if err == nil || status.Code(err) == codes.Unimplemented {
+			var lerr error
+			if lerr = a.lookAtAll(ctx); lerr == nil {
+				delay = 50 * time.Millisecond
+				if first {
+					first = false
+					close(known)
+				}
+				a.node.RuntimeUp(nil)
+			} else {
+				err = lerr
+			}
+		}
+		for err == nil {
+			var ev *runtimeapi.ContainerEventResponse
+			if ev, err = stream.Recv(); err == nil {
+				if w := a.worker(ev.GetPodSandboxStatus().GetMetadata().GetUid()); w != nil {
+					w.touch(ev.ContainerId, ev.CreatedAt)
+				}
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if status.Code(err) == codes.Unimplemented { // a runtime without events has to be looked at
+			delay = time.Second
+		} else {
+			a.node.RuntimeUp(err)
+			a.cfg.Log.Warn("runtime's events ended", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-a.cfg.Clock.After(delay):
+			delay = min(2*delay, 5*time.Second)
+		}
+	}
+}
+
+// lookAtAll lists what the runtime has and tells the workers; what belongs to no worker yet waits for its pod.
+func (a *Agent) lookAtAll(ctx context.Context) error {
+	v, err := a.cfg.Runtime.Version(ctx, &runtimeapi.VersionRequest{})
+	if err != nil {
+		return err
+	}
+	a.runtimeName = v.RuntimeName
+	boxes, err := a.cfg.Runtime.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
+	if err != nil {
+		return err
+	}
+	containers, err := a.cfg.Runtime.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
+	if err != nil {
+		return err
+	}
+	all := map[string]*life.Observed{}
+	of := func(uid string) *life.Observed {
+		if all[uid] == nil {
+			all[uid] = &life.Observed{}
+		}
+		return all[uid]
+	}
+	for _, b := range boxes.Items {
+		if uid := b.Labels[runspec.LabelUID]; uid != "" {
+			if s := a.readSandbox(ctx, b.Id); s != nil {
+				of(uid).Sandboxes = append(of(uid).Sandboxes, s)
+			}
+		}
+	}
+	for _, c := range containers.Containers {
+		if uid := c.Labels[runspec.LabelUID]; uid != "" {
+			if s := a.readContainer(ctx, c.Id); s != nil {
+				s.Name, s.Attempt = c.GetMetadata().GetName(), c.GetMetadata().GetAttempt()
+				s.Sandbox = c.PodSandboxId
+				of(uid).Containers = append(of(uid).Containers, s)
+			}
+		}
+	}
+	for _, o := range all {
+		o.Sort()
+	}
+	a.mu.Lock()
+	workers := make([]*worker, 0, len(a.workers))
+	for uid, w := range a.workers {
+		if all[uid] == nil {
+			all[uid] = &life.Observed{}
+		}
+		w.mu.Lock()
+		w.found(all[uid])
+		w.mu.Unlock()
+		delete(all, uid)
+		workers = append(workers, w)
+	}
+	a.found = all
+	a.mu.Unlock()
+	for _, w := range workers {
+		w.kick()
+	}
+	return nil
+}
+
+// found replaces what is known of the pod's records; mu is held. Records read meanwhile by the worker itself stay.
+func (w *worker) found(o *life.Observed) {
+	if w.running { // the worker re-reads each record itself
+		if w.stale == nil {
+			w.stale = map[string]int64{}
+		}
+		if w.obs != nil {
+			for _, s := range w.obs.Sandboxes {
+				w.stale[s.ID] = s.AsOf
+			}
+			for _, c := range w.obs.Containers {
+				w.stale[c.ID] = c.AsOf
+			}
+		}
+		return
+	}
+	w.obs = o
+}
+
+// refresh reads again what events have said is old. Only the worker's goroutine calls it.
+func (w *worker) refresh(ctx context.Context) {
+	w.mu.Lock()
+	stale := w.stale
+	w.stale = nil
+	if w.obs == nil {
+		w.obs = &life.Observed{}
+	}
+	obs := w.obs
+	w.mu.Unlock()
+	for id, at := range stale {
+		if s := find(obs.Sandboxes, func(s *life.Sandbox) bool { return s.ID == id }); s != nil {
+			if s.AsOf <= at {
+				w.rereadSandbox(ctx, id)
+			}
+		} else if c := find(obs.Containers, func(c *life.Container) bool { return c.ID == id }); c != nil {
+			if c.AsOf <= at {
+				w.reread(ctx, id)
+			}
+		}
+		obs = w.observed()
+	}
+}
+
+func find[T any](list []*T, ok func(*T) bool) *T {
+	if i := slices.IndexFunc(list, ok); i >= 0 {
+		return list[i]
+	}
+	return nil
+}
+
+func (w *worker) observed() *life.Observed {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.obs == nil {
+		w.obs = &life.Observed{}
+	}
+	return w.obs
+}
+
+// change replaces the observation by a changed copy.
+func (w *worker) change(f func(o *life.Observed)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o := &life.Observed{}
+	if w.obs != nil {
+		o.Sandboxes, o.Containers = slices.Clone(w.obs.Sandboxes), slices.Clone(w.obs.Containers)
+	}
+	f(o)
+	o.Sort()
+	w.obs = o
+}
+
+// reread asks the runtime about one container; one that is gone is dropped.
+func (w *worker) reread(ctx context.Context, id string) *life.Container {
+	c := w.agent.readContainer(ctx, id)
+	if c != nil && c.Name == "" { // the runtime did not answer: what is known stays until it does
+		w.mu.Lock()
+		if w.stale == nil {
+			w.stale = map[string]int64{}
+		}
+		w.stale[id] = w.agent.cfg.Clock.Now().UnixNano()
+		w.mu.Unlock()
+		w.again(w.agent.cfg.Clock.Now().Add(time.Second))
+		return find(w.observed().Containers, func(c *life.Container) bool { return c.ID == id })
+	}
+	w.change(func(o *life.Observed) {
+		i := slices.IndexFunc(o.Containers, func(c *life.Container) bool { return c.ID == id })
+		switch {
+		case i >= 0 && c == nil:
+			o.Containers = slices.Delete(o.Containers, i, i+1)
+		case i >= 0:
+			c.Sandbox = o.Containers[i].Sandbox
+			o.Containers[i] = c
+		}
+	})
+	if c == nil || c.State != life.Running {
+		w.agent.probes.Forget(id)
+	}
+	return c
+}
+
+func (w *worker) rereadSandbox(ctx context.Context, id string) *life.Sandbox {
+	s := w.agent.readSandbox(ctx, id)
+	w.change(func(o *life.Observed) {
+		i := slices.IndexFunc(o.Sandboxes, func(s *life.Sandbox) bool { return s.ID == id })
+		switch {
+		case i >= 0 && s == nil:
+			o.Sandboxes = slices.Delete(o.Sandboxes, i, i+1)
+		case i >= 0:
+			o.Sandboxes[i] = s
+		case s != nil:
+			o.Sandboxes = append(o.Sandboxes, s)
+		}
+	})
+	return s
+}
+
+// readContainer returns nil for a container that the runtime does not have.
+func (a *Agent) readContainer(ctx context.Context, id string) *life.Container {
+	asOf := a.cfg.Clock.Now().UnixNano()
+	res, err := a.cfg.Runtime.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: id})
+	if err != nil {
+		if status.Code(err) == codes.NotFound {
+			return nil
+		}
+		return &life.Container{ID: id, State: life.Unknown, AsOf: 0, Reason: "ContainerStatusUnknown", Message: err.Error()}
+	}
+	s := res.Status
+	c := &life.Container{ID: s.Id, Name: s.GetMetadata().GetName(), Attempt: s.GetMetadata().GetAttempt(), Created: moment(s.CreatedAt), Started: moment(s.StartedAt),
+		Finished: moment(s.FinishedAt), ExitCode: s.ExitCode, Reason: s.Reason, Message: s.Message, Image: s.GetImage().GetImage(), ImageID: s.ImageRef,
+		Hash: s.Annotations[runspec.AnnotationHash], Resources: s.GetResources().GetLinux(), User: s.GetUser().GetLinux(),
+		StopSignal: runspec.StopSignalName(s.StopSignal), AsOf: asOf}
+	if u := s.GetImage().GetUserSpecifiedImage(); u != "" && c.Image == "" {
+		c.Image = u
+	}
+	if c.ImageID == "" {
+		c.ImageID = s.ImageId
+	}
+	switch s.State {
+	case runtimeapi.ContainerState_CONTAINER_CREATED:
+		c.State = life.Created
+	case runtimeapi.ContainerState_CONTAINER_RUNNING:
+		c.State = life.Running
+	case runtimeapi.ContainerState_CONTAINER_EXITED:
+		c.State = life.Exited
+		if !a.cfg.Simulated {
+			c.Message = a.lastWords(s)
+		}
+	}
+	return c
+}
+
+func moment(ns int64) time.Time {
+	if ns <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns)
+}
+
+// The limits of a termination message. Source: Container.terminationMessagePath and -Policy.
+const (
+	lastWordsMax  = 4096
+	lastLogLines  = 80
+	lastLogsBytes = 2048
+)
+
+// lastWords is the termination message of an exited container: its file, or the end of its log if it asks for that.
+func (a *Agent) lastWords(s *runtimeapi.ContainerStatus) string {
+	msg := ""
+	if path := s.Annotations[runspec.AnnotationMessagePath]; path != "" {
+		for _, m := range s.Mounts {
+			if m.ContainerPath == path && m.HostPath != "" {
+				msg = readFrom(m.HostPath, lastWordsMax)
+			}
+		}
+	}
+	if msg == "" && s.Annotations[runspec.AnnotationMessagePolicy] == string(corev1.TerminationMessageFallbackToLogsOnError) &&
+		(s.ExitCode != 0 || s.Reason == "OOMKilled") && s.LogPath != "" {
+		msg = logs.Tail(s.LogPath, lastLogLines, lastLogsBytes)
+	}
+	if msg == "" {
+		return s.Message
+	}
+	return msg
+}
+
+func readFrom(path string, limit int) string {
+	f, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b := make([]byte, limit)
+	n, _ := f.Read(b)
+	return string(b[:n])
+}
+
+// readSandbox returns nil for a sandbox that the runtime does not have.
+func (a *Agent) readSandbox(ctx context.Context, id string) *life.Sandbox {
+	asOf := a.cfg.Clock.Now().UnixNano()
+	res, err := a.cfg.Runtime.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: id})
+	if err != nil {
+		if status.Code(err) == codes.NotFound {
+			return nil
+		}
+		return &life.Sandbox{ID: id}
+	}
+	s := &life.Sandbox{ID: id, Attempt: res.Status.GetMetadata().GetAttempt(), Ready: res.Status.State == runtimeapi.PodSandboxState_SANDBOX_READY,
+		Created: moment(res.Status.CreatedAt), AsOf: asOf}
+	if ip := res.Status.GetNetwork().GetIp(); ip != "" {
+		s.IPs = append(s.IPs, ip)
+	}
+	for _, ip := range res.Status.GetNetwork().GetAdditionalIps() {
+		s.IPs = append(s.IPs, ip.Ip)
+	}
+	return s
+}

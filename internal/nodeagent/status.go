@@ -1,0 +1,161 @@
+package nodeagent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+
+	"nau/internal/nodeagent/life"
+)
+
+// lazily is how long the status of a pod that is just being started may wait for the next one.
+const lazily = 100 * time.Millisecond
+
+// publish computes the pod's status and has it written if it is another than the API server's. plan may be nil.
+func (w *worker) publish(pod *corev1.Pod, plan *life.Plan) {
+	a := w.agent
+	waiting := map[string]life.Wait{}
+	if plan != nil {
+		for name, x := range plan.Waiting {
+			waiting[name] = x
+		}
+	}
+	for name, x := range w.waiting {
+		waiting[name] = x
+	}
+	s := life.Status(&life.StatusInput{Pod: pod, Observed: w.observed(), Health: w.health(), Waiting: waiting, End: w.end, Stopped: w.stopped,
+		HostIPs: a.hostIPs(), RuntimeName: a.runtimeName, Applied: w.appliedResources(pod), Resize: w.resize, Now: a.cfg.Clock.Now()})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
+		return
+	}
+	w.sent = &s
+	if w.pending == nil && !w.writing && life.Same(&s, &w.viewLocked().Status) {
+		return
+	}
+	w.pending = &s
+	if w.writing {
+		return
+	}
+	if s.Phase == corev1.PodPending && (pod.Status.Phase == corev1.PodPending || pod.Status.Phase == "") && len(waiting) == 0 && w.pendingStop == nil && w.failures == 0 {
+		w.pendingStop = a.wheel.At(a.cfg.Clock.Now().Add(lazily), w.flush)
+		return
+	}
+	if s.Phase == corev1.PodPending && w.pendingStop != nil && len(waiting) == 0 && w.failures == 0 {
+		return // the lazy write takes this one
+	}
+	w.flushLocked()
+}
+
+func (w *worker) flush() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flushLocked()
+}
+
+// flushLocked begins to write what is pending, unless that goes on already.
+func (w *worker) flushLocked() {
+	w.pendingStop.Stop()
+	if w.pending == nil || w.writing {
+		return
+	}
+	w.writing = true
+	go w.write()
+}
+
+// write writes until nothing newer is pending.
+func (w *worker) write() {
+	a, ctx := w.agent, w.agent.ctx
+	delay := 50 * time.Millisecond
+	for {
+		w.mu.Lock()
+		s := w.pending
+		w.pending = nil
+		view := w.viewLocked()
+		if s == nil || ctx.Err() != nil || w.gone || w.static && w.mirror == nil {
+			w.writing = false
+			stopped := w.stopped
+			w.mu.Unlock()
+			if stopped && ctx.Err() == nil {
+				w.kick()
+			}
+			return
+		}
+		name, uid := view.Name, view.UID
+		if w.static {
+			uid = w.mirror.UID
+		}
+		w.mu.Unlock()
+		got, err := a.patchStatus(ctx, view.Namespace, name, uid, &view.Status, s)
+		a.stats.statusWrites.Add(1)
+		w.mu.Lock()
+		switch {
+		case err == nil:
+			delay = 50 * time.Millisecond
+			if got != nil {
+				if v := version(got); v >= version(w.pod) || w.static {
+					w.base, w.baseVersion = &got.Status, v
+				}
+			}
+		case isGone(err):
+		default:
+			if w.pending == nil {
+				w.pending = s
+			}
+			w.mu.Unlock()
+			a.cfg.Log.Warn("write pod status", "pod", podName(view), "err", err)
+			select {
+			case <-ctx.Done():
+			case <-a.cfg.Clock.After(delay):
+				delay = min(2*delay, 5*time.Second)
+			}
+			continue
+		}
+		w.mu.Unlock()
+	}
+}
+
+// isGone tells that the object that was meant is no longer there.
+func isGone(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
+
+// patchStatus changes what differs between old and s, of the pod with this uid only. It returns nil if nothing differs.
+func (a *Agent) patchStatus(ctx context.Context, ns, name string, uid types.UID, old, s *corev1.PodStatus) (*corev1.Pod, error) {
+	type doc struct {
+		Metadata struct {
+			UID types.UID `json:"uid"`
+		} `json:"metadata"`
+		Status *corev1.PodStatus `json:"status"`
+	}
+	var from, to doc
+	from.Status, to.Status = old, s
+	b1, err := json.Marshal(from)
+	if err != nil {
+		return nil, fmt.Errorf("encode status: %w", err)
+	}
+	to.Metadata.UID = uid
+	b2, err := json.Marshal(to)
+	if err != nil {
+		return nil, fmt.Errorf("encode status: %w", err)
+	}
+	patch, err := strategicpatch.CreateTwoWayMergePatch(b1, b2, corev1.Pod{})
+	if err != nil {
+		return nil, fmt.Errorf("compare statuses: %w", err)
+	}
+	return a.cfg.Client.CoreV1().Pods(ns).Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+}
+
+func (a *Agent) hostIPs() []string {
+	out := make([]string, len(a.cfg.NodeIPs))
+	for i, ip := range a.cfg.NodeIPs {
+		out[i] = ip.String()
+	}
+	return out
+}
