@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -339,6 +340,13 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 func (m *Manager) release(id string) error {
 	if err := errors.Join(m.hideImages(id), kernel.Unmount(m.rootfs(id))); err != nil {
 		return err
+	}
+	// Not RemoveAll: should something still be mounted here, nothing inside may be deleted.
+	places, _ := filepath.Glob(filepath.Join(m.bundle(id), "images", "*"))
+	for _, p := range append(places, m.rootfs(id)) {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("release container %s: %w", id[:12], err)
+		}
 	}
 	return os.RemoveAll(m.bundle(id))
 }

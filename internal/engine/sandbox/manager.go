@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -470,7 +471,13 @@ func (m *Manager) dismantle(id string) error {
 		errs = append(errs, kernel.Unpin(m.ns(id, k)))
 	}
 	dir := m.files(id)
-	errs = append(errs, kernel.Unmount(filepath.Join(dir, "shm")), os.RemoveAll(dir))
+	shm := filepath.Join(dir, "shm")
+	errs = append(errs, kernel.Unmount(shm))
+	// A mount that is still there would be emptied by RemoveAll.
+	if err := os.Remove(shm); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(append(errs, err)...)
+	}
+	errs = append(errs, os.RemoveAll(dir))
 	return errors.Join(errs...)
 }
 

@@ -1,0 +1,148 @@
+// Package busybox makes what engine tests run: an image of the host's static busybox in a registry inside the test, and the nau-oci executable.
+//
+// For tests only.
+package busybox
+
+import (
+	"archive/tar"
+	"bytes"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/sys/unix"
+)
+
+// applets are the links in /bin.
+var applets = []string{"sh", "true", "false", "sleep", "cat", "echo", "ls", "id", "env", "nc", "httpd", "wget", "mount", "hostname", "ip", "ping", "ps", "kill", "stat",
+	"dd", "head", "tail", "grep", "wc", "mkdir", "rm", "touch", "date", "test", "sed", "awk", "tr", "nslookup", "sysctl", "whoami", "chmod", "printf", "yes", "seq", "stty", "tty", "readlink", "pwd", "timeout", "top", "cp", "mv", "ln", "expr", "find", "sort", "uname", "basename", "dirname", "mkfifo", "tee", "xargs", "sync", "ash", "md5sum"}
+
+// Image builds the image. Skips where there is no static busybox.
+func Image(t testing.TB) v1.Image {
+	t.Helper()
+	binary, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Skip("needs busybox-static")
+	}
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	dir := func(name string, mode int64) {
+		_ = w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name, Mode: mode})
+	}
+	file := func(name string, mode int64, content []byte) {
+		_ = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(content))})
+		_, _ = w.Write(content)
+	}
+	for _, d := range []string{"bin/", "etc/", "proc/", "sys/", "dev/", "root/", "home/", "var/", "usr/"} {
+		dir(d, 0o755)
+	}
+	dir("tmp/", 0o1777)
+	file("bin/busybox", 0o755, binary)
+	for _, a := range applets {
+		_ = w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + a, Linkname: "busybox", Mode: 0o777})
+	}
+	file("etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/sh\nweb:x:33:33:web:/home:/bin/sh\n"))
+	file("etc/group", 0o644, []byte("root:x:0:\nnobody:x:65534:\nweb:x:33:\nextra:x:50:web\n"))
+	_ = w.Close()
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg = cfg.DeepCopy()
+	cfg.OS, cfg.Architecture = "linux", runtime.GOARCH
+	cfg.Config.Cmd, cfg.Config.Env = []string{"sh"}, []string{"PATH=/bin"}
+	if img, err = mutate.ConfigFile(img, cfg); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// Registry serves the image as busybox:1 on loopback and returns its reference.
+func Registry(t testing.TB) string {
+	t.Helper()
+	Loopback(t)
+	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(srv.Close)
+	ref, err := name.NewTag(srv.Listener.Addr().String() + "/library/busybox:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, Image(t), remote.WithTransport(http.DefaultTransport)); err != nil {
+		t.Fatal(err)
+	}
+	return ref.String()
+}
+
+// Loopback sets the loopback device of this network namespace up.
+func Loopback(t testing.TB) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	ifr, err := unix.NewIfreq("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ifr.SetUint16(unix.IFF_UP | unix.IFF_LOOPBACK | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, ifr); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		_ = l.Close()
+	}
+}
+
+var built struct {
+	sync.Once
+	path string
+	err  error
+	out  []byte
+}
+
+// NauOCI builds the executable once for each test process. NAU_OCI names one that is built already.
+func NauOCI(t testing.TB) string {
+	t.Helper()
+	if p := os.Getenv("NAU_OCI"); p != "" {
+		return p
+	}
+	built.Do(func() {
+		dir, err := os.MkdirTemp("", "nau-oci-")
+		if err != nil {
+			built.err = err
+			return
+		}
+		built.path = filepath.Join(dir, "nau-oci")
+		cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", built.path, "nau/cmd/nau-oci")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		built.out, built.err = cmd.CombinedOutput()
+	})
+	if built.err != nil {
+		t.Fatalf("build nau-oci: %v\n%s", built.err, built.out)
+	}
+	return built.path
+}
