@@ -18,16 +18,19 @@ func cronJob() *api.Resource {
 		Categories: []string{"all"},
 		Namespaced: true,
 		Versions: []api.Version{
-			{Name: "v1", New: api.New[batchv1.CronJob](), NewList: api.New[batchv1.CronJobList]()},
+			{Name: "v1", New: api.New[batchv1.CronJob](), NewList: api.New[batchv1.CronJobList](), Default: api.Each(DefaultCronJob)},
 			{Name: "v1beta1", New: api.New[batchv1beta1.CronJob](), NewList: api.New[batchv1beta1.CronJobList](),
-				ToStorage: api.Convert(cronJobToV1), FromStorage: api.Convert(cronJobFromV1),
+				Default: api.Each(DefaultCronJobV1beta1), ToStorage: api.Convert(cronJobToV1), FromStorage: api.Convert(cronJobFromV1),
 				Deprecation: "batch/v1beta1 CronJob is deprecated in v1.21+, unavailable in v1.25+; use batch/v1 CronJob"},
 		},
 		Storage: "v1",
 		Prefix:  "cronjobs",
 		Verbs:   api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateCronJob),
+			ValidateUpdate: api.CheckChange(validateCronJobUpdate),
+			Warnings:       api.Warn(cronJobWarnings),
 			PrepareCreate: api.Each(func(n *batchv1.CronJob) {
 				n.Status = batchv1.CronJobStatus{}
 				n.Generation = 1
@@ -44,5 +47,6 @@ func cronJob() *api.Resource {
 				PrepareUpdate: api.Change(func(n, o *batchv1.CronJob) { n.Spec = o.Spec }),
 				ResetFields:   [][]string{{"spec"}}},
 		},
+		Columns: cronJobColumns(),
 	}
 }

@@ -3,9 +3,10 @@ package batch
 import (
 	batchv1 "k8s.io/api/batch/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"nau/internal/api"
-	"nau/internal/api/meta"
 )
 
 // job declares the resource jobs.
@@ -15,27 +16,28 @@ func job() *api.Resource {
 		Kind:  "Job", Plural: "jobs", Singular: "job",
 		Categories: []string{"all"},
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[batchv1.Job](), NewList: api.New[batchv1.JobList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[batchv1.Job](), NewList: api.New[batchv1.JobList](), Default: api.Each(DefaultJob)}},
 		Storage:    "v1",
 		Prefix:     "jobs",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
-			PrepareCreate: api.Each(func(n *batchv1.Job) {
-				n.Status = batchv1.JobStatus{}
-				n.Generation = 1
-			}),
-			PrepareUpdate: api.Change(func(n, o *batchv1.Job) {
-				n.Status = o.Status
-				meta.BumpGeneration(n, o, n.Spec, o.Spec)
-			}),
+			Name:                apivalidation.NameIsDNSSubdomain,
+			PrepareCreate:       api.Each(prepareJob),
+			PrepareUpdate:       api.Change(prepareJobUpdate),
+			Validate:            api.Check(validateJob),
+			ValidateUpdate:      api.CheckChange(validateJobUpdate),
+			Warnings:            api.Warn(jobWarnings),
+			OrphanByDefault:     true,
 			ResetFields:         [][]string{{"status"}},
 			UnconditionalUpdate: true,
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "Job", Verbs: api.StatusVerbs, New: api.New[batchv1.Job](),
-				PrepareUpdate: api.Change(func(n, o *batchv1.Job) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(func(n, o *batchv1.Job) { n.Spec = o.Spec }),
+				ValidateUpdate: api.CheckChange(validateJobStatus),
+				ResetFields:    [][]string{{"spec"}}},
 		},
+		Columns: jobColumns(),
+		Fields:  func(o runtime.Object) fields.Set { return jobFields(o.(*batchv1.Job)) },
 	}
 }
