@@ -1,0 +1,386 @@
+// Package rootfs builds a container's file system tree: its root, mounts, devices, masked and read-only paths.
+//
+// It works in two steps on either side of the namespace border. Prepare runs in the runtime's own mount namespace and
+// takes hold of everything that comes from the host, as detached mounts held by descriptors. Assemble runs on a thread
+// inside the container's namespaces and puts them in place, then makes the container's root the root. Paths inside the
+// container are resolved with openat2 inside its root, to a descriptor, and only descriptors are mounted on: what an
+// image or a neighbour swaps for a link changes nothing outside.
+//
+// It decides no policy: what to mount is in the OCI configuration. Only internal/oci imports it.
+package rootfs
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"nau/internal/kernel"
+	"nau/internal/oci/cgroup"
+)
+
+// Config is what Prepare needs to know.
+type Config struct {
+	Spec   *specs.Spec
+	Bundle string
+	Cgroup *cgroup.Cgroup
+	// RootUID and RootGID own what is made for the container: 0, or what a user namespace maps 0 to.
+	RootUID, RootGID int
+	// HostID maps a container's user or group id to the host's, for mount options.
+	HostUID, HostGID func(uint32) (int, bool)
+	// UserNS makes a user namespace with the given mappings, for mounts that are shown through one.
+	UserNS func(uid, gid []specs.LinuxIDMapping) (fd int, err error)
+	// Console makes Prepare open a terminal.
+	Console bool
+	NoPivot bool
+}
+
+// Root is a tree under construction.
+type Root struct {
+	cfg    Config
+	tree   *kernel.Tree
+	mounts []*mount
+	null   cover // the host's /dev/null, to mask files with
+	mask   cover // an empty folder, to mask folders with
+
+	// Master and Slave are the container's terminal if Config asked for one, else -1. Whoever takes one sets it to -1.
+	Master, Slave int
+	ptsName       string
+	devpts        *kernel.Tree
+}
+
+type mount struct {
+	spec    specs.Mount
+	options Options
+	tree    *kernel.Tree // nil: made inside, see insideTypes
+	file    bool         // the target is a file
+	below   []below      // mounts inside this one: version 1 cgroups
+}
+
+type below struct {
+	name string
+	tree *kernel.Tree
+	link string // instead of a mount: a symbolic link
+}
+
+// insideTypes belong to namespaces, and are made by a thread inside them.
+var insideTypes = map[string]bool{"proc": true, "sysfs": true, "mqueue": true}
+
+// Prepare takes hold of the root file system and the sources of all mounts.
+func Prepare(cfg Config) (r *Root, err error) {
+	r = &Root{cfg: cfg, Master: -1, Slave: -1}
+	defer func() {
+		if err != nil {
+			r.Close()
+			r = nil
+		}
+	}()
+	if r.tree, err = prepareRoot(cfg); err != nil {
+		return r, err
+	}
+	for i := range cfg.Spec.Mounts {
+		m, err := r.prepareMount(cfg.Spec.Mounts[i])
+		if err != nil {
+			return r, fmt.Errorf("mount %s: %w", cfg.Spec.Mounts[i].Destination, err)
+		}
+		r.mounts = append(r.mounts, m)
+	}
+	if l := cfg.Spec.Linux; l != nil && len(l.MaskedPaths) > 0 {
+		if r.null.tree, err = hostNull(); err != nil {
+			return r, err
+		}
+	}
+	if cfg.Console {
+		err = r.openConsole()
+	}
+	return r, err
+}
+
+// Close lets go of what is not attached; the tree that was assembled lives on in its namespace.
+func (r *Root) Close() {
+	_ = r.tree.Close()
+	_ = r.null.tree.Close()
+	_ = r.mask.tree.Close()
+	for _, m := range r.mounts {
+		_ = m.tree.Close()
+		for _, b := range m.below {
+			_ = b.tree.Close()
+		}
+	}
+	kernel.Close(r.Master, r.Slave)
+}
+
+func prepareRoot(cfg Config) (*kernel.Tree, error) {
+	if cfg.Spec.Root == nil {
+		return nil, errors.New("open root: the configuration has none")
+	}
+	path := cfg.Spec.Root.Path
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(cfg.Bundle, path)
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open root %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	tree, err := kernel.CloneTree(fd, "", true)
+	if err != nil {
+		return nil, fmt.Errorf("clone root %s: %w", path, err)
+	}
+	// Detached from the host's propagation until rootfsPropagation says else.
+	propagation := uint64(unix.MS_SLAVE)
+	if l := cfg.Spec.Linux; l != nil && strings.HasSuffix(l.RootfsPropagation, "private") {
+		propagation = unix.MS_PRIVATE
+	}
+	if l := cfg.Spec.Linux; l == nil || !strings.HasSuffix(l.RootfsPropagation, "shared") {
+		if err := tree.SetAttr(kernel.Attr{Propagation: propagation, Recursive: true}); err != nil {
+			_ = tree.Close()
+			return nil, fmt.Errorf("set propagation of root: %w", err)
+		}
+	}
+	return tree, nil
+}
+
+func (r *Root) prepareMount(spec specs.Mount) (*mount, error) {
+	o, err := ParseOptions(spec.Options)
+	if err != nil {
+		return nil, err
+	}
+	m := &mount{spec: spec, options: o}
+	switch {
+	case o.Bind || spec.Type == "bind":
+		err = r.prepareBind(m)
+	case spec.Type == "cgroup" || spec.Type == "cgroup2":
+		err = r.prepareCgroup(m)
+	case insideTypes[spec.Type]:
+		return m, nil
+	case spec.Type == "":
+		return nil, errors.New("neither a type nor bind is given")
+	default:
+		m.tree, err = r.newFilesystem(m)
+		if err == nil && spec.Type == "devpts" && filepath.Clean(spec.Destination) == "/dev/pts" {
+			r.devpts = m.tree
+		}
+	}
+	if err != nil {
+		_ = m.tree.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (r *Root) prepareBind(m *mount) error {
+	source := m.spec.Source
+	if !filepath.IsAbs(source) {
+		source = filepath.Join(r.cfg.Bundle, source)
+	}
+	// Opened once: what is inspected is what is mounted.
+	fd, err := kernel.OpenPath(source)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("stat %s: %w", source, err)
+	}
+	m.file = st.Mode&unix.S_IFMT != unix.S_IFDIR
+	if m.tree, err = kernel.CloneTree(fd, "", m.options.Recursive); err != nil {
+		return fmt.Errorf("bind %s: %w", source, err)
+	}
+	if err := r.bindAttributes(m); err != nil {
+		return err
+	}
+	if len(m.spec.UIDMappings) > 0 || len(m.spec.GIDMappings) > 0 {
+		return r.idmap(m)
+	}
+	return nil
+}
+
+func (r *Root) bindAttributes(m *mount) error {
+	o := &m.options
+	// A clone of a shared mount is its peer. Unless asked for, the container only receives.
+	propagation, recursive := uint64(unix.MS_SLAVE), true
+	if l := r.cfg.Spec.Linux; l != nil && strings.HasSuffix(l.RootfsPropagation, "private") {
+		propagation = unix.MS_PRIVATE
+	}
+	if o.Propagation != 0 {
+		propagation, recursive = o.Propagation, o.PropagationRec
+	}
+	if o.RecSet|o.RecClear != 0 {
+		if err := m.tree.SetAttr(kernel.Attr{Set: o.RecSet, Clear: o.RecClear, Recursive: true}); err != nil {
+			return err
+		}
+	}
+	if !o.Recursive {
+		// One mount: everything in one call.
+		return m.tree.SetAttr(kernel.Attr{Set: o.Set, Clear: o.Clear, Propagation: propagation})
+	}
+	if err := m.tree.SetAttr(kernel.Attr{Propagation: propagation, Recursive: recursive}); err != nil {
+		return err
+	}
+	if o.Set|o.Clear != 0 {
+		return m.tree.SetAttr(kernel.Attr{Set: o.Set, Clear: o.Clear})
+	}
+	return nil
+}
+
+func (r *Root) idmap(m *mount) error {
+	ns, err := r.cfg.UserNS(m.spec.UIDMappings, m.spec.GIDMappings)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(ns)
+	if err := m.tree.SetAttr(kernel.Attr{UserNS: ns, Recursive: m.options.RecIDMap}); err != nil {
+		return fmt.Errorf("map ids: %w", err)
+	}
+	return nil
+}
+
+// newFilesystem makes a file system that belongs to no namespace.
+func (r *Root) newFilesystem(m *mount) (*kernel.Tree, error) {
+	o := &m.options
+	params := make([]kernel.Param, 0, len(o.Data)+4)
+	hasUID, hasGID := false, false
+	for _, p := range o.Data {
+		if p.Key == "uid" || p.Key == "gid" {
+			value, err := r.hostOption(p)
+			if err != nil {
+				return nil, err
+			}
+			p.Value = value
+			hasUID, hasGID = hasUID || p.Key == "uid", hasGID || p.Key == "gid"
+		}
+		params = append(params, p)
+	}
+	if (m.spec.Type == "tmpfs" || m.spec.Type == "devpts") && (r.cfg.RootUID != 0 || r.cfg.RootGID != 0) {
+		if !hasUID {
+			params = append(params, kernel.Param{Key: "uid", Value: strconv.Itoa(r.cfg.RootUID)})
+		}
+		if !hasGID {
+			params = append(params, kernel.Param{Key: "gid", Value: strconv.Itoa(r.cfg.RootGID)})
+		}
+	}
+	for _, flag := range o.Super {
+		params = append(params, kernel.Param{Key: flag, Flag: true})
+	}
+	if o.Set&unix.MOUNT_ATTR_RDONLY != 0 && m.spec.Type != "tmpfs" {
+		params = append(params, kernel.Param{Key: "ro", Flag: true})
+	}
+	set := o.Set
+	if o.CopyUp {
+		set &^= unix.MOUNT_ATTR_RDONLY // set again when the copy is done
+	}
+	source := m.spec.Source
+	if source == "" {
+		source = m.spec.Type
+	}
+	tree, err := kernel.NewFilesystem(m.spec.Type, source, int(set|o.RecSet), params...)
+	if err != nil {
+		return nil, err
+	}
+	if o.Propagation != 0 {
+		if err := tree.SetAttr(kernel.Attr{Propagation: o.Propagation, Recursive: o.PropagationRec}); err != nil {
+			_ = tree.Close()
+			return nil, err
+		}
+	}
+	return tree, nil
+}
+
+func (r *Root) hostOption(p kernel.Param) (string, error) {
+	id, err := strconv.ParseUint(p.Value, 10, 32)
+	if err != nil {
+		return "", fmt.Errorf("read option %s=%s: %w", p.Key, p.Value, err)
+	}
+	convert := r.cfg.HostUID
+	if p.Key == "gid" {
+		convert = r.cfg.HostGID
+	}
+	if convert == nil {
+		return p.Value, nil
+	}
+	host, ok := convert(uint32(id))
+	if !ok {
+		return "", fmt.Errorf("read option %s=%s: the user namespace does not map it", p.Key, p.Value)
+	}
+	return strconv.Itoa(host), nil
+}
+
+// prepareCgroup binds the container's own cgroup: on version 2 the one folder, else a tmpfs with one for each hierarchy.
+func (r *Root) prepareCgroup(m *mount) error {
+	if r.cfg.Cgroup == nil {
+		return errors.New("the container has no cgroup of its own")
+	}
+	o := &m.options
+	set := o.Set | o.RecSet
+	own := func(h kernel.CgroupHierarchy) (*kernel.Tree, error) {
+		tree, err := kernel.CloneTree(unix.AT_FDCWD, h.Dir(r.cfg.Cgroup.Path), false)
+		if err != nil {
+			return nil, err
+		}
+		if err := tree.SetAttr(kernel.Attr{Set: set, Propagation: unix.MS_PRIVATE}); err != nil {
+			_ = tree.Close()
+			return nil, err
+		}
+		return tree, nil
+	}
+	var err error
+	if r.cfg.Cgroup.Mode() == kernel.CgroupV2 {
+		h := r.cfg.Cgroup.Hierarchies()[0]
+		m.tree, err = own(h)
+		return err
+	}
+	// Read-only only after the folders inside are made.
+	m.tree, err = kernel.NewFilesystem("tmpfs", "cgroup", int(set&^unix.MOUNT_ATTR_RDONLY), kernel.Param{Key: "mode", Value: "755"},
+		kernel.Param{Key: "uid", Value: strconv.Itoa(r.cfg.RootUID)}, kernel.Param{Key: "gid", Value: strconv.Itoa(r.cfg.RootGID)})
+	if err != nil {
+		return err
+	}
+	for _, h := range r.cfg.Cgroup.Hierarchies() {
+		name := filepath.Base(h.Mount)
+		if h.Unified {
+			name = "unified"
+		}
+		tree, err := own(h)
+		if err != nil {
+			return err
+		}
+		m.below = append(m.below, below{name: name, tree: tree})
+		for _, c := range h.Controllers {
+			if c = strings.TrimPrefix(c, "name="); c != name {
+				m.below = append(m.below, below{name: c, link: name})
+			}
+		}
+	}
+	return nil
+}
+
+// hostNull takes hold of the host's /dev/null, proven to be the null device.
+func hostNull() (*kernel.Tree, error) {
+	fd, err := kernel.OpenPath("/dev/null")
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("stat /dev/null: %w", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(1, 3) {
+		return nil, errors.New("open /dev/null: it is not the null device")
+	}
+	tree, err := kernel.CloneTree(fd, "", false)
+	if err != nil {
+		return nil, err
+	}
+	if err := tree.SetAttr(kernel.Attr{Propagation: unix.MS_PRIVATE}); err != nil {
+		_ = tree.Close()
+		return nil, err
+	}
+	return tree, nil
+}
