@@ -263,6 +263,30 @@ func (e *Engine) Close() error {
 	return errors.Join(errs...)
 }
 
+// Running counts the containers that run.
+func (e *Engine) Running() int {
+	n := 0
+	for _, c := range e.Containers.List() {
+		if c.State == container.Running || c.State == container.Paused {
+			n++
+		}
+	}
+	return n
+}
+
+// Shutdown closes the engine, and ends the monitor too when nothing runs that would need it.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	idle := e.Running() == 0
+	for _, s := range e.Sandboxes.List() {
+		idle = idle && s.State == sandbox.NotReady
+	}
+	err := e.Close()
+	if idle {
+		err = errors.Join(err, e.monitor.Shutdown(ctx))
+	}
+	return err
+}
+
 // StopAll ends every container and sandbox, with timeout for each, and leaves the records.
 func (e *Engine) StopAll(ctx context.Context, timeout time.Duration) error {
 	var errs []error

@@ -43,7 +43,7 @@ func (p *pause) Start(ctx context.Context, id string, ns spec.Namespaces, cgroup
 		return 0, err
 	}
 	s, err := spec.Build(spec.Input{
-		ID: id, Process: spec.Process{Args: []string{"/pause", "pause"}},
+		ID: id, Process: spec.Process{Args: []string{"/pause", "hold"}},
 		Security:   spec.Security{CapDrop: []string{"ALL"}, NoNewPrivs: true, ReadOnlyRoot: true},
 		Mounts:     []spec.Mount{{Source: p.e.cfg.NauOCI, Target: "/pause", ReadOnly: true}},
 		Namespaces: ns, Resolved: spec.Resolved{UID: 65535, GID: 65535}, Rootfs: root,
