@@ -77,8 +77,11 @@ func OpenProc(path string, flags int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
+	if flags&unix.O_PATH == 0 { // openat2 refuses the two together
+		flags |= unix.O_NOCTTY
+	}
 	fd, err := openat2(root, path, &unix.OpenHow{
-		Flags:   uint64(flags | unix.O_CLOEXEC | unix.O_NOCTTY),
+		Flags:   uint64(flags | unix.O_CLOEXEC),
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
 	})
 	if err != nil {
