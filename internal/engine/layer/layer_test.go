@@ -274,7 +274,9 @@ func hostileArchives(t testing.TB, outside string) map[string][]byte {
 		"directory through a file":        tarOf(t, te{name: "f", body: "1"}, te{name: "f/x/y", body: "2"}),
 		"block device":                    tarOf(t, te{name: "sda", typ: tar.TypeBlock, maj: 8, min: 0, mode: 0o666}, te{name: "sda", body: "pwned"}),
 		"proc symlink":                    tarOf(t, te{name: "p", typ: tar.TypeSymlink, link: "/proc/self/root"}, te{name: "p" + outside + "/canary", body: "pwned"}),
-		"deep":                            tarOf(t, te{name: deep + "x", body: "1"}),
+		"deep":                            tarOf(t, te{name: deep[:400] + "x", body: "1"}),
+		"too deep":                        tarOf(t, te{name: deep + "x", body: "1"}),
+		"deep by symlinks":                tarOf(t, te{name: deep[:400] + "l", typ: tar.TypeSymlink, link: "/" + deep[:400]}, te{name: deep[:400] + "l/" + deep[:80] + "x"}),
 		"name too long":                   tarOf(t, te{name: strings.Repeat("n", 300), body: "1"}),
 		"entries bomb":                    tarOf(t, manyEntries(1500)...),
 		"bytes bomb":                      tarOf(t, te{name: "big", body: strings.Repeat("x", 2<<20)}),
@@ -316,7 +318,7 @@ func TestLayerUnpackHostile(t *testing.T) {
 		"dotdot": ErrArchive, "dotdot inside": ErrArchive, "symlink to itself": ErrArchive, "symlinks in a ring": ErrArchive, "hard link out": ErrArchive,
 		"hard link out by dotdot": ErrArchive, "hard link through a symlink": ErrArchive, "hard link to a directory": ErrArchive, "hard link to the root": ErrArchive,
 		"hard link to itself": ErrArchive, "whiteout of dot": ErrArchive, "whiteout of dotdot": ErrArchive, "whiteout of nothing": ErrArchive, "root as a file": ErrArchive,
-		"directory through a file": ErrArchive, "file where a directory is": ErrArchive, "name too long": ErrArchive, "entries bomb": ErrLimit, "bytes bomb": ErrLimit, "unknown type": ErrArchive,
+		"directory through a file": ErrArchive, "file where a directory is": ErrArchive, "name too long": ErrArchive, "entries bomb": ErrLimit, "too deep": ErrLimit, "bytes bomb": ErrLimit, "unknown type": ErrArchive,
 		"not a tar": ErrArchive, "cut short": ErrArchive,
 	}
 	for name, b := range hostileArchives(t, outside) {

@@ -49,7 +49,11 @@ type unpacker struct {
 
 type dirTime struct{ atime, mtime unix.Timespec }
 
-const maxParents = 64
+const (
+	maxParents = 64
+	// maxDepth bounds the components of a name: every name costs the kernel a walk of that many.
+	maxDepth = 256
+)
 
 func newUnpacker(root int, limits Limits) *unpacker {
 	return &unpacker{root: root, limits: limits, parents: map[string]int{}, times: map[string]dirTime{}, implied: map[string]struct{}{}}
@@ -122,12 +126,16 @@ func cleanName(name string) (string, error) {
 	if strings.IndexByte(name, 0) >= 0 {
 		return "", fmt.Errorf("%w: NUL in a name", ErrArchive)
 	}
-	for rest := name; rest != ""; {
+	depth := 0
+	for rest := name; rest != ""; depth++ {
 		var c string
 		c, rest, _ = strings.Cut(rest, "/")
 		if c == ".." {
 			return "", fmt.Errorf("%w: name leads out of the layer", ErrArchive)
 		}
+	}
+	if depth > maxDepth {
+		return "", fmt.Errorf("%w: name of %d components", ErrLimit, depth)
 	}
 	return strings.TrimPrefix(path.Clean("/"+name), "/"), nil
 }
