@@ -175,6 +175,11 @@ func (m *Manager) Run(ctx context.Context, c Config) (*Record, error) {
 	if r.Cgroup == "" {
 		r.Cgroup, r.OwnCgroup = filepath.Join("/", m.set.CgroupParent, "sandbox", r.ID), true
 	}
+	for name := range c.Sysctls {
+		if err := checkSysctl(name, c); err != nil {
+			return nil, err
+		}
+	}
 	if err := m.reserve(c.Name, r.ID); err != nil {
 		return nil, err
 	}
@@ -258,11 +263,6 @@ func (m *Manager) furnish(r *Record, pins map[kernel.Namespace]string) error {
 		sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
 	}
 	maps.Copy(sysctls, r.Config.Sysctls)
-	for name := range r.Config.Sysctls {
-		if err := checkSysctl(name, r.Config); err != nil {
-			return err
-		}
-	}
 	return kernel.EnterAll(pins, func() error {
 		if _, ok := pins[kernel.UTS]; ok {
 			if err := unix.Sethostname([]byte(r.Config.Hostname)); err != nil {
