@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -96,6 +97,8 @@ type Engine struct {
 
 	cfg     Config
 	host    spec.Host
+	stop    context.CancelFunc // of what runs in the background
+	ended   sync.WaitGroup
 	monitor *monitor.Client
 }
 
@@ -162,6 +165,13 @@ func (e *Engine) openContainers(ctx context.Context) (err error) {
 		if err := e.Networks.Start(e.Sandboxes.Endpoints()); err != nil {
 			return err
 		}
+		var guard context.Context
+		guard, e.stop = context.WithCancel(context.WithoutCancel(ctx))
+		e.ended.Go(func() {
+			if err := e.Networks.Guard(guard, e.Sandboxes.Endpoints); err != nil {
+				cfg.Log.Error("guard packet rules", "error", err)
+			}
+		})
 	}
 	e.Containers, err = container.Open(ctx, container.Settings{
 		Dir: filepath.Join(cfg.DataDir, "containers"), RunDir: filepath.Join(cfg.RunDir, "containers"),
@@ -244,6 +254,10 @@ func (e *Engine) inUse(id digest.Digest) ([]string, bool) {
 // Close lets go of everything. Containers, networks and the monitor stay.
 func (e *Engine) Close() error {
 	var errs []error
+	if e.stop != nil {
+		e.stop()
+		e.ended.Wait()
+	}
 	if e.Containers != nil {
 		e.Containers.Close()
 	}
@@ -312,6 +326,10 @@ func (e *Engine) Purge(ctx context.Context) error {
 		errs = append(errs, e.Containers.Remove(ctx, c.ID))
 	}
 	errs = append(errs, e.monitor.Shutdown(ctx))
+	if e.stop != nil {
+		e.stop() // or it would write the rules anew
+		e.ended.Wait()
+	}
 	if e.Networks != nil {
 		errs = append(errs, e.Networks.Purge())
 	}
