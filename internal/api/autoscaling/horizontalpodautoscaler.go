@@ -17,15 +17,16 @@ func horizontalPodAutoscaler() *api.Resource {
 		Categories: []string{"all"},
 		Namespaced: true,
 		Versions: []api.Version{
-			{Name: "v2", New: api.New[autoscalingv2.HorizontalPodAutoscaler](), NewList: api.New[autoscalingv2.HorizontalPodAutoscalerList]()},
+			{Name: "v2", New: api.New[autoscalingv2.HorizontalPodAutoscaler](), NewList: api.New[autoscalingv2.HorizontalPodAutoscalerList](), Default: api.Each(Default)},
 			{Name: "v1", New: api.New[autoscalingv1.HorizontalPodAutoscaler](), NewList: api.New[autoscalingv1.HorizontalPodAutoscalerList](),
-				ToStorage: api.ConvertOrFail(toV2), FromStorage: api.ConvertOrFail(fromV2)},
+				Default: api.Each(defaultV1), ToStorage: api.ConvertOrFail(toV2), FromStorage: api.ConvertOrFail(fromV2)},
 		},
 		Storage: "v2",
 		Prefix:  "horizontalpodautoscalers",
 		Verbs:   api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:     apivalidation.NameIsDNSSubdomain,
+			Validate: api.Check(validate),
 			PrepareCreate: api.Each(func(n *autoscalingv2.HorizontalPodAutoscaler) {
 				n.Status = autoscalingv2.HorizontalPodAutoscalerStatus{}
 			}),
@@ -37,8 +38,10 @@ func horizontalPodAutoscaler() *api.Resource {
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "HorizontalPodAutoscaler", Verbs: api.StatusVerbs, New: api.New[autoscalingv2.HorizontalPodAutoscaler](),
-				PrepareUpdate: api.Change(func(n, o *autoscalingv2.HorizontalPodAutoscaler) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(func(n, o *autoscalingv2.HorizontalPodAutoscaler) { n.Spec = o.Spec }),
+				ValidateUpdate: api.CheckChange(validateStatus),
+				ResetFields:    [][]string{{"spec"}}},
 		},
+		Columns: columns(),
 	}
 }

@@ -19,7 +19,9 @@ func lease() *api.Resource {
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateLease),
 			CreateOnUpdate: true,
 		},
+		Columns: leaseColumns(),
 	}
 }

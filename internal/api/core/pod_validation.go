@@ -146,7 +146,7 @@ func validatePodSpec(p *field.Path, spec *corev1.PodSpec, scope specScope) field
 			errs = append(errs, field.Forbidden(p.Child("hostNetwork"), "may not be specified when hostnameOverride is specified"))
 		}
 	}
-	errs = append(errs, validateTolerations(p.Child("tolerations"), spec.Tolerations)...)
+	errs = append(errs, ValidateTolerations(p.Child("tolerations"), spec.Tolerations)...)
 	for i, alias := range spec.HostAliases {
 		errs = append(errs, validation.IsValidIPForLegacyField(p.Child("hostAliases").Index(i).Child("ip"), alias.IP, false, nil)...)
 		for j, name := range alias.Hostnames {
@@ -294,7 +294,8 @@ func validateDNSConfig(p *field.Path, c *corev1.PodDNSConfig, policy corev1.DNSP
 	return errs
 }
 
-func validateTolerations(p *field.Path, tolerations []corev1.Toleration) field.ErrorList {
+// ValidateTolerations checks tolerations, of pods and of runtime classes.
+func ValidateTolerations(p *field.Path, tolerations []corev1.Toleration) field.ErrorList {
 	var errs field.ErrorList
 	for i, t := range tolerations {
 		at := p.Index(i)

@@ -15,18 +15,21 @@ func endpointSlice() *api.Resource {
 		Group: "discovery.k8s.io",
 		Kind:  "EndpointSlice", Plural: "endpointslices", Singular: "endpointslice",
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[discoveryv1.EndpointSlice](), NewList: api.New[discoveryv1.EndpointSliceList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[discoveryv1.EndpointSlice](), NewList: api.New[discoveryv1.EndpointSliceList](), Default: api.Each(DefaultEndpointSlice)}},
 		Storage:    "v1",
 		Prefix:     "endpointslices",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name:          apivalidation.NameIsDNSSubdomain,
-			PrepareCreate: api.Each(func(n *discoveryv1.EndpointSlice) { n.Generation = 1 }),
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateSlice),
+			ValidateUpdate: api.CheckChange(validateSliceUpdate),
+			PrepareCreate:  api.Each(func(n *discoveryv1.EndpointSlice) { n.Generation = 1 }),
 			PrepareUpdate: api.Change(func(n, o *discoveryv1.EndpointSlice) {
 				meta.BumpGeneration(n, o, endpointSliceBody(n), endpointSliceBody(o))
 			}),
 			UnconditionalUpdate: true,
 		},
+		Columns: sliceColumns(),
 	}
 }
 

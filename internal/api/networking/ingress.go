@@ -19,14 +19,17 @@ func ingress() *api.Resource {
 		Versions: []api.Version{
 			{Name: "v1", New: api.New[networkingv1.Ingress](), NewList: api.New[networkingv1.IngressList]()},
 			{Name: "v1beta1", New: api.New[networkingv1beta1.Ingress](), NewList: api.New[networkingv1beta1.IngressList](),
-				ToStorage: api.Convert(ingressToV1), FromStorage: api.Convert(ingressFromV1),
+				Default: api.Each(defaultIngressV1beta1), ToStorage: api.Convert(ingressToV1), FromStorage: api.Convert(ingressFromV1),
 				Deprecation: "networking.k8s.io/v1beta1 Ingress is deprecated in v1.19+, unavailable in v1.22+; use networking.k8s.io/v1 Ingress"},
 		},
 		Storage: "v1",
 		Prefix:  "ingress",
 		Verbs:   api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateIngress),
+			ValidateUpdate: api.CheckChange(validateIngressUpdate),
+			Warnings:       api.Warn(ingressWarnings),
 			PrepareCreate: api.Each(func(n *networkingv1.Ingress) {
 				n.Status = networkingv1.IngressStatus{}
 				n.Generation = 1
@@ -40,8 +43,10 @@ func ingress() *api.Resource {
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "Ingress", Verbs: api.StatusVerbs, New: api.New[networkingv1.Ingress](),
-				PrepareUpdate: api.Change(func(n, o *networkingv1.Ingress) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(func(n, o *networkingv1.Ingress) { n.Spec = o.Spec }),
+				ValidateUpdate: api.CheckChange(validateIngressStatus),
+				ResetFields:    [][]string{{"spec"}}},
 		},
+		Columns: ingressColumns(),
 	}
 }

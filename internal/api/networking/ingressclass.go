@@ -15,9 +15,9 @@ func ingressClass() *api.Resource {
 		Group: "networking.k8s.io",
 		Kind:  "IngressClass", Plural: "ingressclasses", Singular: "ingressclass",
 		Versions: []api.Version{
-			{Name: "v1", New: api.New[networkingv1.IngressClass](), NewList: api.New[networkingv1.IngressClassList]()},
+			{Name: "v1", New: api.New[networkingv1.IngressClass](), NewList: api.New[networkingv1.IngressClassList](), Default: api.Each(DefaultIngressClass)},
 			{Name: "v1beta1", New: api.New[networkingv1beta1.IngressClass](), NewList: api.New[networkingv1beta1.IngressClassList](),
-				ToStorage: api.Convert(ingressClassToV1), FromStorage: api.Convert(ingressClassFromV1),
+				Default: api.Each(defaultIngressClassV1beta1), ToStorage: api.Convert(ingressClassToV1), FromStorage: api.Convert(ingressClassFromV1),
 				Deprecation: "networking.k8s.io/v1beta1 IngressClass is deprecated in v1.19+, unavailable in v1.22+; use networking.k8s.io/v1 IngressClass"},
 		},
 		Storage: "v1",
@@ -25,9 +25,12 @@ func ingressClass() *api.Resource {
 		Verbs:   api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                apivalidation.NameIsDNSSubdomain,
+			Validate:            api.Check(validateIngressClass),
+			ValidateUpdate:      api.CheckChange(validateIngressClassUpdate),
 			PrepareCreate:       api.Each(func(n *networkingv1.IngressClass) { n.Generation = 1 }),
 			PrepareUpdate:       api.Change(func(n, o *networkingv1.IngressClass) { meta.BumpGeneration(n, o, n.Spec, o.Spec) }),
 			UnconditionalUpdate: true,
 		},
+		Columns: ingressClassColumns(),
 	}
 }

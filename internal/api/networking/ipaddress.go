@@ -1,6 +1,8 @@
 package networking
 
 import (
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"net/netip"
 
 	networkingv1 "k8s.io/api/networking/v1"
@@ -20,8 +22,12 @@ func ipAddress() *api.Resource {
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                ipName,
+			Validate:            api.Check(validateIPAddress),
+			ValidateUpdate:      api.CheckChange(validateIPAddressUpdate),
 			UnconditionalUpdate: true,
 		},
+		Columns: ipAddressColumns(),
+		Fields:  func(o runtime.Object) fields.Set { return ipAddressFields(o.(*networkingv1.IPAddress)) },
 	}
 }
 

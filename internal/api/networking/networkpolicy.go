@@ -15,15 +15,17 @@ func networkPolicy() *api.Resource {
 		Kind:  "NetworkPolicy", Plural: "networkpolicies", Singular: "networkpolicy",
 		ShortNames: []string{"netpol"},
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[networkingv1.NetworkPolicy](), NewList: api.New[networkingv1.NetworkPolicyList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[networkingv1.NetworkPolicy](), NewList: api.New[networkingv1.NetworkPolicyList](), Default: api.Each(DefaultNetworkPolicy)}},
 		Storage:    "v1",
 		Prefix:     "networkpolicies",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                apivalidation.NameIsDNSSubdomain,
+			Validate:            api.Check(validateNetworkPolicy),
 			PrepareCreate:       api.Each(func(n *networkingv1.NetworkPolicy) { n.Generation = 1 }),
 			PrepareUpdate:       api.Change(func(n, o *networkingv1.NetworkPolicy) { meta.BumpGeneration(n, o, n.Spec, o.Spec) }),
 			UnconditionalUpdate: true,
 		},
+		Columns: networkPolicyColumns(),
 	}
 }

@@ -17,7 +17,9 @@ func serviceCIDR() *api.Resource {
 		Prefix:   "servicecidrs",
 		Verbs:    api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateServiceCIDR),
+			ValidateUpdate: api.CheckChange(validateServiceCIDRUpdate),
 			PrepareCreate: api.Each(func(n *networkingv1.ServiceCIDR) {
 				n.Status = networkingv1.ServiceCIDRStatus{}
 			}),
@@ -32,5 +34,6 @@ func serviceCIDR() *api.Resource {
 				PrepareUpdate: api.Change(func(n, o *networkingv1.ServiceCIDR) { n.Spec = o.Spec }),
 				ResetFields:   [][]string{{"spec"}}},
 		},
+		Columns: serviceCIDRColumns(),
 	}
 }

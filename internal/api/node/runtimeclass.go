@@ -17,7 +17,10 @@ func runtimeClass() *api.Resource {
 		Prefix:   "runtimeclasses",
 		Verbs:    api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateRuntimeClass),
+			ValidateUpdate: api.CheckChange(validateRuntimeClassUpdate),
 		},
+		Columns: runtimeClassColumns(),
 	}
 }

@@ -20,7 +20,8 @@ func podDisruptionBudget() *api.Resource {
 		Prefix:     "poddisruptionbudgets",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:     apivalidation.NameIsDNSSubdomain,
+			Validate: api.Check(validateBudget),
 			PrepareCreate: api.Each(func(n *policyv1.PodDisruptionBudget) {
 				n.Status = policyv1.PodDisruptionBudgetStatus{}
 				n.Generation = 1
@@ -33,8 +34,10 @@ func podDisruptionBudget() *api.Resource {
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "PodDisruptionBudget", Verbs: api.StatusVerbs, New: api.New[policyv1.PodDisruptionBudget](),
-				PrepareUpdate: api.Change(func(n, o *policyv1.PodDisruptionBudget) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(func(n, o *policyv1.PodDisruptionBudget) { n.Spec = o.Spec }),
+				ValidateUpdate: api.CheckChange(validateBudgetStatus),
+				ResetFields:    [][]string{{"spec"}}},
 		},
+		Columns: budgetColumns(),
 	}
 }

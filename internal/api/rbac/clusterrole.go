@@ -18,8 +18,10 @@ func clusterRole() *api.Resource {
 		Verbs:    api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                path.ValidatePathSegmentName,
+			Validate:            api.Check(validateClusterRole),
 			CreateOnUpdate:      true,
 			UnconditionalUpdate: true,
 		},
+		Columns: roleColumns(),
 	}
 }

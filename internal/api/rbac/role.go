@@ -19,8 +19,10 @@ func role() *api.Resource {
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                path.ValidatePathSegmentName,
+			Validate:            api.Check(validateRole),
 			CreateOnUpdate:      true,
 			UnconditionalUpdate: true,
 		},
+		Columns: roleColumns(),
 	}
 }

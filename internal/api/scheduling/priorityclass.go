@@ -13,13 +13,16 @@ func priorityClass() *api.Resource {
 		Group: "scheduling.k8s.io",
 		Kind:  "PriorityClass", Plural: "priorityclasses", Singular: "priorityclass",
 		ShortNames: []string{"pc"},
-		Versions:   []api.Version{{Name: "v1", New: api.New[schedulingv1.PriorityClass](), NewList: api.New[schedulingv1.PriorityClassList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[schedulingv1.PriorityClass](), NewList: api.New[schedulingv1.PriorityClassList](), Default: api.Each(DefaultPriorityClass)}},
 		Storage:    "v1",
 		Prefix:     "priorityclasses",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                apivalidation.NameIsDNSSubdomain,
+			Validate:            api.Check(validatePriorityClass),
+			ValidateUpdate:      api.CheckChange(validatePriorityClassUpdate),
 			UnconditionalUpdate: true,
 		},
+		Columns: priorityClassColumns(),
 	}
 }

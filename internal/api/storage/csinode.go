@@ -17,7 +17,10 @@ func csiNode() *api.Resource {
 		Prefix:   "csinodes",
 		Verbs:    api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateCSINode),
+			ValidateUpdate: api.CheckChange(validateCSINodeUpdate),
 		},
+		Columns: csiNodeColumns(),
 	}
 }

@@ -18,7 +18,10 @@ func csiStorageCapacity() *api.Resource {
 		Prefix:     "csistoragecapacities",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateCapacity),
+			ValidateUpdate: api.CheckChange(validateCapacityUpdate),
 		},
+		Columns: capacityColumns(),
 	}
 }

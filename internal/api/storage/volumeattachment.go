@@ -17,7 +17,9 @@ func volumeAttachment() *api.Resource {
 		Prefix:   "volumeattachments",
 		Verbs:    api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateAttachment),
+			ValidateUpdate: api.CheckChange(validateAttachmentUpdate),
 			PrepareCreate: api.Each(func(n *storagev1.VolumeAttachment) {
 				n.Status = storagev1.VolumeAttachmentStatus{}
 			}),
@@ -31,5 +33,6 @@ func volumeAttachment() *api.Resource {
 				PrepareUpdate: api.Change(func(n, o *storagev1.VolumeAttachment) { n.Spec = o.Spec }),
 				ResetFields:   [][]string{{"spec"}}},
 		},
+		Columns: attachmentColumns(),
 	}
 }

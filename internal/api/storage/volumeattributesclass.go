@@ -19,7 +19,10 @@ func volumeAttributesClass() *api.Resource {
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                apivalidation.NameIsDNSSubdomain,
+			Validate:            api.Check(validateAttributesClass),
+			ValidateUpdate:      api.CheckChange(validateAttributesClassUpdate),
 			UnconditionalUpdate: true,
 		},
+		Columns: attributesClassColumns(),
 	}
 }
