@@ -34,7 +34,7 @@ type bed struct {
 	n   int
 }
 
-func newBed(t testing.TB) *bed {
+func newBed(t testing.TB, change ...func(*engine.Config)) *bed {
 	t.Helper()
 	testbed.Need(t)
 	dir, err := os.MkdirTemp("", "nau")
@@ -51,6 +51,9 @@ func newBed(t testing.TB) *bed {
 		Instance: "nautest", CgroupParent: "/nautest" + filepath.Base(dir), Log: log,
 		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16"), netip.MustParsePrefix("fd42::/64")},
 	}}
+	for _, f := range change {
+		f(&b.cfg)
+	}
 	b.open()
 	t.Cleanup(func() {
 		b.s.Close()

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 
@@ -32,8 +34,8 @@ import (
 var applets = []string{"sh", "true", "false", "sleep", "cat", "echo", "ls", "id", "env", "nc", "httpd", "wget", "mount", "hostname", "ip", "ping", "ps", "kill", "stat",
 	"dd", "head", "tail", "grep", "wc", "mkdir", "rm", "touch", "date", "test", "sed", "awk", "tr", "nslookup", "sysctl", "whoami", "chmod", "printf", "yes", "seq", "stty", "tty", "readlink", "pwd", "timeout", "top", "cp", "mv", "ln", "expr", "find", "sort", "uname", "basename", "dirname", "mkfifo", "tee", "xargs", "sync", "ash", "md5sum"}
 
-// Image builds the image. Skips where there is no static busybox.
-func Image(t testing.TB) v1.Image {
+// Image builds the image. Skips where there is no static busybox. change, if not nil, alters its configuration; files are added to it.
+func Image(t testing.TB, change func(*v1.Config), files map[string]string) v1.Image {
 	t.Helper()
 	binary, err := os.ReadFile("/bin/busybox")
 	if err != nil {
@@ -56,8 +58,11 @@ func Image(t testing.TB) v1.Image {
 	for _, a := range applets {
 		_ = w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + a, Linkname: "busybox", Mode: 0o777})
 	}
-	file("etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/sh\nweb:x:33:33:web:/home:/bin/sh\n"))
+	file("etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/sh\nwww-data:x:1000:33:web:/home:/bin/sh\nweb:x:33:33:web:/home:/bin/sh\n"))
 	file("etc/group", 0o644, []byte("root:x:0:\nnobody:x:65534:\nweb:x:33:\nextra:x:50:web\n"))
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		file(name, 0o644, []byte(files[name]))
+	}
 	_ = w.Close()
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
 	if err != nil {
@@ -74,26 +79,38 @@ func Image(t testing.TB) v1.Image {
 	cfg = cfg.DeepCopy()
 	cfg.OS, cfg.Architecture = "linux", runtime.GOARCH
 	cfg.Config.Cmd, cfg.Config.Env = []string{"sh"}, []string{"PATH=/bin"}
+	if change != nil {
+		change(&cfg.Config)
+	}
 	if img, err = mutate.ConfigFile(img, cfg); err != nil {
 		t.Fatal(err)
 	}
 	return img
 }
 
-// Registry serves the image as busybox:1 on loopback and returns its reference.
+// Registry serves the image as library/busybox:1 on loopback and returns its reference.
 func Registry(t testing.TB) string {
+	t.Helper()
+	return Serve(t, map[string]v1.Image{"library/busybox:1": Image(t, nil, nil)}) + "/library/busybox:1"
+}
+
+// Serve serves images by their names from a registry on loopback until the test ends, and returns its host and port.
+func Serve(t testing.TB, images map[string]v1.Image) string {
 	t.Helper()
 	Loopback(t)
 	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(srv.Close)
-	ref, err := name.NewTag(srv.Listener.Addr().String() + "/library/busybox:1")
-	if err != nil {
-		t.Fatal(err)
+	host := srv.Listener.Addr().String()
+	for n, img := range images {
+		ref, err := name.NewTag(host + "/" + n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.Write(ref, img, remote.WithTransport(http.DefaultTransport)); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if err := remote.Write(ref, Image(t), remote.WithTransport(http.DefaultTransport)); err != nil {
-		t.Fatal(err)
-	}
-	return ref.String()
+	return host
 }
 
 // Loopback sets the loopback device of this network namespace up.
