@@ -46,6 +46,7 @@ func commands() []command {
 		{"events", "[--stats] [--interval DURATION] ID", "print a container's resource figures and out-of-memory events", events},
 		{"spec", "[--bundle DIR]", "write an example config.json", spec},
 		{"features", "", "print what this runtime can do", features},
+		{"monitor", "--socket PATH --state DIR", "keep an instance's containers", monitorCommand},
 	}
 }
 

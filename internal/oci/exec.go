@@ -174,10 +174,16 @@ func (e *execution) run() (err error) {
 	}
 	kernel.Close(e.report[1])
 	e.report[1] = -1
-	if err := cg.Add(e.process.Pid, into < 0); err != nil {
-		return err
-	}
-	if err := e.c.runtime.setLimits(e.process.Pid, process); err != nil {
+	// By another thread, which sees the host's files.
+	placed := make(chan error, 1)
+	go func() {
+		err := cg.Add(e.process.Pid, into < 0)
+		if err == nil {
+			err = e.c.runtime.setLimits(e.process.Pid, process)
+		}
+		placed <- err
+	}()
+	if err := <-placed; err != nil {
 		return err
 	}
 	if _, err := unix.Write(e.sync[1], []byte{1}); err != nil {

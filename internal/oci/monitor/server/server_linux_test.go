@@ -1,0 +1,320 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"nau/internal/oci/monitor"
+	"nau/internal/oci/ocitest"
+)
+
+// begin runs a monitor in this process.
+func begin(t *testing.T, state string) (*monitor.Client, func()) {
+	t.Helper()
+	ocitest.Need(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	socket := filepath.Join(state, "s")
+	ready := make(chan struct{})
+	done := make(chan error, 1)
+	go func() {
+		done <- Run(ctx, Config{Socket: socket, StateDir: state, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Ready: func() { close(ready) }})
+	}()
+	select {
+	case <-ready:
+	case err := <-done:
+		t.Fatal(err)
+	}
+	stopped := false
+	stop := func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(stop)
+	return monitor.Connect(socket), stop
+}
+
+// shortDir is a folder whose path fits a socket's address.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "nau")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func contextFor(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestLifeOfAContainer(t *testing.T) {
+	state := shortDir(t)
+	c, _ := begin(t, state)
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	log := filepath.Join(state, "log", "0.log")
+	bundle := ocitest.Bundle(t, ocitest.Spec(t, "sh", "-c", "echo out; echo err >&2; printf end; exit 3"))
+	pid, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: bundle, Log: monitor.LogConfig{Path: log, Format: "cri"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pid <= 0 {
+		t.Fatalf("pid %d", pid)
+	}
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: bundle}); !errors.Is(err, monitor.ErrExists) {
+		t.Errorf("second create: %v", err)
+	}
+	if st, err := c.State(ctx, id); err != nil || st.Status != monitor.Created || st.Pid != pid {
+		t.Errorf("state %+v, %v", st, err)
+	}
+	streams, err := c.Attach(ctx, id, monitor.AttachOptions{Stdout: true, Stderr: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer streams.Close()
+	if _, err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Start(ctx, id); !errors.Is(err, monitor.ErrState) {
+		t.Errorf("second start: %v", err)
+	}
+	if out, err := io.ReadAll(streams.Stdout); err != nil || string(out) != "out\nend" {
+		t.Errorf("stdout %q, %v", out, err)
+	}
+	if out, err := io.ReadAll(streams.Stderr); err != nil || string(out) != "err\n" {
+		t.Errorf("stderr %q, %v", out, err)
+	}
+	exit, err := c.Wait(ctx, id)
+	if err != nil || exit.Code != 3 {
+		t.Errorf("exit %+v, %v", exit, err)
+	}
+	lines, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{" stdout F out\n", " stderr F err\n", " stdout P end\n"} {
+		if !strings.Contains(string(lines), want) {
+			t.Errorf("log lacks %q: %s", want, lines)
+		}
+	}
+	if _, err := c.Delete(ctx, id, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.State(ctx, id); !errors.Is(err, monitor.ErrNotFound) {
+		t.Errorf("state after delete: %v", err)
+	}
+	events, err := c.Events(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []monitor.EventType{monitor.EventCreated, monitor.EventStarted, monitor.EventExited, monitor.EventDeleted} {
+		e := <-events
+		if e.Type != want || e.Seq != uint64(i+1) || e.ID != id {
+			t.Errorf("event %d: %+v, want %s", i, e, want)
+		}
+	}
+}
+
+func TestExecPassesStreamsAndExitCode(t *testing.T) {
+	c, _ := begin(t, shortDir(t))
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, ocitest.Spec(t, "sleep", "100"))}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Delete(ctx, id, true)
+	if _, err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	in, inW, _ := os.Pipe()
+	out, outW, _ := os.Pipe()
+	defer out.Close()
+	process := &specs.Process{Args: []string{"sh", "-c", "cat; id -u; exit 9"}, Cwd: "/", Env: []string{"PATH=/bin"}, User: specs.User{UID: 1000, GID: 1000}}
+	if _, err := c.Exec(ctx, monitor.ExecRequest{ID: id, ExecID: "e1", Process: process, Stdin: in, Stdout: outW}); err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	outW.Close()
+	inW.WriteString("hello\n")
+	inW.Close()
+	if got, _ := io.ReadAll(out); string(got) != "hello\n1000\n" {
+		t.Errorf("output %q", got)
+	}
+	if exit, err := c.WaitExec(ctx, id, "e1"); err != nil || exit.Code != 9 {
+		t.Errorf("exit %+v, %v", exit, err)
+	}
+	process.Args = []string{"/no/such/program"}
+	if _, err := c.Exec(ctx, monitor.ExecRequest{ID: id, ExecID: "e2", Process: process}); err == nil || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("missing program: %v", err)
+	}
+}
+
+func TestTerminal(t *testing.T) {
+	c, _ := begin(t, shortDir(t))
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	s := ocitest.Spec(t, "sh", "-c", "tty; stty size; read x; echo got $x; tty </dev/console")
+	s.Process.Terminal = true
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, s), Terminal: true, OpenStdin: true, Size: [2]uint16{100, 40}}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Delete(ctx, id, true)
+	streams, err := c.Attach(ctx, id, monitor.AttachOptions{Stdin: true, Stdout: true, Stderr: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer streams.Close()
+	if _, err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := streams.Stdin.WriteString("word\n"); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := io.ReadAll(streams.Stdout)
+	for _, want := range []string{"/dev/pts/0\r\n", "40 100\r\n", "got word\r\n"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("terminal lacks %q: %q", want, out)
+		}
+	}
+}
+
+func TestStdinOnceEndsWithItsClient(t *testing.T) {
+	c, _ := begin(t, shortDir(t))
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, ocitest.Spec(t, "cat")), OpenStdin: true, StdinOnce: true}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Delete(ctx, id, true)
+	streams, err := c.Attach(ctx, id, monitor.AttachOptions{Stdin: true, Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	big := bytes.Repeat([]byte("0123456789abcde\n"), 1<<16)
+	go func() {
+		streams.Stdin.Write(big)
+		streams.Stdin.Close()
+	}()
+	out, err := io.ReadAll(streams.Stdout)
+	if err != nil || !bytes.Equal(out, big) {
+		t.Errorf("%d bytes came back of %d, %v", len(out), len(big), err)
+	}
+	if exit, err := c.Wait(ctx, id); err != nil || exit.Code != 0 {
+		t.Errorf("exit %+v, %v", exit, err)
+	}
+}
+
+func TestKillPauseAndForcedDelete(t *testing.T) {
+	c, _ := begin(t, shortDir(t))
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, ocitest.Spec(t, "sleep", "100"))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Pause(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := c.State(ctx, id); st.Status != monitor.Paused {
+		t.Errorf("status %s", st.Status)
+	}
+	if err := c.Resume(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Delete(ctx, id, false); !errors.Is(err, monitor.ErrState) {
+		t.Errorf("delete of a running container: %v", err)
+	}
+	if err := c.Pause(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Kill(ctx, id, syscall.SIGKILL, false); err != nil {
+		t.Fatal(err)
+	}
+	if exit, err := c.Wait(ctx, id); err != nil || exit.Code != 137 || exit.Signal != 9 {
+		t.Errorf("exit %+v, %v", exit, err)
+	}
+	if _, err := c.Delete(ctx, id, true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A monitor that is gone loses no container, no output and, where the kernel tells, no exit code.
+func TestRestartAdoptsContainers(t *testing.T) {
+	state := shortDir(t)
+	c, stop := begin(t, state)
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	log := filepath.Join(state, "0.log")
+	gate := filepath.Join(state, "gate")
+	if err := os.Mkdir(gate, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := ocitest.Spec(t, "sh", "-c", "echo before; while ! test -e /gate/1; do sleep 0.01; done; echo between; touch /gate/2; while ! test -e /gate/3; do sleep 0.01; done; echo after; exit 5")
+	s.Mounts = append(s.Mounts, specs.Mount{Destination: "/gate", Type: "bind", Source: gate, Options: []string{"bind"}})
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, s), Log: monitor.LogConfig{Path: log, Format: "cri"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	os.WriteFile(filepath.Join(gate, "1"), nil, 0o644)
+	for {
+		if _, err := os.Stat(filepath.Join(gate, "2")); err == nil {
+			break // it has written while no monitor ran
+		}
+		if ctx.Err() != nil {
+			t.Fatal("the container did not go on")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	c, _ = begin(t, state)
+	if st, err := c.State(ctx, id); err != nil || st.Status != monitor.Running {
+		t.Fatalf("state %+v, %v", st, err)
+	}
+	os.WriteFile(filepath.Join(gate, "3"), nil, 0o644)
+	if exit, err := c.Wait(ctx, id); err != nil || exit.Code != 5 {
+		t.Errorf("exit %+v, %v", exit, err)
+	}
+	lines, _ := os.ReadFile(log)
+	for _, want := range []string{"before", "between", "after"} {
+		if strings.Count(string(lines), " F "+want+"\n") != 1 {
+			t.Errorf("log lacks %q or has it twice: %s", want, lines)
+		}
+	}
+	if _, err := c.Delete(ctx, id, false); err != nil {
+		t.Fatal(err)
+	}
+	events, err := c.Events(ctx, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := <-events; e.Seq != 3 || e.Type != monitor.EventExited || e.ExitCode != 5 {
+		t.Errorf("event after restart: %+v", e)
+	}
+}
