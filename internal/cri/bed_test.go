@@ -223,8 +223,10 @@ func traces(t testing.TB, cfg engine.Config) []string {
 		}
 	}
 	routes, _ := os.ReadFile("/proc/self/net/route")
-	if n := strings.Count(string(routes), "\n"); n > 1 {
-		out = append(out, fmt.Sprintf("routes %d", n-1))
+	for i, line := range strings.Split(strings.TrimSpace(string(routes)), "\n") {
+		if i > 0 {
+			out = append(out, "route "+line)
+		}
 	}
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range procs {

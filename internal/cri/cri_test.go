@@ -125,7 +125,7 @@ func TestSecurityAndMounts(t *testing.T) {
 	}{
 		{"dns", "cat /etc/resolv.conf", "search a.b\nnameserver 10.43.0.10\noptions ndots:5\n", nil},
 		{"sysctls", "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shm_rmid_forced", "1\n1\n", nil},
-		{"user", "id -u; id -g; id -G", "33\n44\n44 50 9\n", sec(func(s *runtimeapi.LinuxContainerSecurityContext) {
+		{"user", "id -u; id -g; id -G", "33\n44\n44 9 50\n", sec(func(s *runtimeapi.LinuxContainerSecurityContext) {
 			s.RunAsUser, s.RunAsGroup, s.SupplementalGroups = &runtimeapi.Int64Value{Value: 33}, &runtimeapi.Int64Value{Value: 44}, []int64{9}
 		})},
 		{"user's name", "whoami; pwd", "web\n/home\n", func(c *runtimeapi.ContainerConfig) {
@@ -139,8 +139,8 @@ func TestSecurityAndMounts(t *testing.T) {
 		{"unconfined", "grep Seccomp: /proc/self/status", "Seccomp:\t0\n", sec(func(s *runtimeapi.LinuxContainerSecurityContext) { s.Seccomp = nil })},
 		{"no new privileges", "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1\n", sec(func(s *runtimeapi.LinuxContainerSecurityContext) { s.NoNewPrivs = true })},
 		{"read-only root", "touch /x 2>/dev/null || echo refused", "refused\n", sec(func(s *runtimeapi.LinuxContainerSecurityContext) { s.ReadonlyRootfs = true })},
-		{"masked", "cat /proc/kcore | wc -c; touch /proc/sys/kernel/panic 2>/dev/null || echo ro", "0\nro\n", sec(func(s *runtimeapi.LinuxContainerSecurityContext) {
-			s.MaskedPaths, s.ReadonlyPaths = []string{"/proc/kcore"}, []string{"/proc/sys"}
+		{"masked", "cat /proc/version | wc -c; touch /proc/sys/kernel/panic 2>/dev/null || echo ro", "0\nro\n", sec(func(s *runtimeapi.LinuxContainerSecurityContext) {
+			s.MaskedPaths, s.ReadonlyPaths = []string{"/proc/version"}, []string{"/proc/sys"}
 		})},
 		{"mount", "cat /m/f; touch /m/new", "from the host\n", func(c *runtimeapi.ContainerConfig) {
 			c.Mounts = []*runtimeapi.Mount{{HostPath: host, ContainerPath: "/m"}}

@@ -251,9 +251,8 @@ func (e *Engine) inUse(id digest.Digest) ([]string, bool) {
 	return e.Containers.ImageUsed(id.String())
 }
 
-// Close lets go of everything. Containers, networks and the monitor stay.
-func (e *Engine) Close() error {
-	var errs []error
+// quiet ends what runs in the background.
+func (e *Engine) quiet() {
 	if e.stop != nil {
 		e.stop()
 		e.ended.Wait()
@@ -261,6 +260,12 @@ func (e *Engine) Close() error {
 	if e.Containers != nil {
 		e.Containers.Close()
 	}
+}
+
+// Close lets go of everything. Containers, networks and the monitor stay.
+func (e *Engine) Close() error {
+	var errs []error
+	e.quiet()
 	e.Events.Close()
 	if e.Images != nil {
 		errs = append(errs, e.Images.Close())
@@ -325,15 +330,11 @@ func (e *Engine) Purge(ctx context.Context) error {
 	for _, c := range e.Containers.List() {
 		errs = append(errs, e.Containers.Remove(ctx, c.ID))
 	}
-	errs = append(errs, e.monitor.Shutdown(ctx))
-	if e.stop != nil {
-		e.stop() // or it would write the rules anew
-		e.ended.Wait()
-	}
+	e.quiet() // or the rules would be written anew and the monitor be revived
 	if e.Networks != nil {
 		errs = append(errs, e.Networks.Purge())
 	}
-	errs = append(errs, e.Close())
+	errs = append(errs, e.Close(), e.monitor.Shutdown(ctx))
 	for _, name := range []string{"sandboxes", "containers", "ns", "monitor", "monitor.sock"} {
 		errs = append(errs, os.RemoveAll(filepath.Join(e.cfg.RunDir, name)))
 	}
