@@ -25,20 +25,27 @@ func OpenPath(path string) (int, error) {
 }
 
 // OnThread runs f on an operating system thread of its own, which ends with f: f may change what belongs to a thread
-// (namespaces, root, working directory, credentials) without undoing it.
+// (namespaces, root, working directory, credentials) without undoing it. It is never the process's first thread, which
+// cannot end, and whose namespaces are what /proc/self shows.
 func OnThread(f func() error) error {
 	done := make(chan error, 1)
-	go func() {
-		// Never unlocked: the runtime ends the thread when this goroutine returns.
-		runtime.LockOSThread()
-		defer func() {
-			if p := recover(); p != nil {
-				panic(p)
-			}
-		}()
-		done <- f()
-	}()
+	go onThread(f, done)
 	return <-done
+}
+
+func onThread(f func() error, done chan<- error) {
+	// Never unlocked: the runtime ends the thread when this goroutine returns.
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		// While this goroutine keeps the first thread, another one must get another thread.
+		inner := make(chan error, 1)
+		go onThread(f, inner)
+		err := <-inner
+		runtime.UnlockOSThread()
+		done <- err
+		return
+	}
+	done <- f()
 }
 
 var procRoot = sync.OnceValues(func() (int, error) {
