@@ -138,6 +138,7 @@ func (w *worker) found(o *life.Observed) {
 		return
 	}
 	w.obs = o
+	w.tellEnded()
 }
 
 // refresh reads again what events have said is old. Only the worker's goroutine calls it.
@@ -191,6 +192,7 @@ func (w *worker) change(f func(o *life.Observed)) {
 	f(o)
 	o.Sort()
 	w.obs = o
+	w.tellEnded()
 }
 
 // reread asks the runtime about one container; one that is gone is dropped.

@@ -39,6 +39,7 @@ type worker struct {
 	contents       bool              // what volumes show may have changed
 	sent           *corev1.PodStatus // the last computed one
 	obs            *life.Observed
+	waiters        map[string]chan struct{} // closed when a container has ended, by its id
 
 	end       *life.End
 	backoffs  map[string]life.BackOff
