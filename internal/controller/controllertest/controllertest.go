@@ -5,6 +5,7 @@ package controllertest
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,6 +51,25 @@ func New(t *testing.T, objects ...runtime.Object) *Env {
 			}
 		}
 		return false, nil, nil
+	})
+	// A status update keeps its hands off the spec.
+	client.PrependReactor("update", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		u := a.(clienttesting.UpdateAction)
+		if u.GetSubresource() != "status" {
+			return false, nil, nil
+		}
+		m, err := meta.Accessor(u.GetObject())
+		if err != nil {
+			return true, nil, err
+		}
+		now, err := client.Tracker().Get(a.GetResource(), a.GetNamespace(), m.GetName())
+		if err != nil {
+			return true, nil, err
+		}
+		now = now.DeepCopyObject()
+		from, to := reflect.ValueOf(u.GetObject()).Elem(), reflect.ValueOf(now).Elem()
+		to.FieldByName("Status").Set(from.FieldByName("Status"))
+		return true, now, client.Tracker().Update(a.GetResource(), now, a.GetNamespace())
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
