@@ -42,7 +42,7 @@ func (s *Store) unlink(refOrID string, opts RemoveOptions) ([]Removed, error) {
 	}
 	sort.Strings(tags)
 	sort.Strings(digests)
-	gone, err := decideRemoval(name, refOrID, id, tags, digests, opts.Force)
+	gone, err := decideRemoval(name, id, tags, digests, opts.Force)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (s *Store) users(id digest.Digest) ([]string, bool) {
 }
 
 // decideRemoval says which names go. All of them gone means that the image goes.
-func decideRemoval(name, ref string, id digest.Digest, tags, digests []string, force bool) ([]string, error) {
+func decideRemoval(name string, id digest.Digest, tags, digests []string, force bool) ([]string, error) {
 	all := append(append([]string{}, tags...), digests...)
 	if name == "" { // by ID
 		repos := map[string]struct{}{}
@@ -89,9 +89,6 @@ func decideRemoval(name, ref string, id digest.Digest, tags, digests []string, f
 		return all, nil
 	}
 	gone := []string{name}
-	if isDigestName(name) && !strings.Contains(ref, "@") {
-		gone = nil
-	}
 	// With the last tag of a repository its digests go too, and a digest alone keeps nothing but itself.
 	repo := repoOf(name)
 	lastTag := true

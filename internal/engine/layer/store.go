@@ -256,9 +256,13 @@ func (s *Store) Layers() []Info {
 }
 
 // Apply unpacks an archive in any compression as layer diffID ("" = whatever its digest is). A layer that is here is not read again; two
-// callers with one diffID share the work, and the second's archive is not read. The archive is read to its end.
-func (s *Store) Apply(ctx context.Context, diffID digest.Digest, archive io.Reader) (Info, error) {
+// callers with one diffID share the work, and the second's archive is not read. The archive is read to its end. The layer is held by lease, if one is
+// given, from before it can be seen.
+func (s *Store) Apply(ctx context.Context, diffID digest.Digest, archive io.Reader, lease ...*hold.Lease[digest.Digest]) (Info, error) {
 	if diffID != "" {
+		for _, l := range lease {
+			l.Hold(diffID)
+		}
 		done, info, err := s.claim(ctx, diffID)
 		if err != nil || done == nil {
 			return info, err
@@ -272,7 +276,7 @@ func (s *Store) Apply(ctx context.Context, diffID digest.Digest, archive io.Read
 	}
 	tmp := s.path("t" + s.number())
 	src := &source{r: archive}
-	info, err := s.extract(ctx, diffID, tmp, src)
+	info, err := s.extract(ctx, diffID, tmp, src, lease)
 	if err != nil {
 		if src.fine() && blamesArchive(err) {
 			err = fmt.Errorf("%w: %w", ErrArchive, err)
@@ -339,7 +343,7 @@ func (s *Store) claim(ctx context.Context, diffID digest.Digest) (chan struct{},
 	}
 }
 
-func (s *Store) extract(ctx context.Context, diffID digest.Digest, tmp string, archive io.Reader) (Info, error) {
+func (s *Store) extract(ctx context.Context, diffID digest.Digest, tmp string, archive io.Reader, lease []*hold.Lease[digest.Digest]) (Info, error) {
 	root, err := makeRoot(tmp)
 	if err != nil {
 		return Info{}, err
@@ -368,6 +372,9 @@ func (s *Store) extract(ctx context.Context, diffID digest.Digest, tmp string, a
 		return Info{}, fmt.Errorf("%w: padding", ErrLimit)
 	}
 	got := sum.Digest()
+	for _, l := range lease {
+		l.Hold(got)
+	}
 	if diffID != "" && got != diffID {
 		return Info{}, fmt.Errorf("%w: archive is %s", ErrDigest, got)
 	}

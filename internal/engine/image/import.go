@@ -1,0 +1,417 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"nau/internal/engine/image/remote"
+	"nau/internal/engine/layer"
+)
+
+// ImportOptions of one archive.
+type ImportOptions struct {
+	Names    []string          // names to give, instead of the archive's own; needs an archive of one image
+	Platform *ocispec.Platform // nil = this machine's
+	Progress func(Event)
+}
+
+// Import reads an OCI layout or docker-save archive (tar, gzip, zstd, xz) in one pass: files go to the content store as they come, in whatever order,
+// and only what an image needs stays.
+func (s *Store) Import(ctx context.Context, r io.Reader, opts ImportOptions) ([]*Image, error) {
+	w := s.Work()
+	defer w.Done()
+	imgs, err := (&importer{w: w, opts: opts, files: map[string]digest.Digest{}, sizes: map[digest.Digest]int64{}}).run(ctx, r)
+	if err != nil {
+		w.Done()
+		if _, cerr := s.collect(); cerr != nil {
+			err = errors.Join(err, cerr)
+		}
+		return nil, fmt.Errorf("import archive: %w", err)
+	}
+	return imgs, nil
+}
+
+// Bounds of what an archive can make us keep in memory. Blobs go to disk.
+const (
+	maxArchiveFiles = 100_000
+	maxArchiveJSON  = remote.MaxManifest
+)
+
+type importer struct {
+	w        *Work
+	opts     ImportOptions
+	files    map[string]digest.Digest // by name in the archive
+	links    map[string]string
+	sizes    map[digest.Digest]int64
+	index    []byte // index.json
+	manifest []byte // manifest.json
+}
+
+// dockerImage is one element of manifest.json (docker's image specification v1.2).
+type dockerImage struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
+func (m *importer) run(ctx context.Context, r io.Reader) ([]*Image, error) {
+	plain, err := layer.Decompress(r)
+	if err != nil {
+		return nil, err
+	}
+	defer plain.Close()
+	if err := m.read(ctx, tar.NewReader(plain)); err != nil {
+		return nil, err
+	}
+	var docker []dockerImage
+	if m.manifest != nil {
+		if err := json.Unmarshal(m.manifest, &docker); err != nil {
+			return nil, fmt.Errorf("read manifest.json: %w: %w", ErrArchive, err)
+		}
+	}
+	var found []*foundImage
+	if m.index != nil {
+		if found, err = m.fromIndex(docker); err != nil {
+			return nil, err
+		}
+	}
+	if len(found) == 0 {
+		if found, err = m.fromDocker(docker); err != nil {
+			return nil, err
+		}
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("%w: neither index.json nor manifest.json names an image", ErrArchive)
+	}
+	if len(m.opts.Names) > 0 {
+		if len(found) > 1 {
+			return nil, fmt.Errorf("%w: names given for an archive of %d images", ErrArchive, len(found))
+		}
+		found[0].names = m.opts.Names
+	}
+	var out []*Image
+	for _, f := range found {
+		img, err := m.enter(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, img)
+	}
+	return out, nil
+}
+
+// read takes all files out of the archive.
+func (m *importer) read(ctx context.Context, tr *tar.Reader) error {
+	m.links = map[string]string{}
+	for n := 0; ; n++ {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		h, err := tr.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read archive: %w: %w", ErrArchive, err)
+		}
+		if n > maxArchiveFiles {
+			return fmt.Errorf("read archive: %w: more than %d files", ErrArchive, maxArchiveFiles)
+		}
+		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
+		switch h.Typeflag {
+		case tar.TypeSymlink: // old docker-save archives share layers so
+			m.links[name] = strings.TrimPrefix(path.Join("/", path.Dir(name), h.Linkname), "/")
+		case tar.TypeLink:
+			m.links[name] = strings.TrimPrefix(path.Clean("/"+h.Linkname), "/")
+		case tar.TypeReg:
+			if err := m.file(name, h.Size, tr); err != nil {
+				return fmt.Errorf("read %q: %w", h.Name[:min(len(h.Name), 200)], err)
+			}
+		}
+	}
+}
+
+func (m *importer) file(name string, size int64, r io.Reader) error {
+	switch name {
+	case "index.json", "manifest.json":
+		b, err := io.ReadAll(io.LimitReader(r, maxArchiveJSON+1))
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrArchive, err)
+		}
+		if len(b) > maxArchiveJSON {
+			return fmt.Errorf("%w: larger than %d bytes", ErrArchive, maxArchiveJSON)
+		}
+		if name == "index.json" {
+			m.index = b
+		} else {
+			m.manifest = b
+		}
+		return nil
+	case "oci-layout", "repositories":
+		return nil
+	}
+	want := digest.Digest("")
+	if rest, ok := strings.CutPrefix(name, "blobs/"); ok {
+		alg, hex, _ := strings.Cut(rest, "/")
+		if want = digest.NewDigestFromEncoded(digest.Algorithm(alg), hex); want.Validate() != nil {
+			return fmt.Errorf("%w: blob without a digest for a name", ErrArchive)
+		}
+	} else if base := path.Base(name); base == "VERSION" || base == "json" { // version 1 leftovers
+		return nil
+	}
+	c := m.w.s.cfg.Content
+	if want != "" {
+		m.w.blobs.Hold(want)
+		if c.Has(want) {
+			m.files[name], m.sizes[want] = want, size
+			return nil
+		}
+	}
+	i, err := c.Begin("import "+rand.Text(), algorithm(want))
+	if err != nil {
+		return err
+	}
+	defer i.Abort()
+	src := &readErr{r: r}
+	if _, err := io.CopyBuffer(struct{ io.Writer }{i}, src, make([]byte, 256<<10)); err != nil {
+		if src.err != nil {
+			return fmt.Errorf("%w: %w", ErrArchive, err)
+		}
+		return err
+	}
+	m.w.blobs.Hold(i.Digest())
+	d, err := i.Commit(want)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrArchive, err)
+	}
+	m.files[name], m.sizes[d] = d, size
+	return nil
+}
+
+type readErr struct {
+	r   io.Reader
+	err error
+}
+
+func (e *readErr) Read(p []byte) (int, error) {
+	n, err := e.r.Read(p)
+	if err != nil && err != io.EOF {
+		e.err = err
+	}
+	return n, err
+}
+
+// blob finds a file of the archive, through at most a few links.
+func (m *importer) blob(name string) (digest.Digest, error) {
+	name = strings.TrimPrefix(path.Clean("/"+name), "/")
+	for range 8 {
+		if d, ok := m.files[name]; ok {
+			return d, nil
+		}
+		to, ok := m.links[name]
+		if !ok {
+			break
+		}
+		name = to
+	}
+	return "", fmt.Errorf("%w: %q is not in it", ErrArchive, name[:min(len(name), 200)])
+}
+
+// foundImage is one image of the archive with the names it has there.
+type foundImage struct {
+	target   ocispec.Descriptor // what index.json names
+	desc     ocispec.Descriptor
+	manifest *ocispec.Manifest
+	names    []string
+}
+
+// fromIndex follows index.json. Names are containerd's annotation, a full reference in the OCI one, and manifest.json's for the same configuration.
+func (m *importer) fromIndex(docker []dockerImage) ([]*foundImage, error) {
+	x, err := parseManifest(m.index, ocispec.MediaTypeImageIndex)
+	if err != nil {
+		return nil, fmt.Errorf("read index.json: %w: %w", ErrArchive, err)
+	}
+	if x.index == nil {
+		return nil, fmt.Errorf("read index.json: %w: not an index", ErrArchive)
+	}
+	tags := map[digest.Digest][]string{}
+	for _, d := range docker {
+		if c, err := m.blob(d.Config); err == nil {
+			tags[c] = append(tags[c], d.RepoTags...)
+		}
+	}
+	want := *m.w.s.cfg.Platform
+	if m.opts.Platform != nil {
+		want = normalise(*m.opts.Platform)
+	}
+	var out []*foundImage
+	byConfig := map[digest.Digest]*foundImage{}
+	for _, d := range x.index.Manifests {
+		if attestation(d) || !isManifest(d.MediaType) && !isIndex(d.MediaType) {
+			continue
+		}
+		f, err := m.resolve(d, want)
+		if err != nil {
+			return nil, err
+		}
+		if have := byConfig[f.manifest.Config.Digest]; have != nil {
+			f = have
+		} else {
+			byConfig[f.manifest.Config.Digest] = f
+			f.names = append(f.names, tags[f.manifest.Config.Digest]...)
+			out = append(out, f)
+		}
+		if n := indexName(d.Annotations); n != "" {
+			f.names = append(f.names, n)
+		}
+	}
+	return out, nil
+}
+
+// indexName: the annotation org.opencontainers.image.ref.name is often a bare tag, which names nothing.
+func indexName(a map[string]string) string {
+	if n := a["io.containerd.image.name"]; n != "" {
+		return n
+	}
+	n := a[ocispec.AnnotationRefName]
+	if strings.ContainsAny(n, "/:") {
+		if _, err := reference.ParseNormalizedNamed(n); err == nil {
+			return n
+		}
+	}
+	return ""
+}
+
+// resolve walks from a descriptor of index.json to the platform's manifest.
+func (m *importer) resolve(d ocispec.Descriptor, want ocispec.Platform) (*foundImage, error) {
+	f := &foundImage{target: ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}}
+	for range 4 {
+		b, err := m.w.s.cfg.Content.ReadAll(d.Digest, remote.MaxManifest)
+		if err != nil {
+			return nil, fmt.Errorf("%w: manifest %s is not in it", ErrArchive, d.Digest)
+		}
+		m.w.blobs.Hold(d.Digest)
+		x, err := parseManifest(b, d.MediaType)
+		if err != nil {
+			return nil, err
+		}
+		d.MediaType, d.Annotations = x.media, nil
+		if x.manifest != nil {
+			f.desc, f.manifest = d, x.manifest
+			return f, nil
+		}
+		// Archives of one platform keep the whole index: what is not here cannot be meant.
+		var here []ocispec.Descriptor
+		for _, c := range x.index.Manifests {
+			if m.w.s.cfg.Content.Has(c.Digest) {
+				here = append(here, c)
+			}
+		}
+		c, ok := choose(here, want)
+		if !ok {
+			return nil, fmt.Errorf("%w: archive has no image for %s/%s", ErrNoPlatform, want.OS, want.Architecture)
+		}
+		d = c
+	}
+	return nil, fmt.Errorf("%w: indexes nested too deeply", ErrArchive)
+}
+
+// fromDocker makes manifests for a docker-save archive that has none.
+func (m *importer) fromDocker(docker []dockerImage) ([]*foundImage, error) {
+	var out []*foundImage
+	for _, d := range docker {
+		c, err := m.blob(d.Config)
+		if err != nil {
+			return nil, err
+		}
+		man := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Layers: []ocispec.Descriptor{},
+			Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: c, Size: m.sizes[c]}}
+		for _, l := range d.Layers {
+			b, err := m.blob(l)
+			if err != nil {
+				return nil, err
+			}
+			media, err := m.layerMedia(b)
+			if err != nil {
+				return nil, err
+			}
+			man.Layers = append(man.Layers, ocispec.Descriptor{MediaType: media, Digest: b, Size: m.sizes[b]})
+		}
+		raw, err := json.Marshal(man)
+		if err != nil {
+			return nil, err
+		}
+		desc := ocispec.Descriptor{MediaType: man.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+		m.w.blobs.Hold(desc.Digest)
+		if err := m.w.s.cfg.Content.PutAs(desc.Digest, bytes.NewReader(raw)); err != nil {
+			return nil, err
+		}
+		out = append(out, &foundImage{target: desc, desc: desc, manifest: &man, names: d.RepoTags})
+	}
+	return out, nil
+}
+
+func (m *importer) layerMedia(d digest.Digest) (string, error) {
+	f, err := m.w.s.cfg.Content.Blob(d)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	head := make([]byte, 16)
+	n, _ := io.ReadFull(f, head)
+	switch layer.Detect(head[:n]) {
+	case layer.Gzip:
+		return ocispec.MediaTypeImageLayerGzip, nil
+	case layer.Zstd:
+		return ocispec.MediaTypeImageLayerZstd, nil
+	}
+	return ocispec.MediaTypeImageLayer, nil
+}
+
+func (m *importer) enter(ctx context.Context, f *foundImage) (*Image, error) {
+	names, err := tagNames(f.names)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrArchive, err)
+	}
+	h, err := m.w.adopt(ctx, f.desc, f.manifest)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.w.s.promise(h); err != nil {
+		return nil, err
+	}
+	img, err := m.w.s.enter(h, f.target, names)
+	if err != nil {
+		return nil, err
+	}
+	if m.opts.Progress != nil {
+		for _, t := range img.RepoTags {
+			m.opts.Progress(Event{Status: "Loaded image: " + t})
+		}
+		if len(img.RepoTags) == 0 {
+			m.opts.Progress(Event{Status: "Loaded image ID: " + img.ID.String()})
+		}
+	}
+	return img, nil
+}
+
+// algorithm of a digest; "" for none, which is the store's default.
+func algorithm(d digest.Digest) digest.Algorithm {
+	if d == "" {
+		return ""
+	}
+	return d.Algorithm()
+}
