@@ -128,7 +128,7 @@ func (p *push) manifest(ctx context.Context, d ocispec.Descriptor) error {
 	if err != nil || x.manifest == nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.s.cfg.Downloads)
 	seen := map[digest.Digest]bool{}
 	for _, l := range append(append([]ocispec.Descriptor{}, x.manifest.Layers...), x.manifest.Config) {
@@ -140,7 +140,7 @@ func (p *push) manifest(ctx context.Context, d ocispec.Descriptor) error {
 		if !quiet {
 			p.tell(Event{ID: shortID(l.Digest), Status: StatusPreparing})
 		}
-		g.Go(func() error { return p.blob(ctx, l, quiet) })
+		g.Go(func() error { return p.blob(gctx, l, quiet) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
