@@ -72,6 +72,7 @@ type Keeper struct {
 	object   *corev1.Node // as the API server has it, nil before registration
 	down     error        // why the runtime cannot be used
 	handlers map[string]bool
+	reported bool // a status was written since this start
 }
 
 // New looks at the machine.
@@ -275,6 +276,13 @@ func (k *Keeper) update(ctx context.Context) (ready bool, err error) {
 	if err != nil {
 		return ready, fmt.Errorf("compare statuses: %w", err)
 	}
+	defer func() {
+		if err == nil {
+			k.mu.Lock()
+			k.reported = true
+			k.mu.Unlock()
+		}
+	}()
 	if string(patch) == "{}" {
 		return ready, nil
 	}
@@ -336,6 +344,9 @@ func (k *Keeper) status(ctx context.Context, old *corev1.Node) (corev1.NodeStatu
 		}
 		k.runtimeFeatures(&s, st)
 	}
+	k.mu.Lock()
+	fresh := !k.reported
+	k.mu.Unlock()
 	s.NodeInfo = info
 	s.Addresses = nil
 	for _, ip := range k.cfg.IPs {
@@ -359,15 +370,14 @@ func (k *Keeper) status(ctx context.Context, old *corev1.Node) (corev1.NodeStatu
 		{Type: corev1.NodePIDPressure, Status: corev1.ConditionFalse, Reason: "KubeletHasSufficientPID", Message: "kubelet has sufficient PID available"},
 		ready,
 	}
-	s.Conditions = merge(old.Status.Conditions, list, k.cfg.Clock.Now())
+	s.Conditions = merge(old.Status.Conditions, list, k.cfg.Clock.Now(), fresh)
 	return s, ready.Status == corev1.ConditionTrue
 }
 
 // merge puts list's conditions in place of old's of the same types. A condition that says what it said keeps its times
-// until they are statusPeriod old.
-func merge(old, list []corev1.NodeCondition, now time.Time) []corev1.NodeCondition {
+// until they are statusPeriod old; refresh renews the times of heartbeats in any case.
+func merge(old, list []corev1.NodeCondition, now time.Time, refresh bool) []corev1.NodeCondition {
 	t := metav1.Time{Time: now.Truncate(time.Second)}
-	refresh := false
 	for i := range list {
 		c := &list[i]
 		c.LastHeartbeatTime, c.LastTransitionTime = t, t
