@@ -1,6 +1,10 @@
 // Command nau-oci is an OCI container runtime, and the monitor that keeps an instance's containers. It is small on
 // purpose: it is executed on the way to every container that another engine starts, and sits in memory for as long as
 // any container lives. Flags and output only; the work is in internal/oci.
+// No look at the cgroup for the number of processors at every start: this program is short or idle.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
 package main
 
 import (
@@ -45,6 +49,7 @@ func commands() []command {
 		{"update", "[flags] ID", "change a container's limits", update},
 		{"events", "[--stats] [--interval DURATION] ID", "print a container's resource figures and out-of-memory events", events},
 		{"spec", "[--bundle DIR]", "write an example config.json", spec},
+		{"hold", "", "hold a PID namespace as its process 1, until SIGTERM", hold},
 		{"features", "", "print what this runtime can do", features},
 		{"monitor", "--socket PATH --state DIR", "keep an instance's containers", monitorCommand},
 	}
