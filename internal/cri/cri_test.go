@@ -161,6 +161,7 @@ func TestSecurityAndMounts(t *testing.T) {
 			c.Devices = []*runtimeapi.Device{{HostPath: "/dev/null", ContainerPath: "/dev/mine", Permissions: "rw"}}
 		}},
 		{"privileged", "mount -t tmpfs x /tmp && echo mounted; grep Seccomp: /proc/self/status", "mounted\nSeccomp:\t0\n", sec(func(s *runtimeapi.LinuxContainerSecurityContext) { s.Privileged = true })},
+		{"own processes only", "set -- /proc/[0-9]*; echo $#", "1\n", nil},
 		{"descriptors", "ls /proc/self/fd | wc -l", "4\n", nil}, // 0, 1, 2 and the listing's own
 	} {
 		t.Run(c.name, func(t *testing.T) {
