@@ -14,16 +14,18 @@ func mutatingWebhookConfiguration() *api.Resource {
 		Group: "admissionregistration.k8s.io",
 		Kind:  "MutatingWebhookConfiguration", Plural: "mutatingwebhookconfigurations", Singular: "mutatingwebhookconfiguration",
 		Categories: []string{"api-extensions"},
-		Versions:   []api.Version{{Name: "v1", New: api.New[admissionregistrationv1.MutatingWebhookConfiguration](), NewList: api.New[admissionregistrationv1.MutatingWebhookConfigurationList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[admissionregistrationv1.MutatingWebhookConfiguration](), NewList: api.New[admissionregistrationv1.MutatingWebhookConfigurationList](), Default: api.Each(DefaultMutating)}},
 		Storage:    "v1",
 		Prefix:     "mutatingwebhookconfigurations",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:          apivalidation.NameIsDNSSubdomain,
+			Validate:      api.Check(validateMutating),
 			PrepareCreate: api.Each(func(n *admissionregistrationv1.MutatingWebhookConfiguration) { n.Generation = 1 }),
 			PrepareUpdate: api.Change(func(n, o *admissionregistrationv1.MutatingWebhookConfiguration) {
 				meta.BumpGeneration(n, o, n.Webhooks, o.Webhooks)
 			}),
 		},
+		Columns: mutatingColumns(),
 	}
 }

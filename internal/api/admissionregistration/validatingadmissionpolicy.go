@@ -14,12 +14,13 @@ func validatingAdmissionPolicy() *api.Resource {
 		Group: "admissionregistration.k8s.io",
 		Kind:  "ValidatingAdmissionPolicy", Plural: "validatingadmissionpolicies", Singular: "validatingadmissionpolicy",
 		Categories: []string{"api-extensions"},
-		Versions:   []api.Version{{Name: "v1", New: api.New[admissionregistrationv1.ValidatingAdmissionPolicy](), NewList: api.New[admissionregistrationv1.ValidatingAdmissionPolicyList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[admissionregistrationv1.ValidatingAdmissionPolicy](), NewList: api.New[admissionregistrationv1.ValidatingAdmissionPolicyList](), Default: api.Each(DefaultPolicy)}},
 		Storage:    "v1",
 		Prefix:     "validatingadmissionpolicies",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:     apivalidation.NameIsDNSSubdomain,
+			Validate: api.Check(validatePolicy),
 			PrepareCreate: api.Each(func(n *admissionregistrationv1.ValidatingAdmissionPolicy) {
 				n.Status = admissionregistrationv1.ValidatingAdmissionPolicyStatus{}
 				n.Generation = 1
@@ -35,5 +36,6 @@ func validatingAdmissionPolicy() *api.Resource {
 				PrepareUpdate: api.Change(func(n, o *admissionregistrationv1.ValidatingAdmissionPolicy) { n.Spec = o.Spec }),
 				ResetFields:   [][]string{{"spec"}}},
 		},
+		Columns: policyColumns(),
 	}
 }

@@ -14,16 +14,18 @@ func validatingWebhookConfiguration() *api.Resource {
 		Group: "admissionregistration.k8s.io",
 		Kind:  "ValidatingWebhookConfiguration", Plural: "validatingwebhookconfigurations", Singular: "validatingwebhookconfiguration",
 		Categories: []string{"api-extensions"},
-		Versions:   []api.Version{{Name: "v1", New: api.New[admissionregistrationv1.ValidatingWebhookConfiguration](), NewList: api.New[admissionregistrationv1.ValidatingWebhookConfigurationList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[admissionregistrationv1.ValidatingWebhookConfiguration](), NewList: api.New[admissionregistrationv1.ValidatingWebhookConfigurationList](), Default: api.Each(DefaultValidating)}},
 		Storage:    "v1",
 		Prefix:     "validatingwebhookconfigurations",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:          apivalidation.NameIsDNSSubdomain,
+			Validate:      api.Check(validateValidating),
 			PrepareCreate: api.Each(func(n *admissionregistrationv1.ValidatingWebhookConfiguration) { n.Generation = 1 }),
 			PrepareUpdate: api.Change(func(n, o *admissionregistrationv1.ValidatingWebhookConfiguration) {
 				meta.BumpGeneration(n, o, n.Webhooks, o.Webhooks)
 			}),
 		},
+		Columns: validatingColumns(),
 	}
 }

@@ -13,15 +13,14 @@ func apiService() *api.Resource {
 		Group: "apiregistration.k8s.io",
 		Kind:  "APIService", Plural: "apiservices", Singular: "apiservice",
 		Categories: []string{"api-extensions"},
-		Versions:   []api.Version{{Name: "v1", New: api.New[apiregistrationv1.APIService](), NewList: api.New[apiregistrationv1.APIServiceList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[apiregistrationv1.APIService](), NewList: api.New[apiregistrationv1.APIServiceList](), Default: api.Each(apiregistrationv1.SetObjectDefaults_APIService)}},
 		Storage:    "v1",
 		Prefix:     "apiregistration.k8s.io/apiservices",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: path.ValidatePathSegmentName,
-			PrepareCreate: api.Each(func(n *apiregistrationv1.APIService) {
-				n.Status = apiregistrationv1.APIServiceStatus{}
-			}),
+			Name:          path.ValidatePathSegmentName,
+			PrepareCreate: api.Each(prepare),
+			Validate:      api.Check(validate),
 			PrepareUpdate: api.Change(func(n, o *apiregistrationv1.APIService) {
 				n.Status = o.Status
 			}),
@@ -30,8 +29,10 @@ func apiService() *api.Resource {
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "APIService", Verbs: api.StatusVerbs, New: api.New[apiregistrationv1.APIService](),
-				PrepareUpdate: api.Change(func(n, o *apiregistrationv1.APIService) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(func(n, o *apiregistrationv1.APIService) { n.Spec = o.Spec }),
+				ValidateUpdate: api.CheckChange(validateStatus),
+				ResetFields:    [][]string{{"spec"}}},
 		},
+		Columns: columns(),
 	}
 }

@@ -3,6 +3,8 @@ package certificates
 import (
 	certificatesv1 "k8s.io/api/certificates/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"nau/internal/api"
 )
@@ -18,22 +20,25 @@ func certificateSigningRequest() *api.Resource {
 		Prefix:     "certificatesigningrequests",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			PrepareUpdate:  api.Change(prepareUpdate),
+			Validate:       api.Check(validate),
+			ValidateUpdate: api.CheckChange(validateUpdate),
 			PrepareCreate: api.Each(func(n *certificatesv1.CertificateSigningRequest) {
 				n.Status = certificatesv1.CertificateSigningRequestStatus{}
-			}),
-			PrepareUpdate: api.Change(func(n, o *certificatesv1.CertificateSigningRequest) {
-				n.Status = o.Status
 			}),
 			ResetFields:         [][]string{{"status"}},
 			UnconditionalUpdate: true,
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "CertificateSigningRequest", Verbs: api.StatusVerbs, New: api.New[certificatesv1.CertificateSigningRequest](),
-				PrepareUpdate: api.Change(func(n, o *certificatesv1.CertificateSigningRequest) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(prepareStatus),
+				ValidateUpdate: api.CheckChange(validateUpdate),
+				ResetFields:    [][]string{{"spec"}}},
 			{Name: "approval", Kind: "CertificateSigningRequest", Verbs: api.StatusVerbs, New: api.New[certificatesv1.CertificateSigningRequest](),
-				PrepareUpdate: api.Change(func(n, o *certificatesv1.CertificateSigningRequest) { n.Spec = o.Spec })},
+				PrepareUpdate: api.Change(prepareApproval), ValidateUpdate: api.CheckChange(validateUpdate)},
 		},
+		Columns: columns(),
+		Fields:  func(o runtime.Object) fields.Set { return requestFields(o.(*certificatesv1.CertificateSigningRequest)) },
 	}
 }

@@ -13,12 +13,13 @@ func flowSchema() *api.Resource {
 	return &api.Resource{
 		Group: "flowcontrol.apiserver.k8s.io",
 		Kind:  "FlowSchema", Plural: "flowschemas", Singular: "flowschema",
-		Versions: []api.Version{{Name: "v1", New: api.New[flowcontrolv1.FlowSchema](), NewList: api.New[flowcontrolv1.FlowSchemaList]()}},
+		Versions: []api.Version{{Name: "v1", New: api.New[flowcontrolv1.FlowSchema](), NewList: api.New[flowcontrolv1.FlowSchemaList](), Default: api.Each(DefaultFlowSchema)}},
 		Storage:  "v1",
 		Prefix:   "flowschemas",
 		Verbs:    api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:     apivalidation.NameIsDNSSubdomain,
+			Validate: api.Check(validateSchema),
 			PrepareCreate: api.Each(func(n *flowcontrolv1.FlowSchema) {
 				n.Status = flowcontrolv1.FlowSchemaStatus{}
 				n.Generation = 1
@@ -35,5 +36,6 @@ func flowSchema() *api.Resource {
 				PrepareUpdate: api.Change(func(n, o *flowcontrolv1.FlowSchema) { n.Spec = o.Spec }),
 				ResetFields:   [][]string{{"spec"}}},
 		},
+		Columns: schemaColumns(),
 	}
 }

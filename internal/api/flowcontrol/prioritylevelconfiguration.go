@@ -13,12 +13,13 @@ func priorityLevelConfiguration() *api.Resource {
 	return &api.Resource{
 		Group: "flowcontrol.apiserver.k8s.io",
 		Kind:  "PriorityLevelConfiguration", Plural: "prioritylevelconfigurations", Singular: "prioritylevelconfiguration",
-		Versions: []api.Version{{Name: "v1", New: api.New[flowcontrolv1.PriorityLevelConfiguration](), NewList: api.New[flowcontrolv1.PriorityLevelConfigurationList]()}},
+		Versions: []api.Version{{Name: "v1", New: api.New[flowcontrolv1.PriorityLevelConfiguration](), NewList: api.New[flowcontrolv1.PriorityLevelConfigurationList](), Default: api.Each(DefaultPriorityLevel)}},
 		Storage:  "v1",
 		Prefix:   "prioritylevelconfigurations",
 		Verbs:    api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:     apivalidation.NameIsDNSSubdomain,
+			Validate: api.Check(validateLevel),
 			PrepareCreate: api.Each(func(n *flowcontrolv1.PriorityLevelConfiguration) {
 				n.Status = flowcontrolv1.PriorityLevelConfigurationStatus{}
 				n.Generation = 1
@@ -35,5 +36,6 @@ func priorityLevelConfiguration() *api.Resource {
 				PrepareUpdate: api.Change(func(n, o *flowcontrolv1.PriorityLevelConfiguration) { n.Spec = o.Spec }),
 				ResetFields:   [][]string{{"spec"}}},
 		},
+		Columns: levelColumns(),
 	}
 }

@@ -36,7 +36,7 @@ func guard(r *api.Resource) {
 		if own != nil {
 			errs = append(errs, own(obj)...)
 		}
-		return errs
+		return unique(errs)
 	}
 	s.ValidateUpdate = func(new, old runtime.Object) field.ErrorList {
 		errs := update(new, old, namespaced)
@@ -46,7 +46,7 @@ func guard(r *api.Resource) {
 		case own != nil:
 			errs = append(errs, own(new)...)
 		}
-		return errs
+		return unique(errs)
 	}
 	for i := range r.Subresources {
 		sub := &r.Subresources[i]
@@ -59,9 +59,25 @@ func guard(r *api.Resource) {
 			if ownUpdate != nil {
 				errs = append(errs, ownUpdate(new, old)...)
 			}
-			return errs
+			return unique(errs)
 		}
 	}
+}
+
+// unique drops repetitions: borrowed validations check the metadata themselves.
+func unique(errs field.ErrorList) field.ErrorList {
+	if len(errs) < 2 {
+		return errs
+	}
+	seen := map[string]bool{}
+	out := errs[:0]
+	for _, e := range errs {
+		if text := e.Error(); !seen[text] {
+			seen[text] = true
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 func update(new, old runtime.Object, namespaced bool) field.ErrorList {

@@ -19,6 +19,7 @@ func deviceClass() *api.Resource {
 		Verbs:    api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                apivalidation.NameIsDNSSubdomain,
+			Validate:            api.Check(validateDeviceClass),
 			PrepareCreate:       api.Each(func(n *resourcev1.DeviceClass) { n.Generation = 1 }),
 			PrepareUpdate:       api.Change(func(n, o *resourcev1.DeviceClass) { meta.BumpGeneration(n, o, n.Spec, o.Spec) }),
 			UnconditionalUpdate: true,

@@ -13,12 +13,14 @@ func resourceClaim() *api.Resource {
 		Group: "resource.k8s.io",
 		Kind:  "ResourceClaim", Plural: "resourceclaims", Singular: "resourceclaim",
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[resourcev1.ResourceClaim](), NewList: api.New[resourcev1.ResourceClaimList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[resourcev1.ResourceClaim](), NewList: api.New[resourcev1.ResourceClaimList](), Default: api.Each(DefaultClaim)}},
 		Storage:    "v1",
 		Prefix:     "resourceclaims",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name: apivalidation.NameIsDNSSubdomain,
+			Name:           apivalidation.NameIsDNSSubdomain,
+			Validate:       api.Check(validateClaim),
+			ValidateUpdate: api.CheckChange(validateClaimUpdate),
 			PrepareCreate: api.Each(func(n *resourcev1.ResourceClaim) {
 				n.Status = resourcev1.ResourceClaimStatus{}
 			}),
@@ -30,8 +32,10 @@ func resourceClaim() *api.Resource {
 		},
 		Subresources: []api.Subresource{
 			{Name: "status", Kind: "ResourceClaim", Verbs: api.StatusVerbs, New: api.New[resourcev1.ResourceClaim](),
-				PrepareUpdate: api.Change(func(n, o *resourcev1.ResourceClaim) { n.Spec = o.Spec }),
-				ResetFields:   [][]string{{"spec"}}},
+				PrepareUpdate:  api.Change(func(n, o *resourcev1.ResourceClaim) { n.Spec = o.Spec }),
+				ValidateUpdate: api.CheckChange(validateClaimStatus),
+				ResetFields:    [][]string{{"spec"}}},
 		},
+		Columns: claimColumns(),
 	}
 }

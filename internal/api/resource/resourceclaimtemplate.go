@@ -13,12 +13,14 @@ func resourceClaimTemplate() *api.Resource {
 		Group: "resource.k8s.io",
 		Kind:  "ResourceClaimTemplate", Plural: "resourceclaimtemplates", Singular: "resourceclaimtemplate",
 		Namespaced: true,
-		Versions:   []api.Version{{Name: "v1", New: api.New[resourcev1.ResourceClaimTemplate](), NewList: api.New[resourcev1.ResourceClaimTemplateList]()}},
+		Versions:   []api.Version{{Name: "v1", New: api.New[resourcev1.ResourceClaimTemplate](), NewList: api.New[resourcev1.ResourceClaimTemplateList](), Default: api.Each(DefaultClaimTemplate)}},
 		Storage:    "v1",
 		Prefix:     "resourceclaimtemplates",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                apivalidation.NameIsDNSSubdomain,
+			Validate:            api.Check(validateClaimTemplate),
+			ValidateUpdate:      api.CheckChange(validateClaimTemplateUpdate),
 			UnconditionalUpdate: true,
 		},
 	}
