@@ -61,6 +61,7 @@ type endpoint struct {
 	// merge says how fields merge; set for schemaless kinds that have a schema, made from the Go type for the others.
 	merge     managedfields.TypeConverter
 	mergeOnce sync.Once
+	resets    sync.Map // subresource → what its writes leave alone
 }
 
 func newEndpoint(k *kind, v *api.Version) *endpoint {

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,6 +17,17 @@ import (
 // track records in obj (this endpoint's shape, kind set) who owns the fields that differ from live (stored shape, nil for a
 // new object). It changes and returns obj.
 func (ep *endpoint) track(live, obj runtime.Object, subresource, manager string) runtime.Object {
+	if !ep.schemaless {
+		obj.GetObjectKind().SetGroupVersionKind(ep.gvk)
+	}
+	if ep.trackQuickly(live, obj, subresource, manager, time.Now()) {
+		return obj
+	}
+	return ep.trackThoroughly(live, obj, subresource, manager)
+}
+
+// trackThoroughly leaves it to the field manager.
+func (ep *endpoint) trackThoroughly(live, obj runtime.Object, subresource, manager string) runtime.Object {
 	fm, err := ep.fieldManager(subresource)
 	if err != nil {
 		return obj
@@ -23,9 +35,6 @@ func (ep *endpoint) track(live, obj runtime.Object, subresource, manager string)
 	before, err := ep.before(live)
 	if err != nil {
 		return obj
-	}
-	if !ep.schemaless {
-		obj.GetObjectKind().SetGroupVersionKind(ep.gvk)
 	}
 	return fm.UpdateNoErrors(before, obj, manager)
 }
@@ -84,6 +93,16 @@ func (ep *endpoint) types() managedfields.TypeConverter {
 		}}
 	})
 	return ep.merge
+}
+
+// resetFilter is resetFields, made once for each subresource.
+func (ep *endpoint) resetFilter(subresource string) map[fieldpath.APIVersion]fieldpath.Filter {
+	if f, ok := ep.resets.Load(subresource); ok {
+		return f.(map[fieldpath.APIVersion]fieldpath.Filter)
+	}
+	f := ep.resetFields(subresource)
+	ep.resets.Store(subresource, f)
+	return f
 }
 
 // resetFields are the paths that a write through the subresource leaves alone, so that it does not come to own them.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	_ "net/http/pprof" // for NAU_TRY_PROF
 	"net/netip"
 	"os"
 	"os/signal"

@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	kjson "sigs.k8s.io/json"
 
+	"nau/internal/apiserver/model"
 	"nau/internal/apiserver/wire"
 	"nau/internal/store"
 )
@@ -136,6 +137,9 @@ func (c *call) patcher(kind types.PatchType, data []byte, o writeOptions) (patch
 			return nil, err
 		}
 		return func(present runtime.Object) (runtime.Object, error) {
+			if obj := c.mergeTyped(present, patch, false); obj != nil {
+				return c.kindKept(obj)
+			}
 			doc, err := toMap(present)
 			if err != nil {
 				return nil, err
@@ -159,6 +163,9 @@ func (c *call) patcher(kind types.PatchType, data []byte, o writeOptions) (patch
 			return nil, err
 		}
 		return func(present runtime.Object) (runtime.Object, error) {
+			if obj := c.mergeTyped(present, patch, true); obj != nil {
+				return c.kindKept(obj)
+			}
 			doc, err := toMap(present)
 			if err != nil {
 				return nil, err
@@ -171,6 +178,18 @@ func (c *call) patcher(kind types.PatchType, data []byte, o writeOptions) (patch
 		}, nil
 	}
 	return nil, unsupportedMedia()
+}
+
+// mergeTyped applies a plain patch to a copy of the typed object, without the detour over a map; nil if it is not plain.
+func (c *call) mergeTyped(present runtime.Object, patch map[string]any, strategic bool) runtime.Object {
+	if c.ep.schemaless {
+		return nil
+	}
+	obj := present.DeepCopyObject()
+	if err := model.MergePatch(obj, patch, strategic); err != nil {
+		return nil
+	}
+	return obj
 }
 
 func strategicError(err error) error {

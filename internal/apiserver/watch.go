@@ -17,12 +17,26 @@ import (
 	"nau/internal/store"
 )
 
-// A watch gathers what happens within a short time into one write, once events come thick: a write to an HTTP/2 stream costs as
-// much as twenty events. The first event after a pause is sent at once.
+// A watch gathers events into one write when they come thick: a write to an HTTP/2 stream costs as much as twenty events. An
+// event after a pause of gatherMost is sent at once; a stream of them is sent each gatherMost, or as often as gatherEvents
+// have come together at the rate of before.
 const (
-	watchGather = 3 * time.Millisecond
-	watchBuffer = 32 << 10
+	gatherMost   = 15 * time.Millisecond
+	gatherEvents = 10
+	watchBuffer  = 32 << 10
 )
+
+// gather is how long to wait before the next write, after one that carried n events and came since after the one before.
+func gather(n int, since time.Duration) time.Duration {
+	if since >= gatherMost || n == 0 {
+		return 0
+	}
+	if n >= gatherEvents {
+		n = gatherEvents
+	}
+	// At the present rate, n events take since.
+	return min(max(since, time.Millisecond)*time.Duration(gatherEvents)/time.Duration(n), gatherMost)
+}
 
 // watch streams events: shared encodings wrapped once, batches in one write.
 func (c *call) watch() error {
@@ -118,8 +132,8 @@ func (c *call) watch() error {
 			buf = nil
 		}
 		now := time.Now()
-		if d := now.Sub(last); d < watchGather {
-			timer.Reset(watchGather - d)
+		if d := gather(len(events), now.Sub(last)); d > 0 {
+			timer.Reset(d)
 			select {
 			case <-timer.C:
 			case <-ctx.Done():

@@ -66,11 +66,12 @@ func Fields(t reflect.Type) []Field {
 		if !f.IsExported() && !f.Anonymous {
 			continue
 		}
-		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name, inline := jsonName(f)
 		if name == "-" {
 			continue
 		}
-		if name == "" && (f.Anonymous || strings.Contains(opts, "inline")) {
+		_, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if inline {
 			inner := f.Type
 			if inner.Kind() == reflect.Pointer {
 				inner = inner.Elem()
@@ -80,9 +81,6 @@ func Fields(t reflect.Type) []Field {
 			}
 			continue
 		}
-		if name == "" {
-			name = f.Name
-		}
 		out = append(out, Field{
 			Name: name, Type: f.Type, Doc: docs[name],
 			Required:      f.Type.Kind() != reflect.Pointer && !strings.Contains(opts, "omitempty") && !strings.Contains(opts, "omitzero"),
@@ -90,6 +88,18 @@ func Fields(t reflect.Type) []Field {
 		})
 	}
 	return out
+}
+
+// jsonName is a member's name in JSON, or whether its own members stand in its place.
+func jsonName(f reflect.StructField) (name string, inline bool) {
+	name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+	if name == "" && (f.Anonymous || strings.Contains(opts, "inline")) {
+		return "", true
+	}
+	if name == "" {
+		name = f.Name
+	}
+	return name, false
 }
 
 // Shape is how a type looks on the wire.

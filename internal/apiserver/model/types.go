@@ -27,7 +27,7 @@ var _ managedfields.TypeConverter = (*Types)(nil)
 // ObjectToTyped wraps an object whose kind is set.
 func (c *Types) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions) (*typed.TypedValue, error) {
 	gvk := obj.GetObjectKind().GroupVersionKind()
-	t, err := c.of(gvk)
+	t, err := c.Of(gvk)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +46,8 @@ func (c *Types) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
 	return &unstructured.Unstructured{Object: m}, nil
 }
 
-func (c *Types) of(gvk schema.GroupVersionKind) (*typed.ParseableType, error) {
+// Of is the merge type of a kind.
+func (c *Types) Of(gvk schema.GroupVersionKind) (*typed.ParseableType, error) {
 	if t, ok := c.known.Load(gvk); ok {
 		return t.(*typed.ParseableType), nil
 	}
@@ -54,9 +55,9 @@ func (c *Types) of(gvk schema.GroupVersionKind) (*typed.ParseableType, error) {
 	if obj == nil {
 		return nil, runtime.NewNotRegisteredErrForKind("model", gvk)
 	}
-	t := Parseable(reflect.TypeOf(obj).Elem())
-	c.known.Store(gvk, t)
-	return t, nil
+	// Values compare only within one schema, so the first one made stays.
+	t, _ := c.known.LoadOrStore(gvk, Parseable(reflect.TypeOf(obj).Elem()))
+	return t.(*typed.ParseableType), nil
 }
 
 // Parseable is the merge type of a Go struct.
