@@ -22,17 +22,14 @@ func (a *Agent) followRuntime(ctx context.Context, known chan struct{}) {
 	delay, first := 50*time.Millisecond, true
 	for ctx.Err() == nil {
 		stream, err := a.cfg.Runtime.GetContainerEvents(ctx, &runtimeapi.GetEventsRequest{})
-		if err == nil || status.Code(err) == codes.Unimplemented {
-			var lerr error
-			if lerr = a.lookAtAll(ctx); lerr == nil {
+		if err == nil {
+			if err = a.lookAtAll(ctx); err == nil {
 				delay = 50 * time.Millisecond
 				if first {
 					first = false
 					close(known)
 				}
 				a.node.RuntimeUp(nil)
-			} else {
-				err = lerr
 			}
 		}
 		for err == nil {
@@ -46,17 +43,91 @@ func (a *Agent) followRuntime(ctx context.Context, known chan struct{}) {
 		if ctx.Err() != nil {
 			return
 		}
-		if status.Code(err) == codes.Unimplemented { // a runtime without events has to be looked at
-			delay = time.Second
-		} else {
-			a.node.RuntimeUp(err)
-			a.cfg.Log.Warn("runtime's events ended", "err", err)
+		if status.Code(err) == codes.Unimplemented {
+			if err = a.lookOften(ctx, func() {
+				if first {
+					first = false
+					close(known)
+				}
+			}); ctx.Err() != nil {
+				return
+			}
 		}
+		a.node.RuntimeUp(err)
+		a.cfg.Log.Warn("runtime's events ended", "err", err)
 		select {
 		case <-ctx.Done():
 		case <-a.cfg.Clock.After(delay):
 			delay = min(2*delay, 5*time.Second)
 		}
+	}
+}
+
+// lookPeriod is how often a runtime that sends no events is looked at.
+const lookPeriod = time.Second
+
+// lookOften stands in for events where the runtime has none: states are listed, and what differs is read. It returns when
+// the runtime does not answer any more.
+func (a *Agent) lookOften(ctx context.Context, seen func()) error {
+	if err := a.lookAtAll(ctx); err != nil {
+		return err
+	}
+	seen()
+	a.node.RuntimeUp(nil)
+	a.cfg.Log.Info("the runtime sends no events: its containers are listed each second")
+	for a.sleep(ctx, lookPeriod) {
+		boxes, err := a.cfg.Runtime.ListPodSandbox(ctx, &runtimeapi.ListPodSandboxRequest{})
+		if err != nil {
+			return err
+		}
+		containers, err := a.cfg.Runtime.ListContainers(ctx, &runtimeapi.ListContainersRequest{})
+		if err != nil {
+			return err
+		}
+		now := a.cfg.Clock.Now().UnixNano()
+		states := map[string]string{}
+		for _, b := range boxes.Items {
+			states[b.Id] = sandboxState(b.State == runtimeapi.PodSandboxState_SANDBOX_READY)
+		}
+		for _, c := range containers.Containers {
+			states[c.Id] = containerState(c.State).String()
+		}
+		a.mu.Lock()
+		list := make([]*worker, 0, len(a.workers))
+		for _, w := range a.workers {
+			list = append(list, w)
+		}
+		a.mu.Unlock()
+		for _, w := range list {
+			o := w.observed()
+			for _, b := range o.Sandboxes {
+				if states[b.ID] != sandboxState(b.Ready) {
+					w.touch(b.ID, now)
+				}
+			}
+			for _, c := range o.Containers {
+				if states[c.ID] != c.State.String() {
+					w.touch(c.ID, now)
+				}
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+func sandboxState(ready bool) string {
+	if ready {
+		return "ready"
+	}
+	return "not ready"
+}
+
+func (a *Agent) sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-a.cfg.Clock.After(d):
+		return true
 	}
 }
 
@@ -261,18 +332,23 @@ func (a *Agent) readContainer(ctx context.Context, id string) *life.Container {
 	if c.ImageID == "" {
 		c.ImageID = s.ImageId
 	}
-	switch s.State {
-	case runtimeapi.ContainerState_CONTAINER_CREATED:
-		c.State = life.Created
-	case runtimeapi.ContainerState_CONTAINER_RUNNING:
-		c.State = life.Running
-	case runtimeapi.ContainerState_CONTAINER_EXITED:
-		c.State = life.Exited
-		if !a.cfg.Simulated {
-			c.Message = a.lastWords(s)
-		}
+	c.State = containerState(s.State)
+	if c.State == life.Exited && !a.cfg.Simulated {
+		c.Message = a.lastWords(s)
 	}
 	return c
+}
+
+func containerState(s runtimeapi.ContainerState) life.ContainerState {
+	switch s {
+	case runtimeapi.ContainerState_CONTAINER_CREATED:
+		return life.Created
+	case runtimeapi.ContainerState_CONTAINER_RUNNING:
+		return life.Running
+	case runtimeapi.ContainerState_CONTAINER_EXITED:
+		return life.Exited
+	}
+	return life.Unknown
 }
 
 func moment(ns int64) time.Time {

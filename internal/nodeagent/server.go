@@ -191,7 +191,7 @@ func (b backend) Metrics(emit func(name, help, kind string, value float64, label
 			boxes++
 		}
 		for _, c := range o.Containers {
-			containers[[...]string{"unknown", "created", "running", "exited"}[c.State]]++
+			containers[c.State.String()]++
 		}
 	}
 	emit("kubelet_running_pods", "Number of pods that have a running pod sandbox", "gauge", float64(boxes))

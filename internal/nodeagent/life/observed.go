@@ -19,6 +19,11 @@ const (
 	Exited
 )
 
+// String names the state.
+func (s ContainerState) String() string {
+	return [...]string{"unknown", "created", "running", "exited"}[s]
+}
+
 // Container is what the runtime said of one container. It is never changed once it is in an Observed.
 type Container struct {
 	ID, Name, Sandbox string
