@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,9 +64,13 @@ func (p *Process) Fd(f func(fd int) error) error {
 	return inner
 }
 
+// reapPatience is how long a process's parent is given to reap it.
+const reapPatience = 2 * time.Second
+
 // Wait blocks, without a thread, until the process has ended, and tells how: a child is reaped; of another process the
 // kernel is asked through PIDFD_GET_INFO, and known is false where it does not tell.
 func (p *Process) Wait() (status syscall.WaitStatus, known bool, err error) {
+	unreaped := false
 	err = p.raw.Read(func(fd uintptr) bool {
 		var si unix.Siginfo
 		e := unix.Waitid(unix.P_PIDFD, int(fd), &si, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
@@ -81,7 +86,8 @@ func (p *Process) Wait() (status syscall.WaitStatus, known bool, err error) {
 			}
 			return true
 		}
-		// Not a child: readable (POLLIN) once it has ended.
+		// Not a child: readable once it has ended, hung up once its parent has reaped it, and only then does the kernel
+		// tell how it ended.
 		pfd := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		if n, _ := unix.Poll(pfd, 0); n == 0 {
 			return false
@@ -89,9 +95,18 @@ func (p *Process) Wait() (status syscall.WaitStatus, known bool, err error) {
 		info := &unix.PidfdInfo{Mask: PidfdInfoExit}
 		if unix.IoctlPidfdInfo(int(fd), info) == nil && info.Mask&PidfdInfoExit != 0 {
 			status, known = syscall.WaitStatus(info.Exit_code), true
+			return true
 		}
-		return true
+		if pfd[0].Revents&unix.POLLHUP != 0 || unreaped || !PidfdInfo.Can() {
+			return true
+		}
+		unreaped = true
+		_ = p.file.SetReadDeadline(time.Now().Add(reapPatience))
+		return false
 	})
+	if unreaped && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil
+	}
 	if err != nil {
 		return 0, false, fmt.Errorf("wait for process %d: %w", p.Pid, err)
 	}

@@ -283,6 +283,10 @@ func (r *Root) newFilesystem(m *mount) (*kernel.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.spec.Type == "devpts" && r.cfg.RootUID != 0 {
+		// The options are of the terminals; the folder is the mounter's.
+		_ = unix.Fchownat(tree.Fd(), "", r.cfg.RootUID, r.cfg.RootGID, unix.AT_EMPTY_PATH)
+	}
 	if o.Propagation != 0 {
 		if err := tree.SetAttr(kernel.Attr{Propagation: o.Propagation, Recursive: o.PropagationRec}); err != nil {
 			_ = tree.Close()
