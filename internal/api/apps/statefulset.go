@@ -11,7 +11,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"nau/internal/api"
-	"nau/internal/api/meta"
 )
 
 // statefulSet declares the resource statefulsets.
@@ -28,16 +27,13 @@ func statefulSet() *api.Resource {
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:           apivalidation.NameIsDNSSubdomain,
+			PrepareUpdate:  api.Change(prepareStatefulSetUpdate),
 			Validate:       api.Check(validateStatefulSet),
 			ValidateUpdate: api.CheckChange(validateStatefulSetUpdate),
 			Warnings:       api.Warn(statefulSetWarnings),
 			PrepareCreate: api.Each(func(n *appsv1.StatefulSet) {
 				n.Status = appsv1.StatefulSetStatus{}
 				n.Generation = 1
-			}),
-			PrepareUpdate: api.Change(func(n, o *appsv1.StatefulSet) {
-				n.Status = o.Status
-				meta.BumpGeneration(n, o, n.Spec, o.Spec)
 			}),
 			ResetFields:         [][]string{{"status"}},
 			UnconditionalUpdate: true,

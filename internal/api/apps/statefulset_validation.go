@@ -58,7 +58,7 @@ func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 func validateStatefulSetUpdate(new, old *appsv1.StatefulSet) field.ErrorList {
 	errs := validateStatefulSet(new)
 	same := new.Spec.DeepCopy()
-	was := &old.Spec
+	was := &defaulted(old).Spec
 	same.Replicas, same.Template, same.UpdateStrategy, same.MinReadySeconds = was.Replicas, was.Template, was.UpdateStrategy, was.MinReadySeconds
 	same.Ordinals, same.PersistentVolumeClaimRetentionPolicy, same.RevisionHistoryLimit = was.Ordinals, was.PersistentVolumeClaimRetentionPolicy, was.RevisionHistoryLimit
 	if !apiequality.Semantic.DeepEqual(*same, *was) {

@@ -73,6 +73,19 @@ func withClaimVolumes(s *appsv1.StatefulSet) *corev1.PodTemplateSpec {
 	return t
 }
 
+func prepareStatefulSetUpdate(n, o *appsv1.StatefulSet) {
+	n.Status = o.Status
+	meta.BumpGeneration(n, o, n.Spec, defaulted(o).Spec)
+}
+
+// defaulted is a copy with defaults: protobuf drops the claim templates' kind, so that what was read
+// from the store could seem to differ from what a client sends.
+func defaulted(s *appsv1.StatefulSet) *appsv1.StatefulSet {
+	s = s.DeepCopy()
+	DefaultStatefulSet(s)
+	return s
+}
+
 func replicaSetFields(r *appsv1.ReplicaSet) fields.Set {
 	return fields.Set{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
 }

@@ -14,18 +14,21 @@ func DefaultVolume(v *corev1.PersistentVolume) {
 	}
 	roundUp(v.Spec.Capacity)
 	s := &v.Spec.PersistentVolumeSource
-	switch {
-	case s.HostPath != nil && s.HostPath.Type == nil:
+	if s.HostPath != nil && s.HostPath.Type == nil {
 		s.HostPath.Type = ptr.To(corev1.HostPathUnset)
-	case s.ISCSI != nil:
+	}
+	if s.ISCSI != nil {
 		orString(&s.ISCSI.ISCSIInterface, "default")
-	case s.RBD != nil:
+	}
+	if s.RBD != nil {
 		orString(&s.RBD.RBDPool, "rbd")
 		orString(&s.RBD.RadosUser, "admin")
 		orString(&s.RBD.Keyring, "/etc/ceph/keyring")
-	case s.AzureDisk != nil:
+	}
+	if s.AzureDisk != nil {
 		defaultAzureDisk(s.AzureDisk)
-	case s.ScaleIO != nil:
+	}
+	if s.ScaleIO != nil {
 		orString(&s.ScaleIO.StorageMode, "ThinProvisioned")
 		orString(&s.ScaleIO.FSType, "xfs")
 	}

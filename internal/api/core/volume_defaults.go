@@ -16,15 +16,17 @@ func defaultVolume(v *corev1.Volume) {
 	if *s == (corev1.VolumeSource{}) {
 		s.EmptyDir = &corev1.EmptyDirVolumeSource{}
 	}
-	switch {
-	case s.Secret != nil:
+	if s.Secret != nil {
 		orInt32(&s.Secret.DefaultMode, defaultMode)
-	case s.ConfigMap != nil:
+	}
+	if s.ConfigMap != nil {
 		orInt32(&s.ConfigMap.DefaultMode, defaultMode)
-	case s.DownwardAPI != nil:
+	}
+	if s.DownwardAPI != nil {
 		orInt32(&s.DownwardAPI.DefaultMode, defaultMode)
 		defaultDownward(s.DownwardAPI.Items)
-	case s.Projected != nil:
+	}
+	if s.Projected != nil {
 		orInt32(&s.Projected.DefaultMode, defaultMode)
 		for i := range s.Projected.Sources {
 			p := &s.Projected.Sources[i]
@@ -35,26 +37,33 @@ func defaultVolume(v *corev1.Volume) {
 				p.ServiceAccountToken.ExpirationSeconds = ptr.To(tokenSeconds)
 			}
 		}
-	case s.HostPath != nil:
+	}
+	if s.HostPath != nil {
 		if s.HostPath.Type == nil {
 			s.HostPath.Type = ptr.To(corev1.HostPathUnset)
 		}
-	case s.ISCSI != nil:
+	}
+	if s.ISCSI != nil {
 		orString(&s.ISCSI.ISCSIInterface, "default")
-	case s.RBD != nil:
+	}
+	if s.RBD != nil {
 		orString(&s.RBD.RBDPool, "rbd")
 		orString(&s.RBD.RadosUser, "admin")
 		orString(&s.RBD.Keyring, "/etc/ceph/keyring")
-	case s.AzureDisk != nil:
+	}
+	if s.AzureDisk != nil {
 		defaultAzureDisk(s.AzureDisk)
-	case s.ScaleIO != nil:
+	}
+	if s.ScaleIO != nil {
 		orString(&s.ScaleIO.StorageMode, "ThinProvisioned")
 		orString(&s.ScaleIO.FSType, "xfs")
-	case s.Ephemeral != nil:
+	}
+	if s.Ephemeral != nil {
 		if t := s.Ephemeral.VolumeClaimTemplate; t != nil {
 			DefaultClaimSpec(&t.Spec)
 		}
-	case s.Image != nil:
+	}
+	if s.Image != nil {
 		if s.Image.PullPolicy == "" {
 			s.Image.PullPolicy = pullPolicy(s.Image.Reference)
 		}
