@@ -80,11 +80,12 @@ func (t *Table) services(b *batch, f family) {
 
 func (t *Table) dead(b *batch, f family) {
 	name, chain := t.cfg.Table, "dead"+f.name
+	b.rule(name, chain).loadKey(f).vmap("dead"+f.name, reg0).done()
+	b.rule(name, chain).toLocal().protocol(reg0).dport(reg0+1).vmap("deadports"+f.name, reg0).done()
+	b.rule(name, chain).toLocal().verdictReturn().done() // a service address that this host has itself, such as that of its DNS
 	for _, s := range only(t.cfg.ServiceCIDRs, f) {
 		b.rule(name, chain).daddr(f, reg0).within(unix.NFT_CMP_EQ, reg0, s).loadKey(f).lookup("known"+f.name, reg0, noReg, true).goTo("refuse").done()
 	}
-	b.rule(name, chain).loadKey(f).vmap("dead"+f.name, reg0).done()
-	b.rule(name, chain).toLocal().protocol(reg0).dport(reg0+1).vmap("deadports"+f.name, reg0).done()
 }
 
 func (t *Table) hooks(b *batch) {

@@ -109,6 +109,25 @@ func wire(a *place, nameA string, b *place, nameB string) {
 	b.up(nameB)
 }
 
+// settled waits until the kernel has noticed that a link's other end is up; what is sent before is lost.
+func (p *place) settled(links ...string) {
+	p.t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		waiting := ""
+		for _, name := range links {
+			if mustLink(p, name).Attrs().OperState != netlink.OperUp {
+				waiting = name
+			}
+		}
+		if waiting == "" {
+			return
+		}
+		if time.Now().After(end) {
+			p.t.Fatalf("link %s does not come up", waiting)
+		}
+	}
+}
+
 // lab is a node with a bridge, two pods on it, and a client outside.
 type lab struct {
 	*testing.T
@@ -150,6 +169,10 @@ func newLab(t *testing.T) *lab {
 	l.node.address("up", "192.0.2.1/24", "2001:db8::1/64")
 	l.outside.address("eth0", "192.0.2.9/24", "2001:db8::9/64")
 	l.outside.gateway("192.0.2.1", "2001:db8::1")
+	l.node.settled("br0", "pod1", "pod2", "up")
+	for _, p := range []*place{l.pod1, l.pod2, l.outside} {
+		p.settled("eth0")
+	}
 	l.node.sysctl("ipv4/ip_forward", "1")
 	l.node.sysctl("ipv6/conf/all/forwarding", "1")
 	l.node.must(l.node.in(func() error {

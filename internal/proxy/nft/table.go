@@ -9,8 +9,8 @@
 //
 //	filter-prerouting, filter-output (just before NAT)
 //	    new connections only → dead4/dead6:
-//	        to a service range and not in @known → refuse (TCP reset, or ICMP port unreachable)
 //	        vmap @dead (address . protocol . port), @deadports (protocol . port, to the node itself) → refuse
+//	        to a service range, not to an address of the node, and not in @known → refuse (TCP reset, or ICMP port unreachable)
 //	nat-prerouting, nat-output → services4/services6:
 //	        to a service range from outside the pod ranges: mark for masquerading
 //	        vmap @cluster (cluster IP . protocol . port)       → svc-NAMESPACE/NAME/PORT/PROTOCOL
