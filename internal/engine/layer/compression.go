@@ -9,7 +9,6 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
-	"github.com/ulikunitz/xz"
 )
 
 // Compression of an archive, told by its first bytes.
@@ -70,51 +69,7 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 		}
 		return z.IOReadCloser(), nil
 	case Xz:
-		if err := checkXz(head); err != nil {
-			return nil, err
-		}
-		z, err := xz.NewReader(br)
-		if err != nil {
-			return nil, fmt.Errorf("read xz: %w: %w", ErrArchive, err)
-		}
-		return io.NopCloser(z), nil
+		return io.NopCloser(newXzReader(br)), nil
 	}
 	return io.NopCloser(br), nil
-}
-
-// checkXz refuses a first block whose LZMA2 dictionary is larger than maxWindow: the decoder would allocate it. The layout is the xz file
-// format 1.1: stream header 12 bytes, block header size, flags, optional sizes, filter id 0x21, size of properties 1, dictionary size.
-func checkXz(head []byte) error {
-	bad := fmt.Errorf("read xz: %w: unusual block header", ErrArchive)
-	if len(head) < 20 {
-		return bad
-	}
-	b := head[12:]
-	if b[0] == 0 { // an index: no block, an empty stream
-		return nil
-	}
-	flags, p := b[1], 2
-	if flags&0x03 != 0 {
-		return bad // more than one filter
-	}
-	for _, bit := range []byte{0x40, 0x80} {
-		if flags&bit == 0 {
-			continue
-		}
-		for p < len(b) && b[p]&0x80 != 0 {
-			p++
-		}
-		p++
-	}
-	if p+2 >= len(b) || b[p] != 0x21 || b[p+1] != 1 {
-		return bad
-	}
-	d := b[p+2]
-	if d > 40 {
-		return bad
-	}
-	if size := uint64(2|uint64(d&1)) << (d/2 + 11); size > maxWindow {
-		return fmt.Errorf("read xz: %w: dictionary of %d bytes", ErrLimit, size)
-	}
-	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -421,15 +422,81 @@ func TestCompressions(t *testing.T) {
 	}
 }
 
-func TestXzHeaderGuard(t *testing.T) {
-	head := append([]byte{0xfd, '7', 'z', 'X', 'Z', 0, 0, 4, 0, 0, 0, 0}, 2, 0, 0x21, 1, 40, 0, 0, 0)
-	if err := checkXz(head); !errors.Is(err, ErrLimit) {
+// TestXz reads what xz itself and the library write, in several blocks and streams, and refuses what is damaged or asks for too much.
+func TestXz(t *testing.T) {
+	data := []byte(strings.Repeat("some text that compresses, ", 20000))
+	var files [][]byte
+	for _, c := range []xz.WriterConfig{{}, {BlockSize: 50000}, {CheckSum: xz.SHA256}, {CheckSum: xz.CRC32}, {NoCheckSum: true}} {
+		var b bytes.Buffer
+		w, err := c.NewWriter(&b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Write(data)
+		w.Close()
+		files = append(files, b.Bytes())
+	}
+	two := append(append(bytes.Clone(files[0]), 0, 0, 0, 0), files[1]...)
+	for i, f := range append(files, two) {
+		r, err := Decompress(bytes.NewReader(f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(r)
+		want := data
+		if i == len(files) {
+			want = append(bytes.Clone(data), data...)
+		}
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("file %d: %d bytes, %v", i, len(got), err)
+		}
+		for cut := 1; cut < len(f); cut += 37 {
+			r, err := Decompress(bytes.NewReader(f[:cut]))
+			if err != nil {
+				continue
+			}
+			if _, err = io.ReadAll(r); err == nil && Detect(f[:cut]) == Xz && cut != len(files[0]) && cut != len(files[0])+4 {
+				t.Errorf("file %d cut at %d is taken", i, cut)
+			}
+		}
+	}
+	bad := bytes.Clone(files[0])
+	bad[len(bad)/2] ^= 1
+	if r, err := Decompress(bytes.NewReader(bad)); err == nil {
+		if _, err = io.ReadAll(r); err == nil {
+			t.Error("damaged bytes are taken")
+		}
+	}
+	// A header of the second block that asks for 4 GiB, with a good checksum.
+	if _, err := xzDictionary([]byte{2, 0, 0x21, 1, 40, 0, 0, 0}); !errors.Is(err, ErrLimit) {
 		t.Errorf("a dictionary of 4 GiB: %v", err)
 	}
-	head[16] = 22 // 8 MiB
-	if err := checkXz(head); err != nil {
-		t.Errorf("a dictionary of 8 MiB: %v", err)
+	if n, err := xzDictionary([]byte{2, 0, 0x21, 1, 22, 0, 0, 0}); err != nil || n != 8<<20 {
+		t.Errorf("a dictionary of 8 MiB: %d, %v", n, err)
 	}
+}
+
+func FuzzDecompress(f *testing.F) {
+	var b bytes.Buffer
+	w, _ := xz.WriterConfig{BlockSize: 100}.NewWriter(&b)
+	w.Write([]byte(strings.Repeat("hello ", 100)))
+	w.Close()
+	f.Add(b.Bytes())
+	var g bytes.Buffer
+	gw := gzip.NewWriter(&g)
+	gw.Write([]byte("hello"))
+	gw.Close()
+	f.Add(g.Bytes())
+	z, _ := zstd.NewWriter(nil)
+	f.Add(z.EncodeAll([]byte("hello"), nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := Decompress(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		defer r.Close()
+		io.Copy(io.Discard, io.LimitReader(r, 1<<20))
+	})
 }
 
 func TestPrepareMountDiffRemove(t *testing.T) {
