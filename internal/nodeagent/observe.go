@@ -35,8 +35,9 @@ func (a *Agent) followRuntime(ctx context.Context, known chan struct{}) {
 		for err == nil {
 			var ev *runtimeapi.ContainerEventResponse
 			if ev, err = stream.Recv(); err == nil {
-				if w := a.worker(ev.GetPodSandboxStatus().GetMetadata().GetUid()); w != nil {
-					w.touch(ev.ContainerId, ev.CreatedAt)
+				w := a.worker(ev.GetPodSandboxStatus().GetMetadata().GetUid())
+				if reached, news := reachedBy(ev.ContainerEventType); w != nil && news {
+					w.touch(ev.ContainerId, reached)
 				}
 			}
 		}
@@ -63,6 +64,19 @@ func (a *Agent) followRuntime(ctx context.Context, known chan struct{}) {
 	}
 }
 
+// reachedBy is the state that an event tells of. Creations are this agent's own and no news.
+func reachedBy(t runtimeapi.ContainerEventType) (life.ContainerState, bool) {
+	switch t {
+	case runtimeapi.ContainerEventType_CONTAINER_STARTED_EVENT:
+		return life.Running, true
+	case runtimeapi.ContainerEventType_CONTAINER_STOPPED_EVENT:
+		return life.Exited, true
+	case runtimeapi.ContainerEventType_CONTAINER_DELETED_EVENT:
+		return life.Unknown, true
+	}
+	return life.Unknown, false
+}
+
 // lookPeriod is how often a runtime that sends no events is looked at.
 const lookPeriod = time.Second
 
@@ -84,7 +98,6 @@ func (a *Agent) lookOften(ctx context.Context, seen func()) error {
 		if err != nil {
 			return err
 		}
-		now := a.cfg.Clock.Now().UnixNano()
 		states := map[string]string{}
 		for _, b := range boxes.Items {
 			states[b.Id] = sandboxState(b.State == runtimeapi.PodSandboxState_SANDBOX_READY)
@@ -102,12 +115,12 @@ func (a *Agent) lookOften(ctx context.Context, seen func()) error {
 			o := w.observed()
 			for _, b := range o.Sandboxes {
 				if states[b.ID] != sandboxState(b.Ready) {
-					w.touch(b.ID, now)
+					w.touch(b.ID, life.Unknown)
 				}
 			}
 			for _, c := range o.Containers {
 				if states[c.ID] != c.State.String() {
-					w.touch(c.ID, now)
+					w.touch(c.ID, life.Unknown)
 				}
 			}
 		}
@@ -196,14 +209,14 @@ func (a *Agent) lookAtAll(ctx context.Context) error {
 func (w *worker) found(o *life.Observed) {
 	if w.running { // the worker re-reads each record itself
 		if w.stale == nil {
-			w.stale = map[string]int64{}
+			w.stale = map[string]life.ContainerState{}
 		}
 		if w.obs != nil {
 			for _, s := range w.obs.Sandboxes {
-				w.stale[s.ID] = s.AsOf
+				w.stale[s.ID] = life.Unknown
 			}
 			for _, c := range w.obs.Containers {
-				w.stale[c.ID] = c.AsOf
+				w.stale[c.ID] = life.Unknown
 			}
 		}
 		return
@@ -222,13 +235,13 @@ func (w *worker) refresh(ctx context.Context) {
 	}
 	obs := w.obs
 	w.mu.Unlock()
-	for id, at := range stale {
+	for id, reached := range stale {
 		if s := find(obs.Sandboxes, func(s *life.Sandbox) bool { return s.ID == id }); s != nil {
-			if s.AsOf <= at {
+			if reached == life.Unknown || s.Ready == (reached == life.Exited) {
 				w.rereadSandbox(ctx, id)
 			}
 		} else if c := find(obs.Containers, func(c *life.Container) bool { return c.ID == id }); c != nil {
-			if c.AsOf <= at {
+			if reached == life.Unknown || c.State != reached && c.State != life.Exited {
 				w.reread(ctx, id)
 			}
 		}
@@ -272,9 +285,9 @@ func (w *worker) reread(ctx context.Context, id string) *life.Container {
 	if c != nil && c.Name == "" { // the runtime did not answer: what is known stays until it does
 		w.mu.Lock()
 		if w.stale == nil {
-			w.stale = map[string]int64{}
+			w.stale = map[string]life.ContainerState{}
 		}
-		w.stale[id] = w.agent.cfg.Clock.Now().UnixNano()
+		w.stale[id] = life.Unknown
 		w.mu.Unlock()
 		w.again(w.agent.cfg.Clock.Now().Add(time.Second))
 		return find(w.observed().Containers, func(c *life.Container) bool { return c.ID == id })
@@ -313,19 +326,18 @@ func (w *worker) rereadSandbox(ctx context.Context, id string) *life.Sandbox {
 
 // readContainer returns nil for a container that the runtime does not have.
 func (a *Agent) readContainer(ctx context.Context, id string) *life.Container {
-	asOf := a.cfg.Clock.Now().UnixNano()
 	res, err := a.cfg.Runtime.ContainerStatus(ctx, &runtimeapi.ContainerStatusRequest{ContainerId: id})
 	if err != nil {
 		if status.Code(err) == codes.NotFound {
 			return nil
 		}
-		return &life.Container{ID: id, State: life.Unknown, AsOf: 0, Reason: "ContainerStatusUnknown", Message: err.Error()}
+		return &life.Container{ID: id, State: life.Unknown, Reason: "ContainerStatusUnknown", Message: err.Error()}
 	}
 	s := res.Status
 	c := &life.Container{ID: s.Id, Name: s.GetMetadata().GetName(), Attempt: s.GetMetadata().GetAttempt(), Created: moment(s.CreatedAt), Started: moment(s.StartedAt),
 		Finished: moment(s.FinishedAt), ExitCode: s.ExitCode, Reason: s.Reason, Message: s.Message, Image: s.GetImage().GetImage(), ImageID: s.ImageRef,
 		Hash: s.Annotations[runspec.AnnotationHash], Resources: s.GetResources().GetLinux(), User: s.GetUser().GetLinux(),
-		StopSignal: runspec.StopSignalName(s.StopSignal), AsOf: asOf}
+		StopSignal: runspec.StopSignalName(s.StopSignal)}
 	if u := s.GetImage().GetUserSpecifiedImage(); u != "" && c.Image == "" {
 		c.Image = u
 	}
@@ -398,7 +410,6 @@ func readFrom(path string, limit int) string {
 
 // readSandbox returns nil for a sandbox that the runtime does not have.
 func (a *Agent) readSandbox(ctx context.Context, id string) *life.Sandbox {
-	asOf := a.cfg.Clock.Now().UnixNano()
 	res, err := a.cfg.Runtime.PodSandboxStatus(ctx, &runtimeapi.PodSandboxStatusRequest{PodSandboxId: id})
 	if err != nil {
 		if status.Code(err) == codes.NotFound {
@@ -407,7 +418,7 @@ func (a *Agent) readSandbox(ctx context.Context, id string) *life.Sandbox {
 		return &life.Sandbox{ID: id}
 	}
 	s := &life.Sandbox{ID: id, Attempt: res.Status.GetMetadata().GetAttempt(), Ready: res.Status.State == runtimeapi.PodSandboxState_SANDBOX_READY,
-		Created: moment(res.Status.CreatedAt), AsOf: asOf}
+		Created: moment(res.Status.CreatedAt)}
 	if ip := res.Status.GetNetwork().GetIp(); ip != "" {
 		s.IPs = append(s.IPs, ip)
 	}

@@ -34,8 +34,8 @@ func (a *Agent) listen(ctx context.Context) (stop func(), err error) {
 		// Streams are upgraded connections, which HTTP/2 does not have.
 		cfg := a.cfg.TLS.Clone()
 		cfg.NextProtos = []string{"http/1.1"}
-		if cfg.ClientAuth == tls.NoClientCert {
-			cfg.ClientAuth = tls.RequestClientCert
+		if cfg.ClientAuth < tls.VerifyClientCertIfGiven && cfg.ClientCAs != nil {
+			cfg.ClientAuth = tls.VerifyClientCertIfGiven
 		}
 		l = tls.NewListener(l, cfg)
 	}

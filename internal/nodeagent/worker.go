@@ -28,7 +28,7 @@ type worker struct {
 	static         bool   // from a manifest: the API server has a mirror at most
 	mirror         *corev1.Pod
 	dirty, running bool
-	stale          map[string]int64 // ids whose record is older than the event at this time
+	stale          map[string]life.ContainerState // states that ids have reached; Unknown: look in any case
 	cancel         context.CancelFunc
 	grace          int64             // of the kill that goes on, -1: none
 	pending        *corev1.PodStatus // to be written
@@ -111,13 +111,13 @@ func (w *worker) vanish(pod *corev1.Pod) {
 	w.kick()
 }
 
-// touch tells that the runtime has news of one of the pod's containers or sandboxes since at.
-func (w *worker) touch(id string, at int64) {
+// touch tells that a container or sandbox of the pod reached a state: it is read again unless it is known to be there.
+func (w *worker) touch(id string, reached life.ContainerState) {
 	w.mu.Lock()
 	if w.stale == nil {
-		w.stale = map[string]int64{}
+		w.stale = map[string]life.ContainerState{}
 	}
-	w.stale[id] = max(w.stale[id], at)
+	w.stale[id] = reached
 	w.mu.Unlock()
 	w.kick()
 }

@@ -39,7 +39,6 @@ type Container struct {
 	Resources         *runtimeapi.LinuxContainerResources
 	User              *runtimeapi.LinuxContainerUser
 	StopSignal        string
-	AsOf              int64 // when the runtime was asked, in Unix nanoseconds
 }
 
 // Sandbox is what the runtime said of one sandbox.
@@ -49,7 +48,6 @@ type Sandbox struct {
 	Ready   bool
 	Created time.Time
 	IPs     []string
-	AsOf    int64 // when the runtime was asked, in Unix nanoseconds
 }
 
 // Observed is all the runtime has of a pod. Sandboxes and Containers are ordered newest first; Sort does that.
