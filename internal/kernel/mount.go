@@ -12,6 +12,9 @@ import (
 // closed unattached.
 type Tree struct{ fd int }
 
+// TreeOf takes over a descriptor of a detached mount that another process made.
+func TreeOf(fd int) *Tree { return &Tree{fd} }
+
 // Fd is the descriptor: a directory handle of the mount's root.
 func (t *Tree) Fd() int { return t.fd }
 

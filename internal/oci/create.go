@@ -297,6 +297,11 @@ func (n *creation) compile() error {
 		p.Fork(n.ns.new|unix.CLONE_PARENT, -1)
 	}
 	p.Call("begin session", unix.SYS_SETSID)
+	for _, m := range n.root.ProcMounts() {
+		if err := makeProc(p, m); err != nil {
+			return err
+		}
+	}
 	p.Await(n.syncR)
 	if n.ns.newCg {
 		p.Call("new cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
@@ -322,6 +327,35 @@ func (n *creation) compile() error {
 	}
 	process := n.spec.Process
 	return p.Exec(programs(process.Args[0], process.Env), process.Args, environment(n.root.Fd(), process))
+}
+
+// makeProc adds the steps that make a procfs of the process's own PID namespace and tell its descriptor.
+func makeProc(p *child.Program, m rootfs.ProcMount) error {
+	fstype, err := p.String("proc")
+	if err != nil {
+		return err
+	}
+	p.Call("open file system proc", unix.SYS_FSOPEN, fstype, unix.FSOPEN_CLOEXEC).Save(0)
+	for _, param := range append([]kernel.Param{{Key: "source", Value: "proc"}}, m.Data...) {
+		key, err := p.String(param.Key)
+		if err != nil {
+			return err
+		}
+		value, err := p.String(param.Value)
+		if err != nil {
+			return err
+		}
+		set := uintptr(unix.FSCONFIG_SET_STRING)
+		if param.Flag {
+			set, value = unix.FSCONFIG_SET_FLAG, 0
+		}
+		p.Call("set option "+param.Key+" of proc", unix.SYS_FSCONFIG, 0, set, key, value).Load(0)
+	}
+	p.Call("create file system proc", unix.SYS_FSCONFIG, 0, unix.FSCONFIG_CMD_CREATE).Load(0)
+	p.Call("mount file system proc", unix.SYS_FSMOUNT, 0, unix.FSMOUNT_CLOEXEC, uintptr(m.Attrs)).Load(0).Save(1)
+	p.Call("close file system context", unix.SYS_CLOSE, 0).Load(0)
+	p.Tell(1)
+	return nil
 }
 
 func sorted(set map[int]bool) []int {
@@ -438,6 +472,17 @@ func (n *creation) assemble(placed <-chan error) error {
 			<-placed
 		}
 	}()
+	for _, m := range n.root.ProcMounts() {
+		fd, err := n.program.Next(fdReader(n.reportR))
+		if err != nil {
+			return err
+		}
+		own, err := unix.PidfdGetfd(n.pidfd, fd, 0)
+		if err != nil {
+			return fmt.Errorf("take over proc: %w", err)
+		}
+		m.Made(own)
+	}
 	if err := n.root.Assemble(); err != nil {
 		return err
 	}

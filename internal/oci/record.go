@@ -167,3 +167,15 @@ func (c *Container) State() specs.State {
 func (c *Container) Created() time.Time { return c.record.Created }
 
 func (c *Container) cgroup() (*cgroup.Cgroup, error) { return cgroup.Open(c.record.Cgroup) }
+
+// DecodeState reads what the state command printed; err is that command's.
+func DecodeState(out []byte, err error) (specs.State, error) {
+	var s specs.State
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(out, &s); err != nil {
+		return s, fmt.Errorf("decode state: %w", err)
+	}
+	return s, nil
+}

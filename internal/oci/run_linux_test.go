@@ -137,6 +137,18 @@ func TestRunDefaults(t *testing.T) {
 	want(t, run(t, s), 4, "nau\n", "uid=0", "/root\n", ":/\n", "crw-rw-rw-")
 }
 
+func TestProcShowsTheContainersProcessesOnly(t *testing.T) {
+	s := ocitest.Spec(t, "sh", "-c", "echo /proc/[0-9]* ; cat /proc/1/cmdline | tr '\\0' ' '; sed 's/ .*//' /proc/self/stat")
+	r := run(t, s)
+	want(t, r, 0, "/proc/1 ")
+	if strings.Contains(r.out, itoa(uint64(os.Getpid()))) {
+		t.Errorf("the host's processes are in sight: %s", r.out)
+	}
+	if n := len(strings.Fields(strings.SplitN(r.out, "\n", 2)[0])); n > 3 {
+		t.Errorf("%d processes are in sight: %s", n, r.out)
+	}
+}
+
 func TestUserGroupsUmaskAndWorkingDirectory(t *testing.T) {
 	s := ocitest.Spec(t, "sh", "-c", "id -u; id -G; umask; pwd; echo $HOME")
 	umask := uint32(0o27)

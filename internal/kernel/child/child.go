@@ -89,7 +89,7 @@ func (c *Call) Tolerate(errs ...syscall.Errno) *Call {
 // Save keeps the result in a register.
 func (c *Call) Save(r Reg) *Call { c.p.steps[c.i].save = uint8(r); return c }
 
-// Load takes the first argument from a register.
+// Load takes the first argument from a register. Registers are 0 to 3.
 func (c *Call) Load(r Reg) *Call { c.p.steps[c.i].load = uint8(r); return c }
 
 // Await adds a wait for one byte of fd. If the other end is gone the child ends without a report.
@@ -100,6 +100,11 @@ func (p *Program) Await(fd int) {
 // Ready adds a report: Next of the parent's Reports returns.
 func (p *Program) Ready() {
 	p.add("report", step{kind: kindReady, save: noReg, load: noReg})
+}
+
+// Tell is Ready with a step's result as the report's value.
+func (p *Program) Tell(r Reg) {
+	p.add("report", step{kind: kindReady, save: noReg, load: uint8(r)})
 }
 
 // ReportTo sends what the following steps report to another descriptor.
@@ -229,7 +234,7 @@ func (e *StepError) Unwrap() error { return e.Errno }
 // ErrEnded: the child ended, or executed its program, without a report.
 var ErrEnded = errors.New("child ended without a report")
 
-// Next reads the child's next report from r. The value is what the step reported: the number of a forked process, else 0.
+// Next reads the child's next report from r. The value is what the step reported: the number of a forked process, Tell's, else 0.
 // End of file is ErrEnded: for a program's last report it means that the execution succeeded or the child died.
 func (p *Program) Next(r io.Reader) (value int, err error) {
 	return next(r, func(i int) string {

@@ -64,7 +64,11 @@ func run(steps *step, n int, report uintptr) {
 			}
 			continue
 		case kindReady:
-			tell(report, uint32(i), 0, 0)
+			value := uintptr(0)
+			if s.load < registers {
+				value = first
+			}
+			tell(report, uint32(i), 0, uint32(value))
 			continue
 		case kindFail:
 			tell(report, uint32(at), uint32(last), 0)

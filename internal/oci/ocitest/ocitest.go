@@ -30,7 +30,7 @@ func Need(t testing.TB) {
 const busybox = "/bin/busybox"
 
 var applets = strings.Fields("sh true false echo cat sleep ls mount umount id hostname env pwd grep kill dd head readlink stat touch mkdir ln nproc " +
-	"ip date tty stty test chmod chown mknod uname wc sed awk ps sysctl find cp mv rm yes seq printf tail sort")
+	"ip tr date tty stty test chmod chown mknod uname wc sed awk ps sysctl find cp mv rm yes seq printf tail sort")
 
 // ID is a container name that no other test uses.
 func ID(t testing.TB) string {

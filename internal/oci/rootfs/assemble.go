@@ -114,6 +114,12 @@ func (r *Root) attach(m *mount) error {
 		return err
 	}
 	defer unix.Close(at)
+	if m.spec.Type == "proc" && !m.options.Bind {
+		if m.tree == nil {
+			return errors.New("its process has not made it")
+		}
+		return m.tree.Attach(at)
+	}
 	if m.tree == nil {
 		return r.attachInside(m, at)
 	}
@@ -195,10 +201,8 @@ func (r *Root) attachInside(m *mount, at int) error {
 		return err
 	}
 	m.tree = tree
-	if m.spec.Type != "proc" {
-		if err := notProc(at); err != nil {
-			return err
-		}
+	if err := notProc(at); err != nil {
+		return err
 	}
 	return tree.Attach(at)
 }

@@ -67,7 +67,7 @@ type below struct {
 	link string // instead of a mount: a symbolic link
 }
 
-// insideTypes belong to namespaces, and are made by a thread inside them.
+// insideTypes belong to namespaces, and are made by a thread inside them; proc by a process, see ProcMount.
 var insideTypes = map[string]bool{"proc": true, "sysfs": true, "mqueue": true}
 
 // Prepare takes hold of the root file system and the sources of all mounts.
@@ -99,6 +99,27 @@ func Prepare(cfg Config) (r *Root, err error) {
 	}
 	return r, err
 }
+
+// ProcMount is a procfs to be made. It shows the PID namespace of the process that makes it, and a thread that joined one
+// is still of its old, so that the container's own first process must make it and hand it over.
+type ProcMount struct {
+	m     *mount
+	Attrs int // MOUNT_ATTR_ bits
+	Data  []kernel.Param
+}
+
+// ProcMounts are those the configuration asks for.
+func (r *Root) ProcMounts() (list []ProcMount) {
+	for _, m := range r.mounts {
+		if m.tree == nil && m.spec.Type == "proc" {
+			list = append(list, ProcMount{m, int(m.options.Set | m.options.RecSet), m.options.Data})
+		}
+	}
+	return list
+}
+
+// Made hands over a procfs: the descriptor of a detached mount, which the root takes.
+func (p ProcMount) Made(fd int) { p.m.tree = kernel.TreeOf(fd) }
 
 // Close lets go of what is not attached; the tree that was assembled lives on in its namespace.
 func (r *Root) Close() {

@@ -28,7 +28,8 @@ type container struct {
 	backend backend
 	exited  chan struct{} // closed when the exit is known, the output read and the event written
 
-	op sync.Mutex // one of start, delete, pause, … at a time
+	op       sync.Mutex // one of start, delete, pause, … at a time
+	starting sync.Mutex // held by start, so that an end is not told before the beginning
 
 	mu      sync.Mutex
 	made    bool // Create has succeeded
@@ -216,6 +217,8 @@ func exitStatus(status syscall.WaitStatus, known bool) monitor.ExitStatus {
 
 // finish records the end and tells it.
 func (c *container) finish(exit monitor.ExitStatus) {
+	c.starting.Lock()
+	defer c.starting.Unlock()
 	if err := writeJSON(filepath.Join(c.server.dir(c.id), exitFile), &exit); err != nil && !errors.Is(err, os.ErrNotExist) {
 		c.server.cfg.Log.Error("keep exit status", "id", c.id, "error", err)
 	}
@@ -285,6 +288,8 @@ func (c *container) start() (time.Time, error) {
 	if err := c.expect("start", monitor.Created); err != nil {
 		return time.Time{}, err
 	}
+	c.starting.Lock()
+	defer c.starting.Unlock()
 	if err := c.backend.start(c); err != nil {
 		return time.Time{}, err
 	}
