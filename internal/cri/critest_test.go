@@ -29,7 +29,7 @@ func TestCritest(t *testing.T) {
 		return busybox.Image(t, func(c *v1.Config) { c.User = u }, map[string]string{"user": u})
 	}
 	web := func(port string) v1.Image {
-		return busybox.Image(t, func(c *v1.Config) { c.Cmd = []string{"httpd", "-f", "-p", port, "-h", "/www"} }, map[string]string{"www/index.html": "Welcome\n", "var/run/nginx.pid": "1\n"})
+		return busybox.Image(t, func(c *v1.Config) { c.Cmd = []string{"httpd", "-f", "-p", port, "-h", "/www", "-r", "master process"} }, map[string]string{"www/index.html": "Welcome\n", "var/run/nginx.pid": "1\n"})
 	}
 	marked := func(s string) v1.Image { return busybox.Image(t, nil, map[string]string{"mark": s}) }
 	images := map[string]v1.Image{
