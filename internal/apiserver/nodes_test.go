@@ -1,0 +1,115 @@
+package apiserver
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// agents is a node agent that answers logs and echoes upgraded connections.
+type agents struct {
+	srv *httptest.Server
+}
+
+func newAgents(t *testing.T) *agents {
+	a := &agents{}
+	a.srv = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if up := r.Header.Get("Upgrade"); up != "" {
+			conn, rw, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nX-Saw: %s?%s\r\n\r\n", up, r.URL.Path, r.URL.RawQuery)
+			rw.Flush()
+			_, _ = io.Copy(conn, rw)
+			return
+		}
+		if strings.HasPrefix(r.URL.Path, "/containerLogs/") {
+			if r.URL.Query().Get("previous") == "true" {
+				http.Error(w, `previous terminated container "c" in pod "web" not found`, http.StatusBadRequest)
+				return
+			}
+			fmt.Fprintf(w, "log of %s?%s", r.URL.Path, r.URL.RawQuery)
+			return
+		}
+		fmt.Fprintf(w, "saw %s %s", r.Method, r.URL)
+	}))
+	t.Cleanup(a.srv.Close)
+	return a
+}
+
+func (a *agents) Agent(_ context.Context, node string) (*url.URL, http.RoundTripper, error) {
+	u, err := url.Parse(a.srv.URL)
+	return u, &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}, err
+}
+
+func (a *agents) Network() http.RoundTripper { return http.DefaultTransport }
+
+func TestNodeStreams(t *testing.T) {
+	ag := newAgents(t)
+	c := newCluster(t, func(cfg *Config) { cfg.Nodes = ag })
+	c.namespace("ns")
+	const pod = "/api/v1/namespaces/ns/pods/web"
+	c.do("POST", "/api/v1/namespaces/ns/pods", podBody).want(201)
+	c.do("POST", "/api/v1/nodes", `{"metadata":{"name":"n1"}}`).want(201)
+	c.do("POST", pod+"/binding", `{"target":{"name":"n1"}}`).want(201)
+	c.do("POST", pod+"/binding", `{"target":{"name":"n2"}}`).fails(409, metav1.StatusReasonConflict, `pod web is already assigned to node "n1"`)
+
+	if got := c.do("GET", pod+"/log?tailLines=3", nil).want(200); string(got.body) != "log of /containerLogs/ns/web/c?tailLines=3" || got.header.Get("Content-Type") != "text/plain" {
+		t.Fatalf("log: %s %v", got.body, got.header)
+	}
+	c.do("GET", pod+"/log?container=zz", nil).fails(400, metav1.StatusReasonBadRequest, "container zz is not valid for pod web")
+	c.do("GET", pod+"/log?previous=true", nil).fails(400, metav1.StatusReasonBadRequest, "not found")
+	if got := c.do("GET", "/api/v1/nodes/n1/proxy/stats/summary?x=1", nil).want(200); string(got.body) != "saw GET /stats/summary?x=1" {
+		t.Fatalf("proxy: %s", got.body)
+	}
+	c.do("POST", pod+"/exec?stdout=1", nil).fails(400, metav1.StatusReasonBadRequest, "you must specify at least 1 command")
+
+	front := httptest.NewTLSServer(c.Handler())
+	t.Cleanup(front.Close)
+	for _, tc := range []struct{ path, upgrade, want string }{
+		{pod + "/exec?command=sh&command=-c&stdin=true&stdout=true&container=c", "SPDY/3.1", "/exec/ns/web/c?command=sh&command=-c&input=1&output=1"},
+		{pod + "/attach?stdout=1", "websocket", "/attach/ns/web/c?output=1"},
+		{pod + "/portforward", "SPDY/3.1", "/portForward/ns/web?"},
+	} {
+		conn, err := tls.Dial("tcp", front.Listener.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		echo(t, conn, tc.path, tc.upgrade, tc.want)
+		conn.Close()
+	}
+}
+
+func echo(t *testing.T, conn net.Conn, path, upgrade, want string) {
+	t.Helper()
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: %s\r\nContent-Length: 0\r\n\r\n", path, upgrade)
+	rd := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(rd, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != 101 || resp.Header.Get("X-Saw") != want {
+		b, _ := io.ReadAll(resp.Body)
+		t.Fatalf("%s: %s %v %s", path, resp.Status, resp.Header, b)
+	}
+	if _, err := io.WriteString(conn, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(rd, got); err != nil || string(got) != "hello" {
+		t.Fatalf("%s: echoed %q, %v", path, got, err)
+	}
+}
