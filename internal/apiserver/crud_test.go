@@ -93,7 +93,6 @@ func TestServerSideApply(t *testing.T) {
 		t.Fatalf("causes: %+v", st.Details)
 	}
 	apply("two", "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {x: '2'}}", "&force=true").want(200, &cm)
-	cm = corev1.ConfigMap{}
 	apply("one", "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {}}", "").want(200, &cm)
 	if len(cm.Data) != 1 || cm.Data["x"] != "2" {
 		t.Fatalf("data: %v", cm.Data)

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -113,6 +114,7 @@ func (r reply) want(code int, into ...any) reply {
 		r.t.Fatalf("code %d, want %d: %s", r.code, code, r.body)
 	}
 	for _, v := range into {
+		reflect.ValueOf(v).Elem().SetZero()
 		if err := json.Unmarshal(r.body, v); err != nil {
 			r.t.Fatalf("%v: %s", err, r.body)
 		}
