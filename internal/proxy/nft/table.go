@@ -28,6 +28,7 @@
 package nft
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -343,3 +344,6 @@ func (s *slot) wanted() (verdict, bool) {
 	}
 	return s.claims[0].v, true
 }
+
+// Purge removes all that the backend leaves on a host: the table and the service routes.
+func Purge(table string) error { return errors.Join(Delete(table), RemoveRoutes()) }
