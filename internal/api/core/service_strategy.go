@@ -68,6 +68,8 @@ func normalizeIPs(new, old *corev1.ServiceSpec) {
 	}
 	same := slices.Equal(new.ClusterIPs, old.ClusterIPs)
 	switch {
+	case new.ClusterIP != "" && len(new.ClusterIPs) == 0:
+		new.ClusterIPs = []string{new.ClusterIP}
 	case old.ClusterIP != "" && new.ClusterIP == "" && same:
 		new.ClusterIPs = nil
 	case new.ClusterIP != old.ClusterIP && same && new.ClusterIP != "":

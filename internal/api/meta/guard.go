@@ -15,7 +15,7 @@ var metadataPath = field.NewPath("metadata")
 
 // Guarded completes the strategies of stored resources with the rules on ObjectMeta, so that a kind
 // declares its own rules only: on create the kind's name rule, labels, annotations, owners, finalizers;
-// on update also what of the metadata may not change. A kind without ValidateUpdate has an update
+// on update also what of the metadata may not change. The generation is never the client's. A kind without ValidateUpdate has an update
 // checked like a new object. It changes the resources in place and returns them.
 func Guarded(resources []*api.Resource) []*api.Resource {
 	for _, r := range resources {
@@ -48,11 +48,13 @@ func guard(r *api.Resource) {
 		}
 		return unique(errs)
 	}
+	s.PrepareUpdate = keepGeneration(s.PrepareUpdate)
 	for i := range r.Subresources {
 		sub := &r.Subresources[i]
 		if sub.Kind != r.Kind || sub.Connect {
 			continue
 		}
+		sub.PrepareUpdate = keepGeneration(sub.PrepareUpdate)
 		ownUpdate := sub.ValidateUpdate
 		sub.ValidateUpdate = func(new, old runtime.Object) field.ErrorList {
 			errs := update(new, old, namespaced)
@@ -60,6 +62,16 @@ func guard(r *api.Resource) {
 				errs = append(errs, ownUpdate(new, old)...)
 			}
 			return unique(errs)
+		}
+	}
+}
+
+// keepGeneration: clients do not choose the generation; a strategy raises it from the old one.
+func keepGeneration(own func(new, old runtime.Object)) func(new, old runtime.Object) {
+	return func(new, old runtime.Object) {
+		accessor(new).SetGeneration(accessor(old).GetGeneration())
+		if own != nil {
+			own(new, old)
 		}
 	}
 }
