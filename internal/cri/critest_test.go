@@ -33,7 +33,7 @@ func TestCritest(t *testing.T) {
 	}
 	marked := func(s string) v1.Image { return busybox.Image(t, nil, map[string]string{"mark": s}) }
 	images := map[string]v1.Image{
-		"e2e-test-images/busybox:1.29-2": busybox.Image(t, nil, nil), "e2e-test-images/nginx:1.14-2": web("80"), "pause:3.9": marked("pause"), "e2e-test-images/httpd:2.4.39-4": marked("httpd"),
+		"e2e-test-images/busybox:1.29-2": busybox.Image(t, nil, nil), "e2e-test-images/nginx:1.14-2": web("80"), "pause:3.9": marked("pause"), "e2e-test-images/httpd:2.4.39-4": web("80"),
 		staging + "hostnet-nginx-" + runtime.GOARCH + ":latest": web("12003"),
 		staging + "test-image-user-uid:latest":                  user("1002"),
 		staging + "test-image-user-username:latest":             user("www-data"),
