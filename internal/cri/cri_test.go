@@ -6,7 +6,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -265,6 +267,48 @@ func TestRestartKeepsContainers(t *testing.T) {
 	}
 }
 
+func TestMonitorIsRevived(t *testing.T) {
+	b := newBed(t)
+	pc := b.sandboxConfig("revive")
+	pod := b.pod(pc)
+	id := b.container(pod, pc, "trap 'exit 6' TERM; while :; do sleep 0.02; done")
+	killMonitor(t, b.cfg.RunDir)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		if out, err := b.r.ExecSync(b.ctx(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"echo", "hi"}, Timeout: 5}); err == nil && string(out.Stdout) == "hi\n" {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("no exec after the monitor's end: %v", err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if st := b.status(id); st.State != runtimeapi.ContainerState_CONTAINER_RUNNING {
+		t.Errorf("after the monitor's end: %v", st)
+	}
+	if _, err := b.r.StopContainer(b.ctx(), &runtimeapi.StopContainerRequest{ContainerId: id, Timeout: 10}); err != nil {
+		t.Fatal(err)
+	}
+	if st := b.status(id); st.State != runtimeapi.ContainerState_CONTAINER_EXITED || st.ExitCode != 6 && st.ExitCode != 255 {
+		t.Errorf("ended: %v", st)
+	}
+}
+
+// killMonitor kills the monitor whose sockets are in a run directory.
+func killMonitor(t *testing.T, run string) {
+	t.Helper()
+	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, p := range procs {
+		if b, _ := os.ReadFile(p); strings.Contains(string(b), "monitor\x00--socket\x00"+run) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(p)))
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatal("no monitor")
+}
+
 func TestEvents(t *testing.T) {
 	b := newBed(t)
 	ctx, cancel := context.WithCancel(b.ctx())
@@ -273,7 +317,6 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(20 * time.Millisecond) // the subscription begins on another goroutine
 	pc := b.sandboxConfig("events")
 	pod := b.pod(pc)
 	id := b.container(pod, pc, "exit 4")

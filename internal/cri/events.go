@@ -1,6 +1,8 @@
 package cri
 
 import (
+	"context"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -12,7 +14,18 @@ import (
 // GetContainerEvents pushes what happens to sandboxes and containers, each with the sandbox's state and its containers' at that moment. A client
 // that falls too far behind is cut off and must list anew.
 func (s *Server) GetContainerEvents(_ *runtimeapi.GetEventsRequest, out grpc.ServerStreamingServer[runtimeapi.ContainerEventResponse]) error {
-	sub := s.e.Events.Subscribe()
+	return s.pushEvents(s.e.Events.Subscribe(), out)
+}
+
+// GetContainerEvents is subscribed when it returns: what happens from then on is told.
+func (c runtimeClient) GetContainerEvents(ctx context.Context, in *runtimeapi.GetEventsRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.ContainerEventResponse], error) {
+	sub := c.s.e.Events.Subscribe()
+	return stream(ctx, in, func(_ *runtimeapi.GetEventsRequest, out grpc.ServerStreamingServer[runtimeapi.ContainerEventResponse]) error {
+		return c.s.pushEvents(sub, out)
+	})
+}
+
+func (s *Server) pushEvents(sub *events.Subscription, out grpc.ServerStreamingServer[runtimeapi.ContainerEventResponse]) error {
 	defer sub.Close()
 	for {
 		batch, err := sub.Next(out.Context())

@@ -133,10 +133,6 @@ func (c runtimeClient) CheckpointContainer(ctx context.Context, in *runtimeapi.C
 	return c.s.CheckpointContainer(ctx, in)
 }
 
-func (c runtimeClient) GetContainerEvents(ctx context.Context, in *runtimeapi.GetEventsRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.ContainerEventResponse], error) {
-	return stream(ctx, in, c.s.GetContainerEvents)
-}
-
 func (c runtimeClient) ListMetricDescriptors(ctx context.Context, in *runtimeapi.ListMetricDescriptorsRequest, _ ...grpc.CallOption) (*runtimeapi.ListMetricDescriptorsResponse, error) {
 	return c.s.ListMetricDescriptors(ctx, in)
 }

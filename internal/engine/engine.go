@@ -186,9 +186,16 @@ func (e *Engine) podNetwork(cidrs []netip.Prefix) network.Spec {
 	return network.Spec{Name: PodNetwork, Driver: network.Bridge, Link: e.cfg.Bridge, Subnets: cidrs, Routed: true, MTU: e.cfg.MTU, NoMasquerade: e.cfg.ClusterCIDRs}
 }
 
-// SetPodCIDRs gives this node another range of pod addresses. Not possible while sandboxes hold addresses of the old one.
+// SetPodCIDRs gives this node other ranges of pod addresses; a family that is not named keeps its range. Not possible while sandboxes hold
+// addresses of the old ones.
 func (e *Engine) SetPodCIDRs(cidrs []netip.Prefix) error {
-	if e.Networks == nil || len(cidrs) == 0 || slices.Equal(cidrs, e.cfg.PodCIDRs) {
+	for _, old := range e.cfg.PodCIDRs {
+		if !slices.ContainsFunc(cidrs, func(p netip.Prefix) bool { return p.Addr().Is4() == old.Addr().Is4() }) {
+			cidrs = append(cidrs, old)
+		}
+	}
+	slices.SortStableFunc(cidrs, func(a, b netip.Prefix) int { return a.Addr().BitLen() - b.Addr().BitLen() })
+	if e.Networks == nil || slices.Equal(cidrs, e.cfg.PodCIDRs) {
 		return nil
 	}
 	if err := e.Networks.Ensure(e.podNetwork(cidrs)); err != nil {
