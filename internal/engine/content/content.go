@@ -265,12 +265,12 @@ func (s *Store) Collect(roots ...Root) (int64, error) {
 			free(i.Digest, func() {
 				if failed = os.Remove(p); failed == nil {
 					freed += i.Size
+					s.marks.Drop(markName(i.Digest))
 				}
 			})
 			if failed != nil && !errors.Is(failed, fs.ErrNotExist) {
 				return fmt.Errorf("delete blob %s: %w", i.Digest, failed)
 			}
-			s.marks.Drop(markName(i.Digest))
 			return nil
 		})
 	})

@@ -40,6 +40,7 @@ type unpacker struct {
 	bytes   int64
 	since   int64 // bytes since the file system's free space was looked at
 	out     unpacked
+	live    *live // unpacks into a root file system in use, not into a layer
 
 	parents map[string]int // resolved parent directories, by clean archive path
 	times   map[string]dirTime
@@ -162,6 +163,9 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if u.live != nil {
+		return u.liveEntry(name, h, r)
+	}
 	if name == "" {
 		if h.Typeflag != tar.TypeDir {
 			return fmt.Errorf("%w: the root is not a directory", ErrArchive)
@@ -179,6 +183,11 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	if strings.HasPrefix(base, whiteoutPrefix) {
 		return u.whiteout(parent, base)
 	}
+	return u.make(name, parent, base, h, r)
+}
+
+// make makes one thing that is no whiteout.
+func (u *unpacker) make(name string, parent int, base string, h *tar.Header, r io.Reader) error {
 	switch h.Typeflag {
 	case tar.TypeDir:
 		return u.dir(name, parent, base, h)
@@ -211,12 +220,12 @@ func (u *unpacker) parent(dir string, depth int) (int, error) {
 	if depth > 40 {
 		return -1, fmt.Errorf("%w: too many symlinks", ErrArchive)
 	}
-	fd, err := resolve(u.root, dir)
+	fd, err := u.resolve(dir)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		if err = u.imply(dir, depth); err != nil {
 			return -1, err
 		}
-		fd, err = resolve(u.root, dir)
+		fd, err = u.resolve(dir)
 	}
 	if err != nil {
 		return -1, hostile("open parent", err)
@@ -230,7 +239,19 @@ func (u *unpacker) parent(dir string, depth int) (int, error) {
 
 // resolve opens a directory below root; symlinks on the way stay below root.
 func resolve(root int, dir string) (int, error) {
-	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV}
+	return openIn(root, dir, unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_NO_XDEV)
+}
+
+// resolve opens a directory of the tree that is being unpacked into. A container's root has mounts, a layer has none.
+func (u *unpacker) resolve(dir string) (int, error) {
+	if u.live != nil {
+		return openIn(u.root, dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+	}
+	return resolve(u.root, dir)
+}
+
+func openIn(root int, dir string, flags, more uint64) (int, error) {
+	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | more}
 	for {
 		fd, err := unix.Openat2(root, dir, how)
 		if err != unix.EINTR && err != unix.EAGAIN {
@@ -317,6 +338,9 @@ func (u *unpacker) removeAt(parent int, base string) error {
 	if !errors.Is(err, unix.EISDIR) {
 		return err
 	}
+	if u.live != nil && !u.live.Overwrite {
+		return fmt.Errorf("%w: cannot overwrite directory %q with non-directory", ErrExists, base)
+	}
 	return removeTree(parent, base)
 }
 
@@ -392,7 +416,10 @@ func (u *unpacker) dir(name string, parent int, base string, h *tar.Header) erro
 		}
 		err = nil
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			opaque = isWhiteout(&st)
+			if u.live != nil && !u.live.Overwrite {
+				return fmt.Errorf("%w: cannot overwrite non-directory %q with directory", ErrExists, base)
+			}
+			opaque = u.live == nil && isWhiteout(&st)
 			if err := unix.Unlinkat(parent, base, 0); err != nil {
 				return hostile("remove", err)
 			}
@@ -504,7 +531,7 @@ func (u *unpacker) setTimes() error {
 		fd := u.root
 		if dir != "" {
 			var err error
-			if fd, err = resolve(u.root, dir); err != nil {
+			if fd, err = u.resolve(dir); err != nil {
 				continue
 			}
 		}
@@ -524,13 +551,16 @@ func (u *unpacker) link(parent int, base string, h *tar.Header) error {
 	if err != nil {
 		return err
 	}
+	if u.live != nil {
+		target = u.live.name(target)
+	}
 	if target == "" {
 		return fmt.Errorf("%w: hard link to the root", ErrArchive)
 	}
 	tdir, tbase := splitName(target)
 	tparent := u.root
 	if tdir != "" {
-		if tparent, err = resolve(u.root, tdir); err != nil {
+		if tparent, err = u.resolve(tdir); err != nil {
 			return hostile("open hard link's target", err)
 		}
 		defer unix.Close(tparent)

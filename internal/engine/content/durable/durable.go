@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,8 +31,9 @@ type Marks struct {
 	dir  string
 	boot string
 
-	mu    sync.Mutex
-	names map[string]struct{}
+	mu    sync.Mutex        // covers the fields below and the mark files
+	names map[string]uint64 // how often anything had been marked when this was: a thing made anew during a sync keeps its mark
+	count uint64
 	timer *time.Timer
 	after func(time.Duration, func()) *time.Timer
 
@@ -52,7 +54,7 @@ func open(dir, boot string, doubt func(name string) error) (*Marks, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make marks directory: %w", err)
 	}
-	m := &Marks{dir: dir, boot: boot, names: map[string]struct{}{}, after: time.AfterFunc}
+	m := &Marks{dir: dir, boot: boot, names: map[string]uint64{}, after: time.AfterFunc}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read marks: %w", err)
@@ -63,7 +65,7 @@ func open(dir, boot string, doubt func(name string) error) (*Marks, error) {
 			continue
 		}
 		if b == boot {
-			m.names[name] = struct{}{}
+			m.names[name] = 0
 			continue
 		}
 		if err := doubt(name); err != nil {
@@ -83,29 +85,42 @@ func open(dir, boot string, doubt func(name string) error) (*Marks, error) {
 
 // Add marks name (no "." and no "/" in it) as not yet durable. Call it before the rename that puts the thing in place.
 func (m *Marks) Add(name string) error {
-	f, err := os.OpenFile(filepath.Join(m.dir, name+"."+m.boot), os.O_CREATE|os.O_WRONLY, 0o600)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f, err := os.OpenFile(m.file(name), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("mark %s: %w", name, err)
 	}
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("mark %s: %w", name, err)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.names[name] = struct{}{}
+	m.count++
+	m.names[name] = m.count
 	m.schedule()
 	return nil
 }
 
+func (m *Marks) file(name string) string { return filepath.Join(m.dir, name+"."+m.boot) }
+
 // Drop takes the mark of a thing that was removed.
 func (m *Marks) Drop(name string) {
 	m.mu.Lock()
-	_, ok := m.names[name]
-	delete(m.names, name)
-	m.mu.Unlock()
-	if ok {
-		_ = os.Remove(filepath.Join(m.dir, name+"."+m.boot))
+	defer m.mu.Unlock()
+	if at, ok := m.names[name]; ok {
+		_ = m.drop(name, at) // a mark too many costs one look after the next power loss
 	}
+}
+
+// drop takes a mark unless the thing was marked again since. The lock is held.
+func (m *Marks) drop(name string, at uint64) error {
+	if now, ok := m.names[name]; !ok || now != at {
+		return nil
+	}
+	if err := os.Remove(m.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove mark: %w", err)
+	}
+	delete(m.names, name)
+	return nil
 }
 
 // schedule arms the background sync. The lock is held.
@@ -132,10 +147,7 @@ func (m *Marks) Sync() error {
 		m.timer.Stop()
 		m.timer = nil
 	}
-	names := make([]string, 0, len(m.names))
-	for n := range m.names {
-		names = append(names, n)
-	}
+	names := maps.Clone(m.names)
 	m.mu.Unlock()
 	if len(names) == 0 {
 		return nil
@@ -148,13 +160,12 @@ func (m *Marks) Sync() error {
 	if err := unix.Syncfs(int(d.Fd())); err != nil {
 		return fmt.Errorf("sync file system of %s: %w", m.dir, err)
 	}
-	for _, n := range names {
-		if err := os.Remove(filepath.Join(m.dir, n+"."+m.boot)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove mark: %w", err)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for n, at := range names {
+		if err := m.drop(n, at); err != nil {
+			return err
 		}
-		m.mu.Lock()
-		delete(m.names, n)
-		m.mu.Unlock()
 	}
 	return nil
 }
@@ -162,7 +173,7 @@ func (m *Marks) Sync() error {
 // Settle makes one thing durable at once: file is what was renamed into place. Cheaper than Sync when the disk is busy with others' bytes.
 func (m *Marks) Settle(name, file string) error {
 	m.mu.Lock()
-	_, pending := m.names[name]
+	at, pending := m.names[name]
 	m.mu.Unlock()
 	if !pending {
 		return nil
@@ -178,8 +189,9 @@ func (m *Marks) Settle(name, file string) error {
 			return fmt.Errorf("sync %s: %w", p, err)
 		}
 	}
-	m.Drop(name)
-	return nil
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.drop(name, at)
 }
 
 // Close stops the background sync. Marks stay: the next Open deals with them.
