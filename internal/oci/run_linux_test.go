@@ -140,7 +140,7 @@ func TestRunDefaults(t *testing.T) {
 func TestProcShowsTheContainersProcessesOnly(t *testing.T) {
 	s := ocitest.Spec(t, "sh", "-c", "echo /proc/[0-9]* ; cat /proc/1/cmdline | tr '\\0' ' '; sed 's/ .*//' /proc/self/stat")
 	r := run(t, s)
-	want(t, r, 0, "/proc/1 ")
+	want(t, r, 0, "/proc/1")
 	if strings.Contains(r.out, itoa(uint64(os.Getpid()))) {
 		t.Errorf("the host's processes are in sight: %s", r.out)
 	}

@@ -67,13 +67,10 @@ while :; do
   done
   sleep 0.01
 done`
-	for _, way := range []string{"exec", "exec by interpreter line", "run"} {
+	for _, way := range []string{"exec", "run"} {
 		t.Run(way, func(t *testing.T) {
 			s := ocitest.Spec(t, "sh", "-c", attack)
 			bundle := ocitest.Bundle(t, s)
-			if err := os.WriteFile(filepath.Join(bundle, "rootfs/bin/shebang"), []byte("#!/proc/self/exe monitor\n"), 0o755); err != nil {
-				t.Fatal(err)
-			}
 			root, id := t.TempDir(), ocitest.ID(t)
 			call := func(args ...string) *exec.Cmd { return exec.Command(binary, append([]string{"--root", root}, args...)...) }
 			var out strings.Builder
@@ -97,8 +94,6 @@ done`
 			switch way {
 			case "exec":
 				_ = call(append([]string{"exec", id, "/proc/self/exe"}, stay...)...).Start()
-			case "exec by interpreter line":
-				_ = call(append([]string{"exec", id, "/bin/shebang"}, stay[1:]...)...).Start()
 			case "run":
 				// A second container that shares the PID namespace of the first, so that the attacker sees it.
 				state, err := oci.DecodeState(call("state", id).Output())
@@ -109,8 +104,8 @@ done`
 				s.Linux.CgroupsPath += "-2"
 				s.Linux.Namespaces[0].Path = "/proc/" + itoa(uint64(state.Pid)) + "/ns/pid"
 				ocitest.Write(t, bundle, s)
-				if out, err := call("create", "--bundle", bundle, id+"-2").CombinedOutput(); err != nil {
-					t.Fatalf("create: %v: %s", err, out)
+				if err := call("create", "--bundle", bundle, id+"-2").Run(); err != nil {
+					t.Fatalf("create: %v", err)
 				}
 				defer call("delete", "--force", id+"-2").Run()
 				if out, err := call("start", id+"-2").CombinedOutput(); err != nil {
