@@ -1,0 +1,92 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"nau/cmd/nau/embedded"
+	"nau/internal/cluster"
+)
+
+// placeFlags are the two directories that tell instances apart.
+func placeFlags(cmd *cobra.Command, c *cluster.Config) {
+	cmd.Flags().StringVar(&c.DataDir, "data-dir", c.DataDir, "state that survives a reboot: store, images, keys, volumes")
+	cmd.Flags().StringVar(&c.RunDir, "run-dir", c.RunDir, "sockets, namespaces and nau.pid")
+}
+
+// clusterFlags are the flags of `nau up`. finish puts the parsed texts into c.
+func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
+	placeFlags(cmd, c)
+	f := cmd.Flags()
+	f.StringVar(&c.Kubeconfig, "kubeconfig", "", "where to write the admin's kubeconfig (default DATA-DIR/kubeconfig)")
+	f.StringVar(&c.NodeName, "node-name", "", "name of the node (default the host's name)")
+	nodeIPs := f.IPSlice("node-ip", nil, "addresses of the node, one of each family (default: of the interface with the default route)")
+	f.StringVar(&c.BindAddress, "bind-address", "", "address to listen on (default all)")
+	f.IntVar(&c.APIPort, "api-port", c.APIPort, "port of the Kubernetes API")
+	f.IntVar(&c.AgentPort, "agent-port", c.AgentPort, "port of the node agent")
+	pods := f.StringSlice("pod-cidr", texts(c.PodCIDRs), "pods' addresses, one range of each family")
+	services := f.StringSlice("service-cidr", texts(c.ServiceCIDRs), "services' addresses, one range of each family")
+	dns := f.StringSlice("cluster-dns", nil, "address of the cluster's DNS (default the tenth of each service range)")
+	f.StringVar(&c.ClusterDomain, "cluster-domain", c.ClusterDomain, "DNS domain of the cluster")
+	f.StringSliceVar(&c.EtcdEndpoints, "etcd-endpoints", nil, "use these etcd servers (https://HOST:2379) instead of the embedded one")
+	f.StringVar(&c.EtcdCA, "etcd-cafile", "", "CA of the etcd servers")
+	f.StringVar(&c.EtcdCert, "etcd-certfile", "", "client certificate for etcd")
+	f.StringVar(&c.EtcdKey, "etcd-keyfile", "", "its key")
+	f.StringVar(&c.CRIEndpoint, "container-runtime-endpoint", "", "run pods on another CRI runtime (unix:///run/containerd/containerd.sock) instead of Nau's engine")
+	f.StringVar(&c.CgroupRoot, "cgroup-root", "", "cgroup below which all containers run (default /nau)")
+	f.StringSliceVar(&c.InsecureRegistries, "insecure-registry", nil, "registry (HOST[:PORT]) to be spoken to by plain HTTP; loopback always may")
+	mirrors := f.StringSlice("registry-mirror", nil, "HOST=URL: ask URL first for images of registry HOST (docker.io=http://127.0.0.1:5000)")
+	f.IntVar(&c.MaxPods, "max-pods", c.MaxPods, "pods that the node takes")
+	return func() error {
+		c.NodeIPs = []net.IP(*nodeIPs)
+		var err error
+		if c.PodCIDRs, err = prefixes("--pod-cidr", *pods); err != nil {
+			return err
+		}
+		if c.ServiceCIDRs, err = prefixes("--service-cidr", *services); err != nil {
+			return err
+		}
+		for _, text := range *dns {
+			addr, err := netip.ParseAddr(text)
+			if err != nil {
+				return flagError("--cluster-dns", text, "an IP address")
+			}
+			c.ClusterDNS = append(c.ClusterDNS, addr)
+		}
+		for _, text := range *mirrors {
+			host, url, ok := strings.Cut(text, "=")
+			if !ok || !strings.Contains(url, "://") {
+				return flagError("--registry-mirror", text, "HOST=URL")
+			}
+			if c.RegistryMirrors == nil {
+				c.RegistryMirrors = map[string][]string{}
+			}
+			c.RegistryMirrors[host] = append(c.RegistryMirrors[host], url)
+		}
+		c.Runtime = embedded.Runtime
+		return c.Complete()
+	}
+}
+
+func prefixes(flag string, list []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range list {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, flagError(flag, text, "a range such as 10.42.0.0/16")
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func texts(list []netip.Prefix) []string {
+	var out []string
+	for _, p := range list {
+		out = append(out, p.String())
+	}
+	return out
+}

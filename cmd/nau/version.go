@@ -1,0 +1,22 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/spf13/cobra"
+
+	"nau/internal/cluster/version"
+)
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Say which Nau this is, and which Kubernetes it speaks",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fmt.Fprintf(cmd.OutOrStdout(), "nau %s (Kubernetes %s, %s, %s)\n", version.Nau(), version.Kubernetes, version.Platform(), runtime.Version())
+			return nil
+		},
+	}
+}

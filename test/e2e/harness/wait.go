@@ -1,0 +1,135 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience bounds every wait for the outside.
+const patience = 60 * time.Second
+
+// In is the same machine for a subtest.
+func (m *Machine) In(t testing.TB) *Machine {
+	c := *m
+	c.t = t
+	return &c
+}
+
+// Apply applies a manifest of the lectures.
+func (m *Machine) Apply(name string) string {
+	m.t.Helper()
+	return m.Kubectl("apply", "-f", m.Example(name))
+}
+
+// Until repeats a command until its output contains want: for what the outside
+// brings about in its own time.
+func (m *Machine) Until(want string, name string, args ...string) string {
+	m.t.Helper()
+	var r Result
+	if !poll(func() bool {
+		r = m.Do("", name, args...)
+		return strings.Contains(r.Stdout+r.Stderr, want)
+	}) {
+		m.t.Fatalf("%s %s: no %q in %v; the last output:\n%s%s", name, strings.Join(args, " "), want, patience, r.Stdout, r.Stderr)
+	}
+	return r.Stdout
+}
+
+func poll(done func() bool) bool {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if done() {
+			return true
+		}
+		select {
+		case <-deadline.C:
+			return false
+		case <-tick.C:
+		}
+	}
+}
+
+// Answers asks a URL inside the machine until it answers 200 with want in its
+// body.
+func (m *Machine) Answers(url, want string) {
+	m.t.Helper()
+	client := m.HTTP()
+	var last string
+	if !poll(func() bool {
+		response, err := client.Get(url)
+		if err != nil {
+			last = err.Error()
+			return false
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+		last = fmt.Sprintf("%s: %s", response.Status, body)
+		return response.StatusCode == http.StatusOK && strings.Contains(string(body), want)
+	}) {
+		m.t.Fatalf("%s: no 200 with %q in %v; the last answer: %s", url, want, patience, last)
+	}
+}
+
+// HTTP is a client inside the machine.
+func (m *Machine) HTTP() *http.Client {
+	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+			err = m.inside(func() error {
+				var dialer net.Dialer
+				conn, err = dialer.DialContext(ctx, network, address)
+				return err
+			})
+			return conn, err
+		},
+	}}
+}
+
+// Occupy takes a TCP port inside until the function that it returns is called.
+func (m *Machine) Occupy(port int) (release func()) {
+	m.t.Helper()
+	var listener net.Listener
+	if err := m.inside(func() (err error) {
+		listener, err = net.Listen("tcp", ":"+strconv.Itoa(port))
+		return err
+	}); err != nil {
+		m.t.Fatal(err)
+	}
+	return func() { listener.Close() }
+}
+
+// Kill kills nau as a crash would, and waits until it is gone.
+func (m *Machine) Kill() {
+	m.t.Helper()
+	data, err := os.ReadFile(filepath.Join(m.RunDir, "nau.pid"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+		m.t.Fatal(err)
+	}
+	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10_000)
+}
