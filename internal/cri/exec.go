@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/cri-streaming/pkg/streaming"
-	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
 
@@ -257,44 +256,4 @@ func streamsOf(ctx context.Context, in io.Reader, out, errs io.WriteCloser, resi
 		}()
 	}
 	return st
-}
-
-// adapter gives the calls the shape that the library's handlers want.
-type adapter struct{ direct }
-
-func (a adapter) ExecInContainer(ctx context.Context, _, _, id string, cmd []string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize, _ time.Duration) error {
-	return a.Exec(ctx, id, cmd, in, out, errs, tty, resize)
-}
-
-func (a adapter) AttachContainer(ctx context.Context, _, _, id string, in io.Reader, out, errs io.WriteCloser, tty bool, resize <-chan remotecommand.TerminalSize) error {
-	return a.Attach(ctx, id, in, out, errs, tty, resize)
-}
-
-func (a adapter) PortForward(ctx context.Context, id, _ string, port int32, stream io.ReadWriteCloser) error {
-	return a.direct.PortForward(ctx, id, port, stream)
-}
-
-// ServeExec answers an upgrade request (SPDY or WebSocket) with the streams of a command, without a URL in between.
-func (s *Server) ServeExec(w http.ResponseWriter, r *http.Request, req *runtimeapi.ExecRequest) {
-	c := streaming.DefaultConfig
-	opts := &remotecommand.Options{Stdin: req.GetStdin(), Stdout: req.GetStdout(), Stderr: req.GetStderr(), TTY: req.GetTty()}
-	remotecommand.ServeExec(w, r, adapter{direct{s}}, "", "", req.GetContainerId(), req.GetCmd(), opts, c.StreamIdleTimeout, c.StreamCreationTimeout, c.SupportedRemoteCommandProtocols)
-}
-
-// ServeAttach answers an upgrade request with a container's streams.
-func (s *Server) ServeAttach(w http.ResponseWriter, r *http.Request, req *runtimeapi.AttachRequest) {
-	c := streaming.DefaultConfig
-	opts := &remotecommand.Options{Stdin: req.GetStdin(), Stdout: req.GetStdout(), Stderr: req.GetStderr(), TTY: req.GetTty()}
-	remotecommand.ServeAttach(w, r, adapter{direct{s}}, "", "", req.GetContainerId(), opts, c.StreamIdleTimeout, c.StreamCreationTimeout, c.SupportedRemoteCommandProtocols)
-}
-
-// ServePortForward answers an upgrade request with connections to a sandbox.
-func (s *Server) ServePortForward(w http.ResponseWriter, r *http.Request, req *runtimeapi.PortForwardRequest) {
-	c := streaming.DefaultConfig
-	opts, err := portforward.BuildV4Options(req.GetPort())
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	portforward.ServePortForward(w, r, adapter{direct{s}}, req.GetPodSandboxId(), "", opts, c.StreamIdleTimeout, c.StreamCreationTimeout, c.SupportedPortForwardProtocols)
 }

@@ -2,8 +2,8 @@
 //
 // It is a dialect: every call is translated into the engine's words and back, and nothing is kept here but what a call said that the engine has no word for,
 // which travels as Extra in the engine's records, and the last sample of each CPU counter. Errors become gRPC codes in one place. The same
-// server answers on a socket (Serve), to function calls (InProcess), and to upgraded HTTP requests for exec, attach and port-forward
-// (ServeExec and its siblings, or the URLs that Exec, Attach and PortForward return).
+// server answers on a socket (Serve) and to function calls (InProcess); exec, attach and port-forward are served at the URLs that those calls
+// return, or as function calls too (Streamer).
 //
 // It knows nothing of Docker's dialect, its sibling. internal/cluster imports it.
 package cri
