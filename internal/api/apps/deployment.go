@@ -42,7 +42,7 @@ func deployment() *api.Resource {
 			{Name: "status", Kind: "Deployment", Verbs: api.StatusVerbs, New: api.New[appsv1.Deployment](),
 				PrepareUpdate:  api.Change(prepareDeploymentStatus),
 				ValidateUpdate: api.CheckChange(validateDeploymentStatus),
-				ResetFields:    [][]string{{"spec"}}},
+				ResetFields:    [][]string{{"spec"}, {"metadata", "labels"}}},
 			api.ScaleSubresource(deploymentScale()),
 		},
 		Columns: deploymentColumns(),

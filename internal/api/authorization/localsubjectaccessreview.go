@@ -16,5 +16,6 @@ func localSubjectAccessReview() *api.Resource {
 		Storage:    "v1",
 		Virtual:    true,
 		Verbs:      api.CreateOnly,
+		Strategy:   api.Strategy{Validate: api.Check(validateLocal)},
 	}
 }

@@ -15,5 +15,6 @@ func selfSubjectAccessReview() *api.Resource {
 		Storage:  "v1",
 		Virtual:  true,
 		Verbs:    api.CreateOnly,
+		Strategy: api.Strategy{Validate: api.Check(validateSelf)},
 	}
 }

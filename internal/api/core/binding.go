@@ -15,5 +15,6 @@ func binding() *api.Resource {
 		Storage:    "v1",
 		Virtual:    true,
 		Verbs:      api.CreateOnly,
+		Strategy:   api.Strategy{Validate: api.Check(ValidateBinding)},
 	}
 }

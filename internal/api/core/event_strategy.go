@@ -86,7 +86,7 @@ func eventColumns() []api.Column {
 			}
 			return strings.ToLower(e.InvolvedObject.Kind) + "/" + e.InvolvedObject.Name
 		}),
-		column.Text("Subobject", doc["involvedObject.fieldPath"], func(e *corev1.Event) string { return e.InvolvedObject.FieldPath }),
+		column.Text("Subobject", corev1.ObjectReference{}.SwaggerDoc()["fieldPath"], func(e *corev1.Event) string { return e.InvolvedObject.FieldPath }),
 		column.Text("Source", doc["source"], eventSource),
 		column.Text("Message", doc["message"], func(e *corev1.Event) string { return e.Message }),
 		column.Timed("First Seen", doc["firstTimestamp"], func(e *corev1.Event, now time.Time) string {

@@ -22,9 +22,7 @@ func node() *api.Resource {
 			Name:           apivalidation.NameIsDNSSubdomain,
 			Validate:       api.Check(validateNode),
 			ValidateUpdate: api.CheckChange(validateNodeUpdate),
-			PrepareCreate: api.Each(func(n *corev1.Node) {
-				n.Status = corev1.NodeStatus{}
-			}),
+			// A node registers with its status: the node agent writes both in one request.
 			PrepareUpdate: api.Change(func(n, o *corev1.Node) {
 				n.Status = o.Status
 			}),

@@ -36,7 +36,7 @@ func pod() *api.Resource {
 			{Name: "status", Kind: "Pod", Verbs: api.StatusVerbs, New: api.New[corev1.Pod](),
 				PrepareUpdate:  api.Change(preparePodStatus),
 				ValidateUpdate: api.CheckChange(validatePodStatusUpdate),
-				ResetFields:    [][]string{{"spec"}}},
+				ResetFields:    [][]string{{"spec"}, {"metadata", "deletionTimestamp"}, {"metadata", "ownerReferences"}}},
 			{Name: "binding", Kind: "Binding", Verbs: api.CreateOnly, New: api.New[corev1.Binding](), Validate: api.Check(ValidateBinding)},
 			{Name: "eviction", Group: "policy", Version: "v1", Kind: "Eviction", Verbs: api.CreateOnly, New: api.New[policyv1.Eviction]()},
 			{Name: "ephemeralcontainers", Kind: "Pod", Verbs: api.StatusVerbs, New: api.New[corev1.Pod](),
