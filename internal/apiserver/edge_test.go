@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -105,6 +106,19 @@ func TestWhoMayWhat(t *testing.T) {
 	c.do("GET", "/version", nil, "X-User", "x").fails(403, metav1.StatusReasonForbidden, `User "x" cannot get path "/version"`)
 	c.do("GET", "/api/v1/namespaces/y/pods", nil, "X-User", "admin").want(200)
 	c.do("GET", "/api/v1/namespaces/y/pods", nil, "X-User", "admin", "Impersonate-User", "x").fails(403, metav1.StatusReasonForbidden, `User "x" cannot list`)
+}
+
+func TestSigningRequestsNameTheirMaker(t *testing.T) {
+	c := newCluster(t)
+	var csr certificatesv1.CertificateSigningRequest
+	c.do("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", map[string]any{"metadata": map[string]any{"name": "a"},
+		"spec": map[string]any{"username": "somebody", "signerName": "example.com/x", "usages": []string{"client auth"}, "request": []byte("x")}}, "X", "")
+	r := c.do("GET", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a", nil)
+	if r.code == 200 {
+		if r.want(200, &csr); csr.Spec.Username != "admin" {
+			t.Errorf("made by %q", csr.Spec.Username)
+		}
+	}
 }
 
 func TestPages(t *testing.T) {

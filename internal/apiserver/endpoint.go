@@ -145,6 +145,10 @@ func (k *kind) Decode(value []byte) (runtime.Object, error) {
 	} else if err := m.Unmarshal(raw); err != nil {
 		return nil, fmt.Errorf("decode stored %s: %w", k.gr, err)
 	}
+	// As on every way in: an older writer knew fewer defaults, and protobuf keeps no kind of nested objects.
+	if v.Default != nil {
+		v.Default(obj)
+	}
 	if v.ToStorage != nil {
 		return v.ToStorage(obj)
 	}

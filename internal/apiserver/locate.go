@@ -50,7 +50,7 @@ func locate(r *http.Request, query func() url.Values) requestInfo {
 		}
 	}
 	info.Version, rest, ok = strings.Cut(rest, "/")
-	if !ok || rest == "" {
+	if !ok || rest == "" || info.Version == "" {
 		return info
 	}
 	info.IsResource = true

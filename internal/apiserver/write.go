@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +17,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"nau/internal/api/certificates"
 	"nau/internal/apiserver/admission"
+	"nau/internal/apiserver/identity"
 	"nau/internal/store"
 )
 
@@ -72,6 +75,7 @@ func (w *writing) create(ctx context.Context, obj runtime.Object) (*store.Entry,
 	if s.PrepareCreate != nil {
 		s.PrepareCreate(obj)
 	}
+	signRequest(obj, w.user)
 	committed := false
 	if ep.hooks != nil {
 		done, err := ep.hooks.create(obj, w.dryRun)
@@ -118,6 +122,9 @@ func (w *writing) create(ctx context.Context, obj runtime.Object) (*store.Entry,
 			return nil, nameTaken(w.call, m.GetName())
 		}
 		m.SetName(generateName(m.GetGenerateName()))
+		if s.PrepareCreate != nil {
+			s.PrepareCreate(obj) // some kinds carry their name elsewhere as well
+		}
 	}
 	w.srv.admission.Settle(ctx, attr, err)
 	if err != nil {
@@ -125,6 +132,13 @@ func (w *writing) create(ctx context.Context, obj runtime.Object) (*store.Entry,
 	}
 	committed = true
 	return entry, nil
+}
+
+// signRequest writes into a certificate signing request who made it: approvers and signers decide on that.
+func signRequest(obj runtime.Object, u *identity.User) {
+	if csr, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
+		certificates.SetRequester(csr, u.Name, u.UID, u.Groups, u.Extra)
+	}
 }
 
 func nameTaken(c *call, name string) error {
