@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,11 +59,11 @@ func (c *Certificates) subject(r *Request, csr *certificatesv1.CertificateSignin
 	}
 	block, _ := pem.Decode(csr.Spec.Request)
 	if block == nil {
-		return forbidden(r, fmt.Errorf("unable to parse csr: no PEM block"))
+		return forbidden(r, errors.New("parse signing request: it is not PEM"))
 	}
 	parsed, err := x509.ParseCertificateRequest(block.Bytes)
 	if err != nil {
-		return forbidden(r, fmt.Errorf("unable to parse csr: %w", err))
+		return forbidden(r, fmt.Errorf("parse signing request: %w", err))
 	}
 	if slices.Contains(parsed.Subject.Organization, identity.Masters) {
 		return forbidden(r, fmt.Errorf("use of %s signer with %s group is not allowed", csr.Spec.SignerName, identity.Masters))

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -61,7 +62,9 @@ func (n *NamespaceLifecycle) Admit(ctx context.Context, r *Request) error {
 	if r.Operation != Create || ns.Status.Phase != corev1.NamespaceTerminating {
 		return nil
 	}
-	e := apierrors.NewForbidden(r.Resource.GroupResource(), r.Name, fmt.Errorf("unable to create new content in namespace %s because it is being terminated", r.Namespace))
+	// Clients look for these words.
+	words := "unable to create new content in namespace " + r.Namespace + " because it is being terminated"
+	e := apierrors.NewForbidden(r.Resource.GroupResource(), r.Name, errors.New(words))
 	e.ErrStatus.Details.Causes = append(e.ErrStatus.Details.Causes, metav1.StatusCause{
 		Type: corev1.NamespaceTerminatingCause, Message: fmt.Sprintf("namespace %s is being terminated", r.Namespace), Field: "metadata.namespace"})
 	return e

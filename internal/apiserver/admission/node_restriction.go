@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -56,7 +57,7 @@ func (n *NodeRestriction) Validate(ctx context.Context, r *Request) error {
 	}
 	node, ok := r.User.NodeName()
 	if !ok {
-		return forbidden(r, fmt.Errorf("could not determine node from user %q", r.User.Name))
+		return forbidden(r, fmt.Errorf("determine node of user %q: nodes are called system:node:NAME", r.User.Name))
 	}
 	switch r.Resource.Group + "/" + r.Resource.Resource {
 	case "/pods":
@@ -324,11 +325,11 @@ func (n *NodeRestriction) request(r *Request, node string) error {
 	}
 	block, _ := pem.Decode(csr.Spec.Request)
 	if block == nil {
-		return forbidden(r, fmt.Errorf("unable to parse csr: no PEM block"))
+		return forbidden(r, errors.New("parse signing request: it is not PEM"))
 	}
 	parsed, err := x509.ParseCertificateRequest(block.Bytes)
 	if err != nil {
-		return forbidden(r, fmt.Errorf("unable to parse csr: %w", err))
+		return forbidden(r, fmt.Errorf("parse signing request: %w", err))
 	}
 	if parsed.Subject.CommonName != identity.NodePrefix+node {
 		return forbidden(r, fmt.Errorf("can only create a node CSR with CN=%s", identity.NodePrefix+node))

@@ -117,7 +117,7 @@ func TestNodeImpersonation(t *testing.T) {
 		{"another's slice", Delete, "resource.k8s.io:resourceslices", "", "s", nil, slice("n2"), "same NodeName", ""},
 		{"a claim", Update, "persistentvolumeclaims", "a", "c", &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolumeClaim{}, "only 'status'", ""},
 
-		{"a node without a name", Update, "nodes/status", "", "n1", node("n1", nil), node("n1", nil), "could not determine node", "n1"},
+		{"a node without a name", Update, "nodes/status", "", "n1", node("n1", nil), node("n1", nil), "determine node of user", "n1"},
 	} {
 		r := request(tc.op, tc.res, tc.ns, tc.obj, tc.is, tc.was)
 		r.User = &identity.User{Name: "system:node:n1", Groups: []string{identity.Nodes}}
