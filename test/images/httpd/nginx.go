@@ -105,7 +105,14 @@ func serve(servers []server, reload func() ([]server, error)) error {
 	var running []*http.Server
 	failed := make(chan error, len(*current.Load()))
 	for addr := range *current.Load() {
-		l, err := net.Listen("tcp", addr)
+		network := "tcp4" // as nginx: "listen 80" is IPv4 alone, "[::]:80" IPv6 alone
+		if strings.HasPrefix(addr, "[") {
+			network = "tcp6"
+		}
+		l, err := net.Listen(network, addr)
+		if network == "tcp6" && errors.Is(err, syscall.EAFNOSUPPORT) {
+			continue // the host has no IPv6
+		}
 		if err != nil {
 			return fmt.Errorf("bind() to %s failed: %w", addr, err)
 		}
