@@ -70,6 +70,8 @@ func InProcess(handler http.Handler, withUser WithUser, src Source) (*Set, error
 		Host:      "http://in-process",
 		Transport: &transport{handler, withUser},
 		QPS:       -1, // the server's own components are not throttled
+		// They know what they use.
+		WarningHandlerWithContext: rest.NoWarnings{},
 	})
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -91,10 +92,10 @@ type Follower struct {
 
 const bySelector = "selector"
 
-// Follow has wake called with the key of each service that a change of a pod or
-// of a service concerns. It adds an index to the factory's services, if nobody
-// has yet.
-func Follow(f informers.SharedInformerFactory, l *loop.Loop[string]) (*Follower, error) {
+// Follow puts on the loop's queue the key of each service that a change of a
+// service or, after a delay that gathers more of them, of a pod concerns. It adds
+// an index to the factory's services, if nobody has yet.
+func Follow(f informers.SharedInformerFactory, l *loop.Loop[string], delay time.Duration) (*Follower, error) {
 	services, pods := f.Core().V1().Services(), f.Core().V1().Pods()
 	if _, ok := services.Informer().GetIndexer().GetIndexers()[bySelector]; !ok {
 		err := services.Informer().AddIndexers(cache.Indexers{bySelector: func(obj any) ([]string, error) {
@@ -120,7 +121,7 @@ func Follow(f informers.SharedInformerFactory, l *loop.Loop[string]) (*Follower,
 	}
 	return w, l.On(pods.Informer(), owned.Changes(func(before, after *corev1.Pod) {
 		for _, key := range w.concerned(before, after) {
-			l.Add(key)
+			l.AddAfter(key, delay)
 		}
 	}))
 }

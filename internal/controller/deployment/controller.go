@@ -45,6 +45,10 @@ type Controller struct {
 	deployments appslisters.DeploymentLister
 	sets        appslisters.ReplicaSetLister
 	pods        *owned.Pods
+
+	// What was written and is not in the caches yet, by the deployment's key.
+	wroteSets   *owned.Written[*appsv1.ReplicaSet]
+	wroteStatus *owned.Written[*appsv1.Deployment]
 }
 
 var kind = appsv1.SchemeGroupVersion.WithKind("Deployment")
@@ -60,7 +64,11 @@ func New(cfg Config) (*Controller, error) {
 		cfg.Recorder = &record.FakeRecorder{}
 	}
 	apps := cfg.Informers.Apps().V1()
-	c := &Controller{cfg: cfg, deployments: apps.Deployments().Lister(), sets: apps.ReplicaSets().Lister()}
+	c := &Controller{
+		cfg: cfg, deployments: apps.Deployments().Lister(), sets: apps.ReplicaSets().Lister(),
+		wroteSets:   owned.NewWritten[*appsv1.ReplicaSet](cfg.Clock),
+		wroteStatus: owned.NewWritten[*appsv1.Deployment](cfg.Clock),
+	}
 	c.loop = loop.New("deployment", cfg.Log, c.sync)
 	var err error
 	if c.pods, err = owned.IndexPods(cfg.Informers); err != nil {
@@ -97,6 +105,9 @@ func (c *Controller) setChanged(before, after *appsv1.ReplicaSet) {
 	}
 	key := ownerOf(set)
 	if key != "" {
+		if after == nil {
+			c.wroteSets.Gone(key, set)
+		}
 		c.loop.Add(key)
 	}
 	if before != nil && after != nil {
@@ -143,11 +154,14 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	ns, name := owned.Split(key)
 	cached, err := c.deployments.Deployments(ns).Get(name)
 	if apierrors.IsNotFound(err) {
+		c.wroteSets.Forget(key)
+		c.wroteStatus.Forget(key)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	cached = c.wroteStatus.Newest(key, cached)
 	d := cached.DeepCopy()
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err != nil || selector.Empty() {
@@ -183,6 +197,7 @@ func (c *Controller) claim(ctx context.Context, d *appsv1.Deployment, selector l
 	if err != nil {
 		return nil, err
 	}
+	all = c.wroteSets.Over(owned.Key(d), all)
 	var mine []*appsv1.ReplicaSet
 	checked := false
 	for _, set := range all {
@@ -227,9 +242,11 @@ func (c *Controller) act(ctx context.Context, cached, d *appsv1.Deployment, p pl
 		}
 	}
 	for _, set := range p.update {
-		if _, err := client.Update(ctx, set, metav1.UpdateOptions{}); err != nil {
+		updated, err := client.Update(ctx, set, metav1.UpdateOptions{})
+		if err != nil {
 			return fmt.Errorf("update replica set %s: %w", set.Name, err)
 		}
+		c.wroteSets.Put(owned.Key(d), updated)
 	}
 	for _, e := range p.events {
 		c.cfg.Recorder.Event(cached, e.kind, e.reason, e.message)
@@ -249,6 +266,7 @@ func (c *Controller) act(ctx context.Context, cached, d *appsv1.Deployment, p pl
 		if patched.Generation == cached.Generation {
 			cached = patched
 		}
+		c.wroteStatus.Put(owned.Key(d), patched)
 	}
 	return c.report(ctx, cached, p.status)
 }
@@ -257,9 +275,10 @@ func (c *Controller) act(ctx context.Context, cached, d *appsv1.Deployment, p pl
 // try hashes differently; done tells that this try is over.
 func (c *Controller) create(ctx context.Context, cached, d *appsv1.Deployment, p plan) (done bool, err error) {
 	client := c.cfg.Client.AppsV1().ReplicaSets(d.Namespace)
-	_, err = client.Create(ctx, p.create, metav1.CreateOptions{})
+	created, err := client.Create(ctx, p.create, metav1.CreateOptions{})
 	switch {
 	case err == nil:
+		c.wroteSets.Put(owned.Key(d), created)
 		return false, nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return true, nil
@@ -300,12 +319,13 @@ func (c *Controller) report(ctx context.Context, d *appsv1.Deployment, status ap
 	}
 	d = d.DeepCopy()
 	d.Status = status
-	_, err := c.cfg.Client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, d, metav1.UpdateOptions{})
+	updated, err := c.cfg.Client.AppsV1().Deployments(d.Namespace).UpdateStatus(ctx, d, metav1.UpdateOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("update status: %w", err)
 	}
+	c.wroteStatus.Put(owned.Key(d), updated)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
 
 	"nau/internal/controller/backing"
 	"nau/internal/controller/loop"
@@ -37,9 +39,15 @@ type Controller struct {
 	loop      *loop.Loop[string]
 	follower  *backing.Follower
 	endpoints corelisters.EndpointsLister
+	written   *owned.Written[*corev1.Endpoints]
 }
 
-const workers = 4
+const (
+	workers = 4
+	// gather is how long changes of pods are collected: the object holds every
+	// address, and those who care for speed read slices.
+	gather = 100 * time.Millisecond
+)
 
 // New makes the controller.
 func New(cfg Config) (*Controller, error) {
@@ -47,10 +55,10 @@ func New(cfg Config) (*Controller, error) {
 		cfg.Recorder = &record.FakeRecorder{}
 	}
 	informer := cfg.Informers.Core().V1().Endpoints()
-	c := &Controller{cfg: cfg, endpoints: informer.Lister()}
+	c := &Controller{cfg: cfg, endpoints: informer.Lister(), written: owned.NewWritten[*corev1.Endpoints](clock.RealClock{})}
 	c.loop = loop.New("endpoints", cfg.Log, c.sync)
 	var err error
-	if c.follower, err = backing.Follow(cfg.Informers, c.loop); err != nil {
+	if c.follower, err = backing.Follow(cfg.Informers, c.loop, gather); err != nil {
 		return nil, err
 	}
 	return c, c.loop.On(informer.Informer(), owned.Changes(func(before, after *corev1.Endpoints) {
@@ -70,6 +78,7 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	client := c.cfg.Client.CoreV1().Endpoints(namespace)
 	service, err := c.follower.Services.Services(namespace).Get(name)
 	if apierrors.IsNotFound(err) {
+		c.written.Forget(key)
 		return c.orphaned(ctx, namespace, name)
 	}
 	if err != nil {
@@ -86,17 +95,23 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
+	if have != nil {
+		have = c.written.Newest(key, have)
+	}
 	want := decide(service, pods, have)
 	switch {
 	case want == nil:
 		return nil
 	case have == nil:
-		_, err = client.Create(ctx, want, metav1.CreateOptions{})
+		want, err = client.Create(ctx, want, metav1.CreateOptions{})
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			return nil
 		}
 	default:
-		_, err = client.Update(ctx, want, metav1.UpdateOptions{})
+		want, err = client.Update(ctx, want, metav1.UpdateOptions{})
+	}
+	if err == nil {
+		c.written.Put(key, want)
 	}
 	if err != nil {
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) {

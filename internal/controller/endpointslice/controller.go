@@ -71,7 +71,7 @@ func New(cfg Config) (*Controller, error) {
 		return nil, fmt.Errorf("index slices by service: %w", err)
 	}
 	var err error
-	if c.follower, err = backing.Follow(cfg.Informers, c.loop); err != nil {
+	if c.follower, err = backing.Follow(cfg.Informers, c.loop, 0); err != nil {
 		return nil, err
 	}
 	c.loop.Needs(nodes.Informer())

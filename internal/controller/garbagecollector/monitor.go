@@ -32,10 +32,23 @@ var uncollected = map[schema.GroupResource]bool{
 // discover asks the server what there is, and what of it can be collected. A
 // group that does not answer is left out, with an error.
 func discover(client discovery.DiscoveryInterface) (kinds, map[schema.GroupVersionResource]schema.GroupVersionKind, error) {
-	_, lists, err := client.ServerGroupsAndResources()
+	groups, lists, err := client.ServerGroupsAndResources()
 	if lists == nil && err != nil {
 		return nil, nil, fmt.Errorf("discover resources: %w", err)
 	}
+	preferred := map[string]bool{}
+	for _, g := range groups {
+		preferred[g.PreferredVersion.GroupVersion] = true
+	}
+	slices.SortStableFunc(lists, func(a, b *metav1.APIResourceList) int {
+		switch x, y := preferred[a.GroupVersion], preferred[b.GroupVersion]; {
+		case x == y:
+			return 0
+		case x:
+			return -1
+		}
+		return 1
+	})
 	all, collected := kinds{}, map[schema.GroupVersionResource]schema.GroupVersionKind{}
 	have := map[schema.GroupResource]bool{}
 	for _, list := range lists {
@@ -45,7 +58,7 @@ func discover(client discovery.DiscoveryInterface) (kinds, map[schema.GroupVersi
 		}
 		for _, r := range list.APIResources {
 			gvr, gk := gv.WithResource(r.Name), schema.GroupKind{Group: gv.Group, Kind: r.Kind}
-			if strings.Contains(r.Name, "/") || have[gvr.GroupResource()] { // of a group's versions, the preferred comes first
+			if strings.Contains(r.Name, "/") || have[gvr.GroupResource()] {
 				continue
 			}
 			have[gvr.GroupResource()] = true
@@ -76,7 +89,7 @@ type monitor struct {
 }
 
 func (m *monitor) run(ctx context.Context) {
-	r := cache.NewReflectorWithOptions(m.c.cfg.ListerWatcher(m.resource), &metav1.PartialObjectMetadata{}, m, cache.ReflectorOptions{
+	r := cache.NewReflectorWithOptions(m.c.cfg.ListerWatcher(m.resource), nil, m, cache.ReflectorOptions{
 		Name: "garbage collector: " + m.resource.String(), TypeDescription: m.resource.String(),
 	})
 	r.RunWithContext(ctx)

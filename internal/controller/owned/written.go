@@ -106,6 +106,16 @@ func (w *Written[T]) Over(key string, cached []T) []T {
 	return out
 }
 
+// Newest is the written state of one object if the cache's is older.
+func (w *Written[T]) Newest(key string, cached T) T {
+	for _, object := range w.Over(key, []T{cached}) {
+		if object.GetUID() == cached.GetUID() {
+			return object
+		}
+	}
+	return cached
+}
+
 // newer compares resource versions, which are ordered for objects of one kind
 // (API conventions, since Kubernetes 1.35).
 func newer(a, b metav1.Object) bool {

@@ -45,6 +45,7 @@ type Controller struct {
 	loop     *loop.Loop[string]
 	pods     *owned.Pods
 	expect   *owned.Expectations
+	written  *owned.Written[*appsv1.ReplicaSet] // statuses
 	recorder record.EventRecorder
 }
 
@@ -61,7 +62,7 @@ func NewFor(kind Kind, cfg Config) (*Controller, error) {
 	if cfg.Recorder == nil {
 		cfg.Recorder = &record.FakeRecorder{}
 	}
-	c := &Controller{cfg: cfg, kind: kind, expect: owned.NewExpectations(cfg.Clock), recorder: cfg.Recorder}
+	c := &Controller{cfg: cfg, kind: kind, expect: owned.NewExpectations(cfg.Clock), written: owned.NewWritten[*appsv1.ReplicaSet](cfg.Clock), recorder: cfg.Recorder}
 	c.loop = loop.New(kind.Name, cfg.Log, c.sync)
 	var err error
 	if c.pods, err = owned.IndexPods(cfg.Informers); err != nil {
@@ -154,11 +155,13 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	set, err := c.kind.Get(namespace, name)
 	if apierrors.IsNotFound(err) {
 		c.expect.Forget(key)
+		c.written.Forget(key)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
+	set = c.written.Newest(key, set)
 	s := state{set: set, owned: c.pods.Of(set.UID), loose: c.pods.Orphans(namespace), settled: settled}
 	if len(s.owned) > int(replicas(set)) {
 		s.related = c.related(set)
@@ -358,9 +361,13 @@ func (c *Controller) report(ctx context.Context, set *appsv1.ReplicaSet, status 
 	}
 	set = set.DeepCopy()
 	set.Status = status
-	err := c.kind.UpdateStatus(ctx, set)
+	updated, err := c.kind.UpdateStatus(ctx, set)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	c.written.Put(owned.Key(set), updated)
+	return nil
 }

@@ -23,8 +23,8 @@ type Kind struct {
 	Live func(ctx context.Context, namespace, name string) (*appsv1.ReplicaSet, error)
 	// List reads a namespace from the cache.
 	List func(namespace string) ([]*appsv1.ReplicaSet, error)
-	// UpdateStatus writes set.Status.
-	UpdateStatus func(ctx context.Context, set *appsv1.ReplicaSet) error
+	// UpdateStatus writes set.Status and returns what became of the set.
+	UpdateStatus func(ctx context.Context, set *appsv1.ReplicaSet) (*appsv1.ReplicaSet, error)
 	// Terminating: the status has a place for the pods on their way out.
 	Terminating bool
 	// Informer of the kind; Handler turns its events into calls of f.
@@ -50,9 +50,8 @@ func sets(cfg Config) Kind {
 		List: func(namespace string) ([]*appsv1.ReplicaSet, error) {
 			return lister.ReplicaSets(namespace).List(labels.Everything())
 		},
-		UpdateStatus: func(ctx context.Context, set *appsv1.ReplicaSet) error {
-			_, err := cfg.Client.AppsV1().ReplicaSets(set.Namespace).UpdateStatus(ctx, set, metav1.UpdateOptions{})
-			return err
+		UpdateStatus: func(ctx context.Context, set *appsv1.ReplicaSet) (*appsv1.ReplicaSet, error) {
+			return cfg.Client.AppsV1().ReplicaSets(set.Namespace).UpdateStatus(ctx, set, metav1.UpdateOptions{})
 		},
 		Handler: Handler[*appsv1.ReplicaSet],
 	}

@@ -38,16 +38,16 @@ func New(cfg replicaset.Config) (*replicaset.Controller, error) {
 			}
 			return sets, err
 		},
-		UpdateStatus: func(ctx context.Context, set *appsv1.ReplicaSet) error {
+		UpdateStatus: func(ctx context.Context, set *appsv1.ReplicaSet) (*appsv1.ReplicaSet, error) {
 			rc, err := lister.ReplicationControllers(set.Namespace).Get(set.Name)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			rc = rc.DeepCopy()
 			rc.ResourceVersion = set.ResourceVersion // of what the status was computed from
 			rc.Status = fromStatus(set.Status)
-			_, err = cfg.Client.CoreV1().ReplicationControllers(set.Namespace).UpdateStatus(ctx, rc, metav1.UpdateOptions{})
-			return err
+			rc, err = cfg.Client.CoreV1().ReplicationControllers(set.Namespace).UpdateStatus(ctx, rc, metav1.UpdateOptions{})
+			return asSet(rc), err
 		},
 		Handler: replicaset.Handler[*corev1.ReplicationController],
 	}, cfg)
