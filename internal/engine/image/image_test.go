@@ -924,3 +924,43 @@ func FuzzParseManifest(f *testing.F) {
 		}
 	})
 }
+
+// FuzzImport: whatever an archive says, no panic, bounded memory, and nothing stays of what was refused.
+func FuzzImport(f *testing.F) {
+	if os.Geteuid() != 0 {
+		f.Skip("needs root: layers have owners")
+	}
+	l := layerTar(f, file{"a", "a"})
+	config := `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["` + digest.FromBytes(l).String() + `"]}}`
+	manifest := `{"schemaVersion":2,"config":{"digest":"` + digest.FromString(config).String() + `"},"layers":[{"mediaType":"` + ocispec.MediaTypeImageLayer + `","digest":"` + digest.FromBytes(l).String() + `"}]}`
+	index := `{"schemaVersion":2,"manifests":[{"mediaType":"` + ocispec.MediaTypeImageManifest + `","digest":"` + digest.FromString(manifest).String() + `"}]}`
+	blob := func(s string) file { return file{"blobs/sha256/" + digest.FromString(s).Encoded(), s} }
+	f.Add(layerTar(f, blob(config), blob(string(l)), blob(manifest), file{"index.json", index}))
+	f.Add(layerTar(f, file{"c.json", config}, file{"l.tar", string(l)}, file{"manifest.json", `[{"Config":"c.json","RepoTags":["a:b"],"Layers":["l.tar"]}]`}))
+	f.Add(layerTar(f, file{"index.json", `{"schemaVersion":2,"manifests":[],"layers":[]}`}, file{"manifest.json", "[]"}))
+	dir := f.TempDir()
+	c, err := content.Open(filepath.Join(dir, "content"), nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	ls, err := layer.Open(layer.Config{Dir: filepath.Join(dir, "layers"), Limits: layer.Limits{Entries: 100, Bytes: 1 << 20, Reserve: 1}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := Open(Config{DB: filepath.Join(dir, "images.db"), Content: c, Layers: ls})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, err := s.Import(context.Background(), bytes.NewReader(b), ImportOptions{}); err == nil {
+			if _, _, err := s.Prune(context.Background(), PruneOptions{All: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, p := range []string{"content/blobs/sha256/*", "content/ingest/*", "layers/[lt][0-9a-z]*"} {
+			if left, _ := filepath.Glob(filepath.Join(dir, p)); left != nil {
+				t.Fatalf("left: %v", left)
+			}
+		}
+	})
+}

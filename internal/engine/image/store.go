@@ -227,6 +227,16 @@ func (s *Store) apply(c change, fresh map[digest.Digest]*held) error {
 
 // view makes the public form. The lock is held.
 func (s *Store) view(h *held) *Image {
+	var names []string
+	for n, r := range s.names {
+		if r.ID == h.rec.ID {
+			names = append(names, n)
+		}
+	}
+	return viewWith(h, names)
+}
+
+func viewWith(h *held, names []string) *Image {
 	img := &Image{
 		ID: h.rec.ID, Config: h.config, RawConfig: h.raw, DiffIDs: h.rec.DiffIDs, Manifest: h.rec.Manifest, Layers: h.rec.Layers,
 		Parent: h.rec.Parent, Created: h.rec.Created, LastTagged: h.rec.Tagged,
@@ -237,10 +247,7 @@ func (s *Store) view(h *held) *Image {
 	for _, l := range h.rec.Layers {
 		img.Compressed += l.Size
 	}
-	for n, r := range s.names {
-		if r.ID != h.rec.ID {
-			continue
-		}
+	for _, n := range names {
 		if isDigestName(n) {
 			img.RepoDigests = append(img.RepoDigests, familiar(n))
 		} else {
@@ -331,9 +338,13 @@ func lookups(ref string, named reference.Named) []string {
 func (s *Store) List() []*Image {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	names := map[digest.Digest][]string{}
+	for n, r := range s.names {
+		names[r.ID] = append(names[r.ID], n)
+	}
 	all := make([]*Image, 0, len(s.images))
-	for _, h := range s.images {
-		all = append(all, s.view(h))
+	for id, h := range s.images {
+		all = append(all, viewWith(h, names[id]))
 	}
 	slices.SortFunc(all, func(a, b *Image) int {
 		if c := builtAt(b).Compare(builtAt(a)); c != 0 {
