@@ -72,7 +72,9 @@ done`
 			s := ocitest.Spec(t, "sh", "-c", attack)
 			bundle := ocitest.Bundle(t, s)
 			root, id := t.TempDir(), ocitest.ID(t)
-			call := func(args ...string) *exec.Cmd { return exec.Command(binary, append([]string{"--root", root}, args...)...) }
+			call := func(args ...string) *exec.Cmd {
+				return exec.Command(binary, append([]string{"--root", root}, args...)...)
+			}
 			var out strings.Builder
 			create := call("create", "--bundle", bundle, id)
 			r, w, err := os.Pipe()

@@ -152,7 +152,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 		case end >= 0 && end <= room:
 			l.append(now, s.name, s.pending, p[:end], true)
 			s.pending, p = s.pending[:0], p[end+1:]
-		case end < 0 && len(p) < room:
+		case end < 0 && len(p) <= room:
 			s.pending, p = append(s.pending, p...), nil
 		default:
 			l.append(now, s.name, s.pending, p[:room], false)
@@ -204,7 +204,7 @@ func (l *Log) append(now time.Time, stream string, a, b []byte, full bool) {
 		l.line = append(l.line, `"}`...)
 	}
 	l.line = append(l.line, '\n')
-	if l.cfg.MaxSize > 0 && l.size > 0 && l.size+int64(len(l.line)) > l.cfg.MaxSize {
+	if l.cfg.MaxSize > 0 && l.size+int64(start) > 0 && l.size+int64(len(l.line)) > l.cfg.MaxSize {
 		// This line begins the next file.
 		rest := append([]byte(nil), l.line[start:]...)
 		l.line = l.line[:start]

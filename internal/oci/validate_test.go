@@ -1,0 +1,116 @@
+package oci
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+func TestValidate(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*specs.Spec)
+		want   string // part of the error; empty: valid
+	}{
+		{"example", func(*specs.Spec) {}, ""},
+		{"version", func(s *specs.Spec) { s.Version = "2.0.0" }, "ociVersion"},
+		{"no root", func(s *specs.Spec) { s.Root = nil }, "root.path"},
+		{"no arguments", func(s *specs.Spec) { s.Process.Args = nil }, "process.args"},
+		{"relative cwd", func(s *specs.Spec) { s.Process.Cwd = "x" }, "process.cwd"},
+		{"unknown limit", func(s *specs.Spec) { s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_X"}} }, "RLIMIT_X"},
+		{"soft above hard", func(s *specs.Spec) {
+			s.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_CORE", Soft: 2, Hard: 1}}
+		}, "soft limit"},
+		{"namespace twice", func(s *specs.Spec) {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace})
+		}, "given twice"},
+		{"no mount namespace", func(s *specs.Spec) { s.Linux.Namespaces = s.Linux.Namespaces[:4] }, "mount namespace"},
+		{"host's sysctl", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"vm.swappiness": "1"} }, "belongs to no namespace"},
+		{"escaping sysctl", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"net/../../x": "1"} }, "malformed"},
+		{"network sysctl", func(s *specs.Spec) { s.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1"} }, ""},
+		{"network sysctl in the host's namespace", func(s *specs.Spec) {
+			s.Linux.Sysctl = map[string]string{"net.ipv4.ip_forward": "1"}
+			s.Linux.Namespaces = append(s.Linux.Namespaces[:1:1], s.Linux.Namespaces[2:]...)
+		}, "is the host's"},
+		{"systemd's cgroup path", func(s *specs.Spec) { s.Linux.CgroupsPath = "a.slice:b:c" }, "systemd"},
+		{"intelRdt", func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{} }, "intelRdt"},
+		{"relative hook", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "x"}}} }, "hooks"},
+		{"device type", func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} }, "type"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := ExampleSpec()
+			c.change(s)
+			err := Validate(s)
+			if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("error %v, want %q", err, c.want)
+			}
+		})
+	}
+	s := ExampleSpec()
+	s.Root, s.Process.Args, s.Process.Cwd = nil, nil, ""
+	if err := Validate(s); !errors.Is(err, ErrInvalid) || strings.Count(err.Error(), "\n") != 2 {
+		t.Errorf("not every fault is told: %v", err)
+	}
+}
+
+func TestCheckID(t *testing.T) {
+	for id, ok := range map[string]bool{"a": true, "A-1_b.c+d": true, "": false, ".": false, "..": false, "a/b": false, "a b": false, "ä": false} {
+		if (CheckID(id) == nil) != ok {
+			t.Errorf("id %q: %v", id, CheckID(id))
+		}
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	state, start, err := parseStat("12 (a) b) c) S 1 12 12 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 987654 0 0\n")
+	if err != nil || state != 'S' || start != 987654 {
+		t.Errorf("%c %d %v", state, start, err)
+	}
+	if _, _, err := parseStat("12 (x)"); err == nil {
+		t.Error("a cut line was read")
+	}
+}
+
+func TestHomeOfAUser(t *testing.T) {
+	const passwd = "root:x:0:0:root:/root:/bin/sh\nbad line\nuser:x:1000:1000::/home/user:\nnohome:x:5:5:::\n"
+	for uid, want := range map[uint32]string{0: "/root", 1000: "/home/user", 5: "/", 7: "/"} {
+		if got := parseHome(passwd, uid); got != want {
+			t.Errorf("home of %d: %q, want %q", uid, got, want)
+		}
+	}
+}
+
+func TestProgramsAlongPath(t *testing.T) {
+	for _, c := range []struct {
+		command string
+		env     []string
+		want    string
+	}{
+		{"/bin/x", nil, "/bin/x"}, {"./x", nil, "./x"}, {"x", []string{"PATH=/a:/b"}, "/a/x /b/x"}, {"x", []string{"PATH=:/b"}, "./x /b/x"},
+		{"x", nil, "/usr/local/sbin/x /usr/local/bin/x /usr/sbin/x /usr/bin/x /sbin/x /bin/x"},
+	} {
+		if got := strings.Join(programs(c.command, c.env), " "); got != c.want {
+			t.Errorf("%s %v: %s, want %s", c.command, c.env, got, c.want)
+		}
+	}
+}
+
+func FuzzDecodeSpec(f *testing.F) {
+	b, err := json.Marshal(ExampleSpec())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte(`{"ociVersion":"1.0.0","process":null,"linux":{"namespaces":[{"type":"x"}]}}`))
+	f.Add([]byte(`{"hooks":{"prestart":[{}]},"linux":{"sysctl":{"":""}}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		s, err := DecodeSpec(raw)
+		if err != nil {
+			return
+		}
+		_ = Validate(s)
+	})
+}
