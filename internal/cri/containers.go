@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -204,8 +205,8 @@ func (s *Server) imageSpec(r *container.Record, asked *runtimeapi.ImageSpec) *ru
 
 // fullRef writes a reference with its registry, as CRI's clients expect it ("nginx:1" → "docker.io/library/nginx:1"). What is no name stays.
 func fullRef(ref string) string {
-	if _, err := reference.ParseAnyReference(ref); err != nil {
-		return ref
+	if _, err := digest.Parse(ref); err == nil {
+		return ref // an ID
 	}
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {

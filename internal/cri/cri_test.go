@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"nau/internal/engine/container"
 )
 
 func TestPodLife(t *testing.T) {
@@ -307,6 +309,35 @@ func killMonitor(t *testing.T, run string) {
 		}
 	}
 	t.Fatal("no monitor")
+}
+
+func TestFullRef(t *testing.T) {
+	id := "sha256:" + strings.Repeat("a", 64)
+	for in, want := range map[string]string{
+		"nginx": "docker.io/library/nginx:latest", "a/b:1": "docker.io/a/b:1", "127.0.0.1:5001/x@" + id: "127.0.0.1:5001/x@" + id, id: id, "": "", "UPPER": "UPPER",
+	} {
+		if got := fullRef(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestSignalsThereAndBack(t *testing.T) {
+	for n, name := range runtimeapi.Signal_name {
+		s := runtimeapi.Signal(n)
+		if s == runtimeapi.Signal_RUNTIME_DEFAULT {
+			continue
+		}
+		if _, err := container.ParseSignal(signalName(s)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := signalOf(signalName(s)); got != s {
+			t.Errorf("%s came back as %s", name, got)
+		}
+	}
+	if signalName(runtimeapi.Signal_RUNTIME_DEFAULT) != "" || signalOf("") != runtimeapi.Signal_RUNTIME_DEFAULT {
+		t.Error("the default has a name")
+	}
 }
 
 func TestEvents(t *testing.T) {

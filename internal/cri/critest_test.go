@@ -29,11 +29,16 @@ func TestCritest(t *testing.T) {
 		return busybox.Image(t, func(c *v1.Config) { c.User = u }, map[string]string{"user": u})
 	}
 	web := func(port string) v1.Image {
-		return busybox.Image(t, func(c *v1.Config) { c.Cmd = []string{"httpd", "-f", "-p", port, "-h", "/www", "-r", "master process"} }, map[string]string{"www/index.html": "Welcome\n", "var/run/nginx.pid": "1\n"})
+		return busybox.Image(t, func(c *v1.Config) {
+			c.Cmd = []string{"sh", "-c", "echo httpd; exec httpd -f -p " + port + " -h /www -r 'master process'"}
+		}, map[string]string{"www/index.html": "Welcome\n", "var/run/nginx.pid": "1\n"})
 	}
 	marked := func(s string) v1.Image { return busybox.Image(t, nil, map[string]string{"mark": s}) }
 	images := map[string]v1.Image{
-		"e2e-test-images/busybox:1.29-2": busybox.Image(t, nil, nil), "e2e-test-images/nginx:1.14-2": web("80"), "pause:3.9": marked("pause"), "e2e-test-images/httpd:2.4.39-4": web("80"),
+		"e2e-test-images/busybox:1.29-2": busybox.Image(t, nil, map[string]string{
+			"bin/pgrep": "#!/bin/sh\nfor p in /proc/[0-9]*; do test \"$(cat $p/comm)\" = \"$1\" && echo ${p#/proc/}; done\ntrue\n",
+			"bin/ipcs":  "#!/bin/sh\ncat /proc/sysvipc/shm\n",
+		}), "e2e-test-images/nginx:1.14-2": web("80"), "pause:3.9": marked("pause"), "e2e-test-images/httpd:2.4.39-4": web("80"),
 		staging + "hostnet-nginx-" + runtime.GOARCH + ":latest": web("12003"),
 		staging + "test-image-user-uid:latest":                  user("1002"),
 		staging + "test-image-user-username:latest":             user("www-data"),

@@ -40,7 +40,7 @@ type Config struct {
 	Instance     string // default "nau": name of the nftables table
 	Bridge       string // default "nau0"
 	CgroupParent string // default "/nau"
-	MTU          int    // default 1500
+	MTU          int    // default: that of the link with the default route, else 1500
 
 	PodCIDRs     []netip.Prefix // this node's pods, at most one of each family; default 10.42.0.0/24 and fd42::/64
 	ClusterCIDRs []netip.Prefix // all pods of the cluster; default 10.42.0.0/16 and fd42::/48
@@ -67,7 +67,7 @@ func (c *Config) complete() error {
 	c.Instance = cmp.Or(c.Instance, "nau")
 	c.Bridge = cmp.Or(c.Bridge, "nau0")
 	c.CgroupParent = cmp.Or(c.CgroupParent, "/nau")
-	c.MTU = cmp.Or(c.MTU, 1500)
+	c.MTU = cmp.Or(c.MTU, network.HostMTU(), 1500)
 	def := func(p *[]netip.Prefix, v ...string) {
 		if *p == nil {
 			for _, s := range v {

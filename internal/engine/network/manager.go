@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -66,6 +67,24 @@ const cursorStep = 64
 func HasIPv6() bool {
 	b, err := os.ReadFile("/proc/sys/net/ipv6/conf/all/disable_ipv6")
 	return err == nil && len(b) > 0 && b[0] == '0'
+}
+
+// HostMTU is the MTU of the link that the default route leads through; 0 when there is none.
+func HostMTU() int {
+	b, err := os.ReadFile("/proc/thread-self/net/route")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) < 8 || f[1] != "00000000" || f[7] != "00000000" {
+			continue
+		}
+		if link, err := net.InterfaceByName(f[0]); err == nil {
+			return link.MTU
+		}
+	}
+	return 0
 }
 
 // Open installs the unreachable routes, before anything else, and loads the stored networks. Nothing is attached until Start.

@@ -65,7 +65,11 @@ func Image(t testing.TB, change func(*v1.Config), files map[string]string) v1.Im
 	file("etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/sh\nwww-data:x:1000:33:web:/home:/bin/sh\nweb:x:33:33:web:/home:/bin/sh\n"))
 	file("etc/group", 0o644, []byte("root:x:0:\nnobody:x:65534:\nweb:x:33:\nextra:x:50:web\n"))
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		file(name, 0o644, []byte(files[name]))
+		mode := int64(0o644)
+		if strings.HasPrefix(name, "bin/") {
+			mode = 0o755
+		}
+		file(name, mode, []byte(files[name]))
 	}
 	_ = w.Close()
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
