@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -78,6 +79,8 @@ type Server struct {
 	inFlight  gate
 	health    health
 	services  *services
+	life      context.Context // ends with Drain
+	end       context.CancelFunc
 }
 
 // New makes a server over a resource table and a store.
@@ -98,6 +101,7 @@ func New(cfg Config) (*Server, error) {
 	if s.RequestTimeout == 0 {
 		s.RequestTimeout = time.Minute
 	}
+	s.life, s.end = context.WithCancel(context.Background())
 	s.inFlight = newGate(cfg.MaxInFlight, cfg.MaxMutatingInFlight)
 	s.metrics = newMetrics()
 	s.health.extra = cfg.Ready

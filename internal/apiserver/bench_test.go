@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"nau/internal/api/builtin"
 )
 
 // The benchmarks take the whole pipeline but the network: handler in, recorder out.
@@ -64,5 +66,15 @@ func BenchmarkList(b *testing.B) {
 				c.do("GET", "/api/v1/pods", nil, "Accept", media).want(200)
 			}
 		})
+	}
+}
+
+// What a start costs: the table, the registry and the stages, without the store.
+func BenchmarkNew(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := New(Config{Table: builtin.Table()}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

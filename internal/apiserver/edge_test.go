@@ -1,7 +1,13 @@
 package apiserver
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"net/http/httptest"
 	"net/url"
@@ -110,14 +116,20 @@ func TestWhoMayWhat(t *testing.T) {
 
 func TestSigningRequestsNameTheirMaker(t *testing.T) {
 	c := newCluster(t)
-	var csr certificatesv1.CertificateSigningRequest
-	c.do("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", map[string]any{"metadata": map[string]any{"name": "a"},
-		"spec": map[string]any{"username": "somebody", "signerName": "example.com/x", "usages": []string{"client auth"}, "request": []byte("x")}}, "X", "")
-	r := c.do("GET", "/apis/certificates.k8s.io/v1/certificatesigningrequests/a", nil)
-	if r.code == 200 {
-		if r.want(200, &csr); csr.Spec.Username != "admin" {
-			t.Errorf("made by %q", csr.Spec.Username)
-		}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "x"}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr := certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: certificatesv1.CertificateSigningRequestSpec{
+		Username: "somebody", SignerName: "example.com/x", Usages: []certificatesv1.KeyUsage{"client auth"},
+		Request: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})}}
+	c.do("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", csr).want(201, &csr)
+	if csr.Spec.Username != "admin" || csr.Spec.Groups[0] != identity.Masters {
+		t.Errorf("made by %+v", csr.Spec)
 	}
 }
 

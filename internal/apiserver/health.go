@@ -104,3 +104,9 @@ func plainText(c *call, code int, text string) error {
 
 // Stopping makes /readyz fail, so that load balancers look elsewhere while requests still finish.
 func (s *Server) Stopping() { s.health.stopping.Store(true) }
+
+// Drain ends all watches, so that connections can close; clients watch on at another server, or at this one's successor.
+func (s *Server) Drain() {
+	s.Stopping()
+	s.end()
+}

@@ -223,6 +223,10 @@ func (c *call) podStream(nodes NodeDialer) error {
 	if err != nil {
 		return err
 	}
+	if ph := pod.Status.Phase; ph == corev1.PodSucceeded || ph == corev1.PodFailed {
+		what := map[string]string{"exec": "exec into", "attach": "attach to"}[c.sub.Name]
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot %s a container in a completed pod; current phase is %s", what, ph))
+	}
 	container, err := containerOf(pod, c.query.Get("container"))
 	if err != nil {
 		return err

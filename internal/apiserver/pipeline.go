@@ -156,7 +156,7 @@ func (s *Server) admitInFlight(c *call) (bool, error) {
 	if c.longRunning() || c.user.In(identity.Masters) {
 		return false, nil
 	}
-	done, ok := s.inFlight.enter(c.info.Verb)
+	done, ok := s.inFlight.enter(c.ctx, c.info.Verb)
 	if !ok {
 		return false, apierrors.NewTooManyRequests("too many requests, please try again later.", 1)
 	}
@@ -321,16 +321,28 @@ func newGate(all, mutating int) gate {
 	return gate{make(chan struct{}, all), make(chan struct{}, mutating)}
 }
 
-func (g gate) enter(verb string) (leave func(), ok bool) {
+// patience is how long a request waits for room before it is told to come back.
+const patience = 15 * time.Second
+
+func (g gate) enter(ctx context.Context, verb string) (leave func(), ok bool) {
 	ch := g.read
 	switch verb {
 	case "create", "update", "patch", "delete", "deletecollection", "post", "put":
 		ch = g.write
 	}
+	leave = func() { <-ch }
 	select {
 	case ch <- struct{}{}:
-		return func() { <-ch }, true
+		return leave, true
 	default:
-		return nil, false
 	}
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case ch <- struct{}{}:
+		return leave, true
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return nil, false
 }

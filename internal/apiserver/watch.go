@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,8 +24,11 @@ import (
 const (
 	gatherMost   = 15 * time.Millisecond
 	gatherEvents = 10
-	watchBuffer  = 32 << 10
+	watchBuffer  = 64 << 10
 )
+
+// buffers are lent to watches while they write; an idle watch holds none.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, watchBuffer); return &b }}
 
 // gather is how long to wait before the next write, after one that carried n events and came since after the one before.
 func gather(n int, since time.Duration) time.Duration {
@@ -73,6 +77,7 @@ func (c *call) watch() error {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, timeout)
 	defer cancel()
+	defer context.AfterFunc(c.srv.life, cancel)()
 	w, err := c.ep.open().Watch(ctx, opts)
 	if err != nil {
 		return err
@@ -87,7 +92,6 @@ func (c *call) watch() error {
 	_ = flush.Flush()
 
 	quietBookmark := opts.Initial && !o.bookmarks && o.initial == nil
-	var buf []byte
 	var last time.Time
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
@@ -103,7 +107,8 @@ func (c *call) watch() error {
 			}
 			return nil
 		}
-		buf = buf[:0]
+		lent := buffers.Get().(*[]byte)
+		buf := (*lent)[:0]
 		for i := range events {
 			ev := &events[i]
 			if ev.Type == store.Bookmark && quietBookmark {
@@ -113,7 +118,7 @@ func (c *call) watch() error {
 				c.srv.log.Warn("watch event lost its encoding", "resource", c.ep.gvr, "cause", err)
 				return nil
 			}
-			if len(buf) >= 256<<10 {
+			if len(buf) >= watchBuffer-4096 {
 				if _, err := c.w.Write(buf); err != nil {
 					return nil
 				}
@@ -128,8 +133,9 @@ func (c *call) watch() error {
 		if err := flush.Flush(); err != nil {
 			return nil
 		}
-		if cap(buf) > watchBuffer {
-			buf = nil
+		if cap(buf) <= 4*watchBuffer {
+			*lent = buf[:0]
+			buffers.Put(lent)
 		}
 		now := time.Now()
 		if d := gather(len(events), now.Sub(last)); d > 0 {
