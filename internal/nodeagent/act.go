@@ -274,5 +274,5 @@ func (w *worker) backOffPull(image, message string, now time.Time) {
 	p := w.pulls[image]
 	p.backoff, p.last, p.told = p.backoff.Next(now, now), message, false
 	w.pulls[image] = p
-	w.again(p.backoff.Until(now))
+	w.again(now.Add(pullErrorShown))
 }
