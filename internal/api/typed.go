@@ -1,8 +1,6 @@
 package api
 
 import (
-	"time"
-
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -56,11 +54,6 @@ func ConvertOrFail[F, T runtime.Object](f func(F) (T, error)) func(runtime.Objec
 		}
 		return out, nil
 	}
-}
-
-// Cell adapts the value of a column.
-func Cell[T runtime.Object](f func(obj T, now time.Time) any) func(runtime.Object, time.Time) any {
-	return func(o runtime.Object, now time.Time) any { return f(o.(T), now) }
 }
 
 // New adapts a constructor.

@@ -2,7 +2,7 @@ package certificates
 
 import (
 	certificatesv1 "k8s.io/api/certificates/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -20,7 +20,7 @@ func certificateSigningRequest() *api.Resource {
 		Prefix:     "certificatesigningrequests",
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
-			Name:           apivalidation.NameIsDNSSubdomain,
+			Name:           path.ValidatePathSegmentName,
 			PrepareUpdate:  api.Change(prepareUpdate),
 			Validate:       api.Check(validate),
 			ValidateUpdate: api.CheckChange(validateUpdate),

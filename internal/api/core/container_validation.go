@@ -20,8 +20,6 @@ type containerScope struct {
 	spec    *corev1.PodSpec
 	volumes map[string]corev1.VolumeSource
 	claims  sets.Set[string]
-	// ephemeral containers have fewer obligations.
-	ephemeral bool
 }
 
 func (s containerScope) containers(p *field.Path) field.ErrorList {
@@ -92,7 +90,6 @@ func (s containerScope) ephemeralContainers(p *field.Path) field.ErrorList {
 		names.Insert(c.Name)
 		targets.Insert(c.Name)
 	}
-	s.ephemeral = true
 	for i := range s.spec.EphemeralContainers {
 		e, at := &s.spec.EphemeralContainers[i], p.Index(i)
 		c := corev1.Container(e.EphemeralContainerCommon)
