@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/google/nftables"
@@ -117,6 +118,8 @@ func (f *filter) rebuild(w world, eps []Endpoint) error {
 	}
 	rule(pre, toHost)
 	rule(out, toHost)
+	// A service address may be the host's own: the DNS listens on its address.
+	rule(local, append(slices.Clone(toHost[:2]), &expr.Verdict{Kind: expr.VerdictReturn}))
 	for i := range 2 {
 		size := uint32(4 + 12*i)
 		n := reg32 + size/4

@@ -185,6 +185,37 @@ func reachAll(t *testing.T, bridged string) {
 			}
 		}
 	}
+	// A service address that the host itself holds is not refused.
+	lo, _, err := m.nl.link("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := netip.MustParsePrefix("10.43.0.10/32")
+	if err := m.nl.do(addAddr(lo, own)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "10.43.0.10:5353")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, from := range []*os.File{nil, a} {
+		dial := func() error {
+			c, err := (&net.Dialer{Timeout: time.Second}).Dial("tcp", l.Addr().String())
+			if err == nil {
+				c.Close()
+			}
+			return err
+		}
+		if from == nil {
+			err = dial()
+		} else {
+			err = Inside(from, dial)
+		}
+		if err != nil {
+			t.Errorf("the host's own service address: %v", err)
+		}
+	}
 	if s, err := m.Stats(eb); err != nil || s.RxBytes == 0 || s.TxBytes == 0 {
 		t.Errorf("stats %+v, %v", s, err)
 	}
