@@ -288,3 +288,16 @@ func (r *Runtime) Discard(id string) error {
 	}
 	return nil
 }
+
+// WatchOOM is the cgroup's watch, for a container that has a limit of memory; else nil.
+func (c *Container) WatchOOM() (*os.File, error) {
+	l := c.spec.Linux
+	if l == nil || l.Resources == nil || l.Resources.Memory == nil || l.Resources.Memory.Limit == nil || *l.Resources.Memory.Limit <= 0 {
+		return nil, nil
+	}
+	cg, err := c.cgroup()
+	if err != nil {
+		return nil, err
+	}
+	return cg.WatchOOM()
+}

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,11 +11,11 @@ import (
 
 // Seal writes the executable's bytes to path and covers the file with a read-only bind mount of itself, so that no
 // process that runs it can write it through /proc/self/exe (the class of CVE-2019-5736). It does nothing if path is such a
-// mount already and holds the same number of bytes.
+// mount already and holds the same bytes.
 func Seal(path string, binary []byte) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err == nil && fs.Flags&unix.ST_RDONLY != 0 {
-		if info, err := os.Stat(path); err == nil && info.Size() == int64(len(binary)) {
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, binary) && onItself(path) {
 			return nil
 		}
 		if err := Unseal(path); err != nil {
@@ -46,6 +47,13 @@ func Seal(path string, binary []byte) error {
 		return fmt.Errorf("mount %s over itself: %w", path, err)
 	}
 	return nil
+}
+
+// onItself tells whether path is a mount point, and not merely on a read-only file system.
+func onItself(path string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &st)
+	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 }
 
 // Unseal takes the mount of Seal away; the file stays. A path that is no mount point is left as it is.

@@ -176,7 +176,9 @@ func (c *container) tell(e monitor.Event) {
 
 // watch waits for the container's end.
 func (c *container) watch() {
+	endWatch := c.beginWatch()
 	status, known, err := c.process.Wait()
+	endWatch()
 	if err != nil {
 		select {
 		case <-c.exited:
@@ -192,7 +194,15 @@ func (c *container) watch() {
 		c.server.cfg.Log.Error("wait for container", "id", c.id, "error", err)
 	}
 	exit := exitStatus(status, known)
-	exit.OOMKilled = c.backend.oomKills(c) > 0
+	if c.backend.oomKills(c) > 0 {
+		exit.OOMKilled = true
+		c.mu.Lock()
+		told := c.oom
+		c.mu.Unlock()
+		if !told {
+			c.tell(monitor.Event{Type: monitor.EventOOM, Pid: c.pid})
+		}
+	}
 	// What the processes wrote is in the pipes: those of a PID namespace have all ended before its first.
 	patience := 50 * time.Millisecond
 	if c.backend.alone(c) {

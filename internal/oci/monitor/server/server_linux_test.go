@@ -318,3 +318,127 @@ func TestRestartAdoptsContainers(t *testing.T) {
 		t.Errorf("event after restart: %+v", e)
 	}
 }
+
+func TestOutOfMemoryIsTold(t *testing.T) {
+	c, _ := begin(t, shortDir(t))
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	s := ocitest.Spec(t, "sh", "-c", "tail /dev/zero; echo survived $?; tail /dev/zero; exec tail /dev/zero")
+	limit := int64(12 << 20)
+	s.Linux.Resources.Memory = &specs.LinuxMemory{Limit: &limit, Swap: &limit}
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, s)}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Delete(ctx, id, true)
+	if _, err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	exit, err := c.Wait(ctx, id)
+	if err != nil || !exit.OOMKilled || exit.Code != 137 {
+		t.Errorf("exit %+v, %v", exit, err)
+	}
+	events, err := c.Events(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for e := range events {
+		if e.Type == monitor.EventOOM {
+			told++
+		}
+		if e.Type == monitor.EventExited {
+			if !e.OOMKilled {
+				t.Errorf("event %+v", e)
+			}
+			break
+		}
+	}
+	if told == 0 {
+		t.Error("no event of it")
+	}
+}
+
+// Output that nobody reads does not stop a container, and a client that reads gets every byte.
+func TestFloodOfOutput(t *testing.T) {
+	state := shortDir(t)
+	c, _ := begin(t, state)
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	log := filepath.Join(state, "0.log")
+	s := ocitest.Spec(t, "sh", "-c", "yes 0123456789abcdefghijklmnopqrstuvwxyz | head -c 20000000")
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, s), Log: monitor.LogConfig{Path: log, Format: "cri", MaxSize: 1 << 20, MaxFiles: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Delete(ctx, id, true)
+	streams, err := c.Attach(ctx, id, monitor.AttachOptions{Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer streams.Close()
+	idle, err := c.Attach(ctx, id, monitor.AttachOptions{Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle.Close() // one that goes away must not matter
+	if _, err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	n, err := io.Copy(io.Discard, streams.Stdout)
+	if err != nil || n != 20000000 {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if exit, err := c.Wait(ctx, id); err != nil || exit.Code != 0 {
+		t.Errorf("exit %+v, %v", exit, err)
+	}
+	for _, path := range []string{log, log + ".1"} {
+		info, err := os.Stat(path)
+		if err != nil || info.Size() > 1<<20 {
+			t.Errorf("log %s: %v, %v", path, info, err)
+		}
+	}
+	if _, err := os.Stat(log + ".2"); err == nil {
+		t.Error("a third log file is kept")
+	}
+}
+
+func TestExternalRuntime(t *testing.T) {
+	const path = "/usr/sbin/runc"
+	if _, err := os.Stat(path); err != nil {
+		t.Skip(err)
+	}
+	c, _ := begin(t, shortDir(t))
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	s := ocitest.Spec(t, "sh", "-c", "echo from runc; sleep 100")
+	s.Version = "1.0.2"
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, s), Runtime: path}); err != nil {
+		t.Fatal(err)
+	}
+	streams, err := c.Attach(ctx, id, monitor.AttachOptions{Stdout: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer streams.Close()
+	if _, err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 10)
+	if _, err := io.ReadFull(streams.Stdout, line); err != nil || string(line) != "from runc\n" {
+		t.Errorf("output %q, %v", line, err)
+	}
+	out, outW, _ := os.Pipe()
+	defer out.Close()
+	if _, err := c.Exec(ctx, monitor.ExecRequest{ID: id, ExecID: "e", Process: &specs.Process{Args: []string{"sh", "-c", "echo exec; exit 4"}, Cwd: "/", Env: []string{"PATH=/bin"}}, Stdout: outW}); err != nil {
+		t.Fatal(err)
+	}
+	outW.Close()
+	if got, _ := io.ReadAll(out); string(got) != "exec\n" {
+		t.Errorf("exec said %q", got)
+	}
+	if exit, err := c.WaitExec(ctx, id, "e"); err != nil || exit.Code != 4 {
+		t.Errorf("exec's exit %+v, %v", exit, err)
+	}
+	if exit, err := c.Delete(ctx, id, true); err != nil || exit.Code != 137 {
+		t.Errorf("exit %+v, %v", exit, err)
+	}
+}
