@@ -15,11 +15,7 @@ func Default(h *autoscalingv2.HorizontalPodAutoscaler) {
 		s.MinReplicas = ptr.To(int32(1))
 	}
 	if len(s.Metrics) == 0 {
-		s.Metrics = []autoscalingv2.MetricSpec{{
-			Type: autoscalingv2.ResourceMetricSourceType,
-			Resource: &autoscalingv2.ResourceMetricSource{Name: corev1.ResourceCPU,
-				Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To(int32(80))}},
-		}}
+		s.Metrics = defaultMetrics()
 	}
 	if s.Behavior == nil {
 		return
@@ -36,6 +32,14 @@ func Default(h *autoscalingv2.HorizontalPodAutoscaler) {
 		SelectPolicy: ptr.To(autoscalingv2.MaxChangePolicySelect),
 		Policies:     []autoscalingv2.HPAScalingPolicy{{Type: autoscalingv2.PercentScalingPolicy, Value: 100, PeriodSeconds: 15}},
 	})
+}
+
+func defaultMetrics() []autoscalingv2.MetricSpec {
+	return []autoscalingv2.MetricSpec{{
+		Type: autoscalingv2.ResourceMetricSourceType,
+		Resource: &autoscalingv2.ResourceMetricSource{Name: corev1.ResourceCPU,
+			Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: ptr.To(int32(80))}},
+	}}
 }
 
 func fillRules(given *autoscalingv2.HPAScalingRules, defaults autoscalingv2.HPAScalingRules) *autoscalingv2.HPAScalingRules {

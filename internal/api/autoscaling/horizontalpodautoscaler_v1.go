@@ -136,6 +136,9 @@ func toV2(in *autoscalingv1.HorizontalPodAutoscaler) (*autoscalingv2.HorizontalP
 			},
 		})
 	}
+	if len(out.Spec.Metrics) == 0 {
+		out.Spec.Metrics = defaultMetrics() // a target that v1 leaves out is v2's default one
+	}
 	for _, m := range current {
 		out.Status.CurrentMetrics = append(out.Status.CurrentMetrics, statusToV2(m))
 	}
