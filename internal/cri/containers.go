@@ -184,7 +184,7 @@ func reasonOf(r *container.Record) string {
 		return "OOMKilled"
 	case r.ExitCode == 0:
 		return "Completed"
-	case r.ExitCode == container.UnknownExit:
+	case r.Lost:
 		return "Unknown"
 	}
 	return "Error"

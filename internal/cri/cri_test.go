@@ -196,6 +196,24 @@ func TestSharedAndHostNamespaces(t *testing.T) {
 	if out := b.output(pod, pc, "ps | grep -c 'sleep 1000'; test $$ != 1 && echo other", ns(shared)); !strings.HasSuffix(out, "other\n") || strings.HasPrefix(out, "0") {
 		t.Errorf("shared PID namespace: %q", out)
 	}
+	sleeper := b.container(pod, pc, "exec sleep 3000", ns(shared))
+	if err := killHold(t, b, pod); err != nil {
+		t.Fatal(err)
+	}
+	if st := b.wait(sleeper); st.ExitCode != 137 {
+		t.Errorf("after the end of its PID namespace: %v", st)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		st, err := b.r.PodSandboxStatus(b.ctx(), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: pod})
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the sandbox stays %v, %v", st, err)
+		}
+		if st.Status.State == runtimeapi.PodSandboxState_SANDBOX_NOTREADY {
+			break
+		}
+	}
+	pc.Metadata.Attempt++
+	pod = b.pod(pc)
 	host := &runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE, Pid: runtimeapi.NamespaceMode_NODE, Ipc: runtimeapi.NamespaceMode_NODE}
 	hc := b.sandboxConfig("host")
 	hc.Hostname = ""
@@ -293,6 +311,19 @@ func TestMonitorIsRevived(t *testing.T) {
 	if st := b.status(id); st.State != runtimeapi.ContainerState_CONTAINER_EXITED || st.ExitCode != 6 && st.ExitCode != 255 {
 		t.Errorf("ended: %v", st)
 	}
+}
+
+// killHold kills the process that holds a sandbox's PID namespace.
+func killHold(t *testing.T, b *bed, pod string) error {
+	t.Helper()
+	procs, _ := filepath.Glob("/sys/fs/cgroup/*" + b.cfg.CgroupParent + "/sandbox/" + pod + "/pause-" + pod + "/cgroup.procs")
+	for _, p := range procs {
+		raw, _ := os.ReadFile(p)
+		if pid, _ := strconv.Atoi(strings.TrimSpace(string(raw))); pid > 0 {
+			return syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	return fmt.Errorf("no process holds the PID namespace of %s", pod)
 }
 
 // killMonitor kills the monitor whose sockets are in a run directory.

@@ -97,7 +97,8 @@ type Engine struct {
 
 	cfg     Config
 	host    spec.Host
-	stop    context.CancelFunc // of what runs in the background
+	life    context.Context // of what runs in the background
+	stop    context.CancelFunc
 	ended   sync.WaitGroup
 	monitor *monitor.Client
 }
@@ -108,6 +109,7 @@ func Open(ctx context.Context, cfg Config) (e *Engine, err error) {
 		return nil, err
 	}
 	e = &Engine{cfg: cfg, Events: &events.Bus{}, host: probeHost()}
+	e.life, e.stop = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("open engine: %w", err), e.Close())
@@ -165,10 +167,8 @@ func (e *Engine) openContainers(ctx context.Context) (err error) {
 		if err := e.Networks.Start(e.Sandboxes.Endpoints()); err != nil {
 			return err
 		}
-		var guard context.Context
-		guard, e.stop = context.WithCancel(context.WithoutCancel(ctx))
 		e.ended.Go(func() {
-			if err := e.Networks.Guard(guard, e.Sandboxes.Endpoints); err != nil {
+			if err := e.Networks.Guard(e.life, e.Sandboxes.Endpoints); err != nil {
 				cfg.Log.Error("guard packet rules", "error", err)
 			}
 		})
@@ -178,8 +178,12 @@ func (e *Engine) openContainers(ctx context.Context) (err error) {
 		Images: e.Images, Layers: e.Layers, Sandboxes: e.Sandboxes, Runtime: e.monitor, Runtimes: cfg.Runtimes,
 		Host: e.host, Events: e.Events, Log: cfg.Log,
 		Revive: func(context.Context) error { _, err := monitor.Start(e.monitorOptions()); return err },
+		Others: e.pauseEvent,
 	}, e.isPause)
-	return err
+	if err != nil {
+		return err
+	}
+	return e.checkPauses(ctx)
 }
 
 func (e *Engine) podNetwork(cidrs []netip.Prefix) network.Spec {
@@ -260,13 +264,11 @@ func (e *Engine) inUse(id digest.Digest) ([]string, bool) {
 
 // quiet ends what runs in the background.
 func (e *Engine) quiet() {
-	if e.stop != nil {
-		e.stop()
-		e.ended.Wait()
-	}
+	e.stop()
 	if e.Containers != nil {
-		e.Containers.Close()
+		e.Containers.Close() // and no event begins anything more
 	}
+	e.ended.Wait()
 }
 
 // Close lets go of everything. Containers, networks and the monitor stay.

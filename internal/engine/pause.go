@@ -8,9 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
 	"nau/internal/oci/monitor"
 )
@@ -29,6 +31,39 @@ func (e *Engine) isPause(id string) bool {
 	}
 	_, err := e.Sandboxes.Place(sandbox)
 	return err == nil
+}
+
+// pauseEvent takes a sandbox down whose PID namespace has ended, and with it every process in it.
+func (e *Engine) pauseEvent(ev monitor.Event) {
+	id, ok := strings.CutPrefix(ev.ID, pausePrefix)
+	if !ok || ev.Type != monitor.EventExited {
+		return
+	}
+	e.ended.Go(func() {
+		if r, err := e.Sandboxes.Get(id); err != nil || r.State != sandbox.Ready || ev.Time.Before(r.Created) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(e.life, time.Minute)
+		defer cancel()
+		if err := e.StopSandbox(ctx, id, 0); err != nil && e.life.Err() == nil {
+			e.cfg.Log.Error("stop sandbox whose PID namespace has ended", "sandbox", id, "error", err)
+		}
+	})
+}
+
+// checkPauses does what pauseEvent does for those that ended while nobody looked.
+func (e *Engine) checkPauses(ctx context.Context) error {
+	var errs []error
+	for _, r := range e.Sandboxes.List() {
+		if r.Config.PID != sandbox.Shared || r.State != sandbox.Ready {
+			continue
+		}
+		st, err := e.monitor.State(ctx, pausePrefix+r.ID)
+		if errors.Is(err, monitor.ErrNotFound) || err == nil && st.Status == monitor.Stopped {
+			errs = append(errs, e.StopSandbox(ctx, r.ID, 0))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (p *pause) dir(id string) string {

@@ -117,7 +117,7 @@ type Record struct {
 	ExitCode  int            `json:",omitempty"`
 	OOMKilled bool           `json:",omitempty"`
 	Error     string         `json:",omitempty"` // why Start went wrong
-	Stopping  bool           `json:",omitempty"` // somebody asked for the end
+	Lost      bool           `json:",omitempty"` // how the run ended is not known
 	User      spec.Resolved  `json:",omitzero"`
 	Process   *specs.Process `json:",omitempty"` // as started; execs are like it
 	Cgroup    string         `json:",omitempty"`

@@ -147,7 +147,7 @@ func (m *Manager) correct(ctx context.Context, e *entry, old *Record, st monitor
 			r.Started = st.Started
 		}
 	case lost:
-		r.ExitCode, r.Finished = UnknownExit, time.Now()
+		r.ExitCode, r.Finished, r.Lost = UnknownExit, time.Now(), true
 	}
 	return m.finish(ctx, e, &r)
 }
@@ -248,6 +248,9 @@ func (m *Manager) follow(ctx context.Context, keep func(string) bool) {
 func (m *Manager) observe(ctx context.Context, ev monitor.Event) {
 	e, err := m.entry(ev.ID)
 	if err != nil {
+		if m.set.Others != nil {
+			m.set.Others(ev)
+		}
 		return
 	}
 	switch ev.Type {

@@ -20,6 +20,7 @@ import (
 	"nau/internal/engine/record"
 	"nau/internal/engine/spec"
 	"nau/internal/kernel"
+	"nau/internal/oci/monitor"
 )
 
 // Settings of a Manager.
@@ -31,6 +32,7 @@ type Settings struct {
 	Sandboxes Sandboxes
 	Runtime   Runtime
 	Revive    func(context.Context) error // brings a dead monitor back
+	Others    func(monitor.Event)         // told of events of what is no container here; must not block; may be nil
 	Runtimes  map[string]string           // handler name → path of an OCI runtime
 	Host      spec.Host
 	Init      string // path of the init program

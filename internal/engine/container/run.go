@@ -34,7 +34,7 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 		return fmt.Errorf("start container %s: it is %s: %w", id[:12], old.State, ErrState)
 	}
 	r := *old
-	r.State, r.ExitCode, r.OOMKilled, r.Error, r.Finished, r.Stopping = Created, 0, false, "", time.Time{}, false
+	r.State, r.ExitCode, r.OOMKilled, r.Error, r.Finished, r.Lost = Created, 0, false, "", time.Time{}, false
 	if err := m.launch(ctx, &r); err != nil {
 		clean := context.WithoutCancel(ctx)
 		if _, derr := m.set.Runtime.Delete(clean, id, true); derr != nil && !errors.Is(derr, monitor.ErrNotFound) {
