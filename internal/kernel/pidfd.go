@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -86,13 +88,24 @@ func (p *Process) Wait() (status syscall.WaitStatus, known bool, err error) {
 			}
 			return true
 		}
-		// Not a child: readable once it has ended, hung up once its parent has reaped it, and only then does the kernel
-		// tell how it ended.
+		// Not a child: readable once it has ended, hung up once its parent has reaped it. Only then does the pidfd tell how
+		// it ended.
 		pfd := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		if n, _ := unix.Poll(pfd, 0); n == 0 {
 			return false
 		}
 		info := &unix.PidfdInfo{Mask: PidfdInfoExit}
+		if unix.IoctlPidfdInfo(int(fd), info) == nil && info.Mask&PidfdInfoExit != 0 {
+			status, known = syscall.WaitStatus(info.Exit_code), true
+			return true
+		}
+		// Not reaped yet: its zombie tells. That it still was this process's is proven by its not being reaped afterwards.
+		if code, err := zombieStatus(p.Pid); err == nil {
+			if n, _ := unix.Poll(pfd, 0); n > 0 && pfd[0].Revents&unix.POLLHUP == 0 {
+				status, known = code, true
+				return true
+			}
+		}
 		if unix.IoctlPidfdInfo(int(fd), info) == nil && info.Mask&PidfdInfoExit != 0 {
 			status, known = syscall.WaitStatus(info.Exit_code), true
 			return true
@@ -111,4 +124,32 @@ func (p *Process) Wait() (status syscall.WaitStatus, known bool, err error) {
 		return 0, false, fmt.Errorf("wait for process %d: %w", p.Pid, err)
 	}
 	return status, known, nil
+}
+
+// zombieStatus reads how an unreaped process ended, field 52 of proc_pid_stat(5), which root may see.
+func zombieStatus(pid int) (syscall.WaitStatus, error) {
+	fd, err := OpenProc(strconv.Itoa(pid)+"/stat", unix.O_RDONLY)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 1024)
+	n, err := unix.Read(fd, buf)
+	if err != nil {
+		return 0, fmt.Errorf("read process %d: %w", pid, err)
+	}
+	return parseZombie(string(buf[:n]))
+}
+
+func parseZombie(stat string) (syscall.WaitStatus, error) {
+	// The name, field 2, may hold anything, parentheses too.
+	f := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(f) < 50 || f[0] != "Z" {
+		return 0, errors.New("read zombie: the process is none")
+	}
+	code, err := strconv.ParseUint(f[49], 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("read zombie: %w", err)
+	}
+	return syscall.WaitStatus(code), nil
 }

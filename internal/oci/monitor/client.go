@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,8 +28,13 @@ type Options struct {
 }
 
 // Client speaks to a monitor. It holds no connection between calls: every call has its own, so a Client is good for any
-// number of goroutines and over a restart of the monitor.
-type Client struct{ socket string }
+// number of goroutines and over a restart of the monitor. A Client of Start begins a new monitor when the old one is gone.
+type Client struct {
+	socket  string
+	options *Options // nil: of Connect
+
+	reviving sync.Mutex
+}
 
 // Connect makes a client for the monitor at socket without starting one.
 func Connect(socket string) *Client { return &Client{socket: socket} }
@@ -36,15 +42,23 @@ func Connect(socket string) *Client { return &Client{socket: socket} }
 // Start makes a client; if no monitor answers at the socket it starts one, detached: in a session of its own and a child
 // of the system's init, so that it survives the caller. It returns when the monitor answers.
 func Start(o Options) (*Client, error) {
-	c := &Client{socket: o.Socket}
+	if err := begin(o); err != nil {
+		return nil, err
+	}
+	return &Client{socket: o.Socket, options: &o}, nil
+}
+
+// begin starts a monitor unless one answers.
+func begin(o Options) error {
+	c := Connect(o.Socket)
 	if c.Ping(context.Background()) == nil {
-		return c, nil
+		return nil
 	}
 	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make monitor state folder: %w", err)
+		return fmt.Errorf("make monitor state folder: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(o.Socket), 0o711); err != nil {
-		return nil, fmt.Errorf("make monitor socket folder: %w", err)
+		return fmt.Errorf("make monitor socket folder: %w", err)
 	}
 	logPath := o.Log
 	if logPath == "" {
@@ -52,17 +66,17 @@ func Start(o Options) (*Client, error) {
 	}
 	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("open monitor log: %w", err)
+		return fmt.Errorf("open monitor log: %w", err)
 	}
 	defer logFile.Close()
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer null.Close()
 	ready, readyW, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer ready.Close()
 	args := []string{"nau-oci", "monitor", "--socket", o.Socket, "--state", o.StateDir, "--detach"}
@@ -76,17 +90,24 @@ func Start(o Options) (*Client, error) {
 	})
 	_ = readyW.Close()
 	if err != nil {
-		return nil, fmt.Errorf("start monitor: %w", err)
+		return fmt.Errorf("start monitor: %w", err)
 	}
 	// The process started here forks the monitor and ends; the pipe tells when the monitor listens.
 	if _, err := p.Wait(); err != nil {
-		return nil, fmt.Errorf("start monitor: %w", err)
+		return fmt.Errorf("start monitor: %w", err)
 	}
 	said, _ := io.ReadAll(ready)
 	if strings.TrimSpace(string(said)) != "ready" {
-		return nil, fmt.Errorf("start monitor: it ended before it listened; see %s: %s", logPath, strings.TrimSpace(string(said)))
+		// Another caller may have started one at the same moment, which has the lock and will listen.
+		for try := 0; try < 40; try++ {
+			if c.Ping(context.Background()) == nil {
+				return nil
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		return fmt.Errorf("start monitor: it ended before it listened; see %s: %s", logPath, strings.TrimSpace(string(said)))
 	}
-	return c, nil
+	return nil
 }
 
 // call sends one request and decodes its answer into result, unless that is nil.
@@ -111,6 +132,12 @@ func (c *Client) send(ctx context.Context, req *Request, files ...int) (*Conn, e
 		return nil, fmt.Errorf("encode %s: %w", req.Op, err)
 	}
 	conn, err := Dial(c.socket)
+	if err != nil && c.options != nil {
+		// Nothing was sent yet, so that trying again repeats nothing.
+		if conn, err = c.revive(err); err != nil {
+			return nil, err
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +146,16 @@ func (c *Client) send(ctx context.Context, req *Request, files ...int) (*Conn, e
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return conn, nil
+}
+
+// revive starts a monitor in place of one that is gone. It adopts what that one left.
+func (c *Client) revive(cause error) (*Conn, error) {
+	c.reviving.Lock()
+	defer c.reviving.Unlock()
+	if err := begin(*c.options); err != nil {
+		return nil, errors.Join(cause, err)
+	}
+	return Dial(c.socket)
 }
 
 func receive(ctx context.Context, conn *Conn, result any) ([]int, error) {

@@ -1,0 +1,157 @@
+package kernel
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if err := Root.Check(); err != nil {
+		t.Skip(err)
+	}
+}
+
+func TestPinnedNamespacesOutliveTheirMaker(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	pins := map[Namespace]string{Net: filepath.Join(dir, "a/net"), UTS: filepath.Join(dir, "a/uts"), IPC: filepath.Join(dir, "a/ipc")}
+	if err := Pin(pins); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := EnterAll(pins, func() error { return unix.Sethostname([]byte("pinned")) }); err != nil {
+		t.Fatal(err)
+	}
+	var inside string
+	if err := Enter(pins[UTS], UTS, func() error {
+		var u unix.Utsname
+		err := unix.Uname(&u)
+		inside = unix.ByteSliceToString(u.Nodename[:])
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if inside != "pinned" {
+		t.Errorf("hostname inside %q", inside)
+	}
+	if after, _ := os.Hostname(); after != before {
+		t.Errorf("the host's name became %q", after)
+	}
+	if _, err := OpenNamespace(pins[UTS], Net); err == nil {
+		t.Error("a uts namespace was opened as a network namespace")
+	}
+	if _, err := OpenNamespace("/etc/passwd", Net); err == nil {
+		t.Error("a file was opened as a namespace")
+	}
+	for _, p := range pins {
+		if err := Unpin(p); err != nil {
+			t.Error(err)
+		}
+		if err := Unpin(p); err != nil {
+			t.Errorf("a second time: %v", err)
+		}
+	}
+	if err := Pin(map[Namespace]string{PID: filepath.Join(dir, "pid")}); err == nil {
+		t.Error("a PID namespace was pinned without a process")
+	}
+}
+
+func TestPathsStayInTheirRoot(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Symlink("/etc", filepath.Join(root, "absolute")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../../../../etc/passwd", filepath.Join(root, "relative")); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := OpenPath(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(dir)
+	if fd, err := OpenInRoot(dir, "/relative", unix.O_RDONLY, 0); !errors.Is(err, unix.ENOENT) {
+		Close(fd)
+		t.Errorf("a link out: %v", err)
+	}
+	fd, err := CreateInRoot(dir, "/made/below/file", 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Close(fd)
+	if _, err := os.Stat(filepath.Join(root, "made/below/file")); err != nil {
+		t.Error(err)
+	}
+	if fd, err = MkdirInRoot(dir, "../../up", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	Close(fd)
+	if _, err := os.Stat(filepath.Join(root, "up")); err != nil {
+		t.Error(err)
+	}
+	if _, err := MkdirInRoot(dir, "absolute/new", 0o700); err == nil {
+		t.Error("a folder was made through a link that leads nowhere")
+	}
+	if _, err := os.Stat("/etc/new"); err == nil {
+		t.Error("a folder was made outside")
+	}
+}
+
+func TestOverlayOfManyLayers(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	o := Overlay{Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work")}
+	for i := 0; i < 40; i++ {
+		lower := filepath.Join(dir, "a:rather,long\\name of a layer that would not fit a page of options", string(rune('A'+i)))
+		if err := os.MkdirAll(lower, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(lower, "file"), []byte{byte('A' + i)}, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		o.Lower = append(o.Lower, lower)
+	}
+	target := filepath.Join(dir, "target")
+	for _, d := range []string{o.Upper, o.Work, target} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := overlayAppend.Check(); err != nil {
+		t.Skip(err)
+	}
+	if err := o.MountAt(target, unix.MOUNT_ATTR_NODEV); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := Unmount(target); err != nil {
+			t.Error(err)
+		}
+	}()
+	if b, err := os.ReadFile(filepath.Join(target, "file")); err != nil || string(b) != "A" {
+		t.Errorf("the top layer's file: %q, %v", b, err)
+	}
+}
+
+func TestProcIsProven(t *testing.T) {
+	fd, err := OpenProc("self/status", unix.O_RDONLY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	Close(fd)
+	if fd, err := OpenProc("self/root/etc/passwd", unix.O_RDONLY); err == nil {
+		Close(fd)
+		t.Error("a magic link was followed")
+	}
+	if fd, err := OpenProc("../etc/passwd", unix.O_RDONLY); err == nil {
+		Close(fd)
+		t.Error("a path out was followed")
+	}
+}
