@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 )
@@ -108,7 +109,11 @@ func (l *Loop[K]) one(ctx context.Context) bool {
 	defer l.queue.Done(key)
 	if err := l.sync(ctx, key); err != nil {
 		if ctx.Err() == nil {
-			l.log.Debug("work off key, to be retried", "key", key, "error", err)
+			level := slog.LevelWarn
+			if apierrors.IsConflict(err) || apierrors.IsNotFound(err) || apierrors.IsAlreadyExists(err) {
+				level = slog.LevelDebug // the cache was behind; the next try sees more
+			}
+			l.log.Log(ctx, level, "work off key, to be retried", "key", key, "error", err)
 			l.queue.AddRateLimited(key)
 		}
 		return true
