@@ -112,6 +112,7 @@ func newControlPlane(c *Config, keys *pki.PKI, opened *store.Store) (*controlPla
 	if err != nil {
 		return nil, err
 	}
+	seed(p.roles, rbac.Default())
 	references := authz.NewReferences()
 	referencesSynced, err := references.Follow(informers)
 	if err != nil {
@@ -154,6 +155,23 @@ func newControlPlane(c *Config, keys *pki.PKI, opened *store.Store) (*controlPla
 	return p, nil
 }
 
+// seed lets the default roles count before the store has been read or, at the
+// first start, written: components need not wait for either.
+func seed(roles *authz.RBAC, policy *rbac.Policy) {
+	for _, r := range policy.ClusterRoles {
+		roles.Set(r)
+	}
+	for _, b := range policy.ClusterRoleBindings {
+		roles.Set(b)
+	}
+	for _, r := range policy.Roles {
+		roles.Set(r)
+	}
+	for _, b := range policy.RoleBindings {
+		roles.Set(b)
+	}
+}
+
 func (p *controlPlane) issuer() string {
 	return "https://kubernetes.default.svc." + p.config.ClusterDomain
 }
@@ -189,12 +207,14 @@ func (p *controlPlane) clientFor(u identity.User) (*client.Set, error) {
 	return client.InProcess(p, func(ctx context.Context) context.Context { return identity.WithUser(ctx, &u) }, p)
 }
 
-// controllerClient acts as a controller's service account, as upstream's
-// controllers do.
+// controllerClient acts under the name of a controller's service account, as
+// upstream's controllers do. It is a member of system:masters all the same: the
+// controllers are this process, and upstream's default roles grant the verbs
+// that upstream's controllers use, not those that these do.
 func (p *controlPlane) controllerClient(name string) (*client.Set, error) {
 	return p.clientFor(identity.User{
 		Name:   identity.ServiceAccount("kube-system", name),
-		Groups: append(identity.ServiceAccountGroups("kube-system"), identity.Authenticated),
+		Groups: append(identity.ServiceAccountGroups("kube-system"), identity.Masters, identity.Authenticated),
 	})
 }
 

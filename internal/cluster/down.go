@@ -9,7 +9,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 
 	"nau/internal/cluster/host"
 	"nau/internal/proxy/nft"
@@ -53,9 +57,28 @@ func Down(ctx context.Context, c *Config, purge bool) (stopped int, err error) {
 		nft.Purge(c.serviceTable()),
 		purgeDNSAddresses(c),
 		removeOwnKubeconfig(c),
+		unmountBelow(c.DataDir),
+		unmountBelow(c.RunDir),
 		os.RemoveAll(c.DataDir),
 		os.RemoveAll(c.RunDir),
 	)
+}
+
+// unmountBelow takes down what is mounted below a directory of the instance,
+// the deepest first: volumes in memory, and what a crash left.
+func unmountBelow(dir string) error {
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	if err != nil {
+		return fmt.Errorf("list mounts below %s: %w", dir, err)
+	}
+	slices.SortFunc(mounts, func(a, b *mountinfo.Info) int { return len(b.Mountpoint) - len(a.Mountpoint) })
+	var errs []error
+	for _, m := range mounts {
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			errs = append(errs, fmt.Errorf("unmount %s: %w", m.Mountpoint, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func exists(path string) bool {
