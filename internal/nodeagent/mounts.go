@@ -42,7 +42,7 @@ func (w *worker) containerMounts(ctx context.Context, pod *corev1.Pod, c *corev1
 		if m.SubPathExpr != "" {
 			var missing []string
 			if sub, missing = environ.ExpandStrict(m.SubPathExpr, ownVars(c, vars)); len(missing) > 0 {
-				return nil, nil, fmt.Errorf("failed to expand subPathExpr %q of container %q: missing value for %q", m.SubPathExpr, c.Name, strings.Join(missing, ","))
+				return nil, nil, fmt.Errorf("expand subPathExpr %q of container %q: missing value for %q", m.SubPathExpr, c.Name, strings.Join(missing, ","))
 			}
 		}
 		out := &runtimeapi.Mount{ContainerPath: m.MountPath, HostPath: src.Path, Readonly: m.ReadOnly || src.ReadOnly}

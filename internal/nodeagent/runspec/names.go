@@ -32,7 +32,7 @@ func Hostname(pod *corev1.Pod, node, clusterDomain string) (name, domain string,
 	if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && domain != "" {
 		fqdn := name + "." + domain
 		if len(fqdn) > hostnameMax+1 {
-			return "", "", fmt.Errorf("failed to construct FQDN from pod hostname and cluster domain, FQDN %s is too long (%d characters is the max, %d characters requested)", fqdn, hostnameMax+1, len(fqdn))
+			return "", "", fmt.Errorf("construct FQDN from pod hostname and cluster domain: FQDN %s is too long (%d characters is the max, %d characters requested)", fqdn, hostnameMax+1, len(fqdn))
 		}
 		return fqdn, domain, nil
 	}

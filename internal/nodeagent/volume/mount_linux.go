@@ -129,7 +129,7 @@ func (k *Keeper) SubPath(uid, volume, base, sub, container string, index int) (s
 		fd, err = makeBeneath(root, sub)
 	}
 	if err != nil {
-		return "", fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", volume, container, beneathError(err))
+		return "", fmt.Errorf("prepare subPath for volumeMount %q of container %q: %w", volume, container, beneathError(err))
 	}
 	defer unix.Close(fd)
 	var st unix.Stat_t

@@ -195,7 +195,7 @@ func token(ctx context.Context, p Payload, pod *corev1.Pod, o Objects, src *core
 	}
 	got, err := o.Token(ctx, pod.Namespace, account, req)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("failed to fetch token: %w", err)
+		return time.Time{}, fmt.Errorf("fetch token: %w", err)
 	}
 	f.Data = []byte(got.Status.Token)
 	p[src.Path] = f
