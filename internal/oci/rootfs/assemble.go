@@ -62,16 +62,6 @@ func (r *Root) Finish() error {
 			}
 		}
 	}
-	if l != nil && l.RootfsPropagation != "" {
-		name := strings.TrimPrefix(l.RootfsPropagation, "r")
-		p, ok := propagations[name]
-		if !ok {
-			return fmt.Errorf("set propagation of root: unknown kind %q", l.RootfsPropagation)
-		}
-		if err := r.tree.SetAttr(kernel.Attr{Propagation: p, Recursive: name != l.RootfsPropagation}); err != nil {
-			return fmt.Errorf("set propagation of root: %w", err)
-		}
-	}
 	if r.cfg.Spec.Root.Readonly {
 		if err := r.tree.SetAttr(kernel.Attr{Set: unix.MOUNT_ATTR_RDONLY}); err != nil {
 			return fmt.Errorf("make root read-only: %w", err)
@@ -90,7 +80,7 @@ func (r *Root) Enter() error {
 		if err := unix.Chroot("."); err != nil {
 			return fmt.Errorf("change root: %w", err)
 		}
-		return nil
+		return r.propagate()
 	}
 	// The new root is mounted at ".", and the old root over it; so both need no folder.
 	if err := unix.PivotRoot(".", "."); err != nil {
@@ -101,6 +91,24 @@ func (r *Root) Enter() error {
 	}
 	if err := unix.Chdir("/"); err != nil {
 		return fmt.Errorf("enter root: %w", err)
+	}
+	return r.propagate()
+}
+
+// propagate gives the root the propagation that is asked for. Last of all: a shared mount cannot be pivoted to.
+func (r *Root) propagate() error {
+	l := r.cfg.Spec.Linux
+	if l == nil || l.RootfsPropagation == "" {
+		return nil
+	}
+	name := strings.TrimPrefix(l.RootfsPropagation, "r")
+	p, ok := propagations[name]
+	if !ok {
+		return fmt.Errorf("set propagation of root: unknown kind %q", l.RootfsPropagation)
+	}
+	// Not recursive: each mount below has its own, and making a private volume shared would be more than was asked for.
+	if err := r.tree.SetAttr(kernel.Attr{Propagation: p}); err != nil {
+		return fmt.Errorf("set propagation of root: %w", err)
 	}
 	return nil
 }

@@ -157,11 +157,9 @@ func prepareRoot(cfg Config) (*kernel.Tree, error) {
 	if l := cfg.Spec.Linux; l != nil && strings.HasSuffix(l.RootfsPropagation, "private") {
 		propagation = unix.MS_PRIVATE
 	}
-	if l := cfg.Spec.Linux; l == nil || !strings.HasSuffix(l.RootfsPropagation, "shared") {
-		if err := tree.SetAttr(kernel.Attr{Propagation: propagation, Recursive: true}); err != nil {
-			_ = tree.Close()
-			return nil, fmt.Errorf("set propagation of root: %w", err)
-		}
+	if err := tree.SetAttr(kernel.Attr{Propagation: propagation, Recursive: true}); err != nil {
+		_ = tree.Close()
+		return nil, fmt.Errorf("set propagation of root: %w", err)
 	}
 	return tree, nil
 }
