@@ -124,6 +124,11 @@ func start(g *global, args []string) error {
 	return c.Start()
 }
 
+// passedOn are the signals that a container in the foreground gets from us. Not all there are: each costs a system call at
+// the start, and real-time signals are nobody's way to reach a container.
+var passedOn = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT, unix.SIGTSTP,
+	unix.SIGTTIN, unix.SIGTTOU, unix.SIGWINCH}
+
 func run(g *global, args []string) error {
 	if err := seal(); err != nil {
 		return err
@@ -141,7 +146,7 @@ func run(g *global, args []string) error {
 	}
 	signals := make(chan os.Signal, 64)
 	if !detach {
-		signal.Notify(signals)
+		signal.Notify(signals, passedOn...)
 	}
 	container, err := g.create(&c, id)
 	if err != nil {
@@ -264,7 +269,7 @@ func execCommand(g *global, args []string) error {
 	}
 	signals := make(chan os.Signal, 64)
 	if !detach {
-		signal.Notify(signals)
+		signal.Notify(signals, passedOn...)
 	}
 	process, err := c.Exec(oci.ExecOptions{Process: p, Stdio: [3]int{0, 1, 2}, PreserveFDs: preserve})
 	if err != nil {

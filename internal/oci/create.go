@@ -668,11 +668,26 @@ func LoadSpec(bundle string) (*specs.Spec, []byte, error) {
 	return spec, raw, err
 }
 
+// linuxSpec is specs.Spec less what is for other systems: the decoder looks at every field of every type that a type
+// mentions before it begins, and half of that is not for Linux.
+type linuxSpec struct {
+	Version     string            `json:"ociVersion"`
+	Process     *specs.Process    `json:"process"`
+	Root        *specs.Root       `json:"root"`
+	Hostname    string            `json:"hostname"`
+	Domainname  string            `json:"domainname"`
+	Mounts      []specs.Mount     `json:"mounts"`
+	Hooks       *specs.Hooks      `json:"hooks"`
+	Annotations map[string]string `json:"annotations"`
+	Linux       *specs.Linux      `json:"linux"`
+}
+
 // DecodeSpec reads a configuration. Fields it does not know are passed over, as the specification says.
 func DecodeSpec(raw []byte) (*specs.Spec, error) {
-	spec := &specs.Spec{}
-	if err := json.Unmarshal(raw, spec); err != nil {
+	var s linuxSpec
+	if err := json.Unmarshal(raw, &s); err != nil {
 		return nil, fmt.Errorf("%w: decode config.json: %w", ErrInvalid, err)
 	}
-	return spec, nil
+	return &specs.Spec{Version: s.Version, Process: s.Process, Root: s.Root, Hostname: s.Hostname, Domainname: s.Domainname, Mounts: s.Mounts,
+		Hooks: s.Hooks, Annotations: s.Annotations, Linux: s.Linux}, nil
 }

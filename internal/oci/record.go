@@ -80,9 +80,8 @@ func (r *Runtime) Load(id string) (*Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration of %s: %w", id, err)
 	}
-	c.spec = &specs.Spec{}
-	if err := json.Unmarshal(config, c.spec); err != nil {
-		return nil, fmt.Errorf("decode configuration of %s: %w", id, err)
+	if c.spec, err = DecodeSpec(config); err != nil {
+		return nil, fmt.Errorf("configuration of %s: %w", id, err)
 	}
 	return c, nil
 }

@@ -483,3 +483,15 @@ func TestTooManyIsRefusedClearly(t *testing.T) {
 		t.Fatalf("error %v", err)
 	}
 }
+
+func TestRootPropagationReachesTheContainerOnly(t *testing.T) {
+	for propagation, optional := range map[string]string{"rshared": "shared:", "rslave": "", "rprivate": "", "shared": "shared:"} {
+		s := ocitest.Spec(t, "sh", "-c", "grep ' / / \\| /rootfs / ' /proc/self/mountinfo | head -1; cat /proc/self/mountinfo | head -1")
+		s.Linux.RootfsPropagation = propagation
+		r := run(t, s)
+		want(t, r, 0)
+		if strings.Contains(strings.SplitN(r.out, "\n", 2)[0], "shared:") != (optional != "") {
+			t.Errorf("%s: %s", propagation, r.out)
+		}
+	}
+}
