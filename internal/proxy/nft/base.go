@@ -36,9 +36,9 @@ func (t *Table) base(b *batch) {
 		}
 		endpoint := concat(f.addrType, typeService)
 		for i := range uint32(shards) {
-			b.addSet(name, set{name: endpointMap(f, i), flags: unix.NFT_SET_MAP, keyType: concat(typeInteger, typeInteger), keyLen: 8, dataType: endpoint, length: f.endpointLen})
+			b.addSet(name, set{name: endpointMap(f, i), flags: unix.NFT_SET_MAP, keyType: concat(typeMark, typeMark), keyLen: 8, dataType: endpoint, length: f.endpointLen})
 		}
-		b.addSet(name, set{name: "members" + f.name, keyType: concat(typeInteger, f.addrType, typeService), keyLen: 4 + f.endpointLen})
+		b.addSet(name, set{name: "choices" + f.name, flags: unix.NFT_SET_MAP, keyType: concat(typeMark, typeMark), keyLen: 8, dataType: unix.NFT_DATA_VERDICT})
 		b.addSet(name, set{name: "known" + f.name, keyType: key, keyLen: f.addrLen + 8})
 		b.addSet(name, set{name: "hairpin" + f.name, keyType: concat(f.addrType, f.addrType), keyLen: 2 * f.addrLen})
 	}
@@ -59,18 +59,18 @@ func (t *Table) base(b *batch) {
 // loadKey puts destination, protocol and port into neighbouring registers.
 func (r rule) loadKey(f family) rule {
 	next := reg0 + f.addrLen/4
-	return r.daddr(f, reg0).protocol(next).dport(next + 1)
+	return r.is(f).daddr(f, reg0).protocol(next).dport(next + 1)
 }
 
 func (t *Table) services(b *batch, f family) {
 	name, chain := t.cfg.Table, "services"+f.name
 	if pods := only(t.cfg.PodCIDRs, f); len(pods) > 0 {
 		for _, p := range pods {
-			b.rule(name, "outside"+f.name).saddr(f, reg0).within(unix.NFT_CMP_EQ, reg0, p).verdictReturn().done()
+			b.rule(name, "outside"+f.name).is(f).saddr(f, reg0).within(unix.NFT_CMP_EQ, reg0, p).verdictReturn().done()
 		}
 		b.rule(name, "outside"+f.name).jump("mark").done()
 		for _, s := range only(t.cfg.ServiceCIDRs, f) {
-			b.rule(name, chain).daddr(f, reg0).within(unix.NFT_CMP_EQ, reg0, s).jump("outside" + f.name).done()
+			b.rule(name, chain).is(f).daddr(f, reg0).within(unix.NFT_CMP_EQ, reg0, s).jump("outside" + f.name).done()
 		}
 	}
 	b.rule(name, chain).loadKey(f).vmap("cluster"+f.name, reg0).done()
@@ -84,7 +84,7 @@ func (t *Table) dead(b *batch, f family) {
 	b.rule(name, chain).toLocal().protocol(reg0).dport(reg0+1).vmap("deadports"+f.name, reg0).done()
 	b.rule(name, chain).toLocal().verdictReturn().done() // a service address that this host has itself, such as that of its DNS
 	for _, s := range only(t.cfg.ServiceCIDRs, f) {
-		b.rule(name, chain).daddr(f, reg0).within(unix.NFT_CMP_EQ, reg0, s).loadKey(f).lookup("known"+f.name, reg0, noReg, true).goTo("refuse").done()
+		b.rule(name, chain).is(f).daddr(f, reg0).within(unix.NFT_CMP_EQ, reg0, s).loadKey(f).lookup("known"+f.name, reg0, noReg, true).goTo("refuse").done()
 	}
 }
 

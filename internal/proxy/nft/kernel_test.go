@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -529,6 +530,40 @@ func TestStaleUDPFlowsAreForgotten(t *testing.T) {
 	l.node.must(l.node.in(func() error { return (Conntrack{}).Forget(proxy.StaleFlows(changes)) }))
 	if got := ask(); got != "two" {
 		t.Errorf("after forgetting: %s", got)
+	}
+}
+
+// TestOthersCanReadTheTable: nft, and firewalls built on its library, read every table of a host. What they cannot read may end them.
+func TestOthersCanReadTheTable(t *testing.T) {
+	program, err := exec.LookPath("nft")
+	if err != nil {
+		t.Skip("needs the nft program")
+	}
+	p := newPlace(t)
+	var table *Table
+	p.must(p.in(func() (err error) {
+		table, err = Open(Config{ServiceCIDRs: serviceNets, PodCIDRs: podNets, Loopback: true})
+		return err
+	}))
+	defer table.Close()
+	plain, sticky, v6, dead := web("10.43.0.9", "10.42.0.2:8080"), web("10.43.0.10", "10.42.0.2:8080", "10.42.0.3:8080"), web("fd43::10", "[fd42::2]:8080"), web("10.43.0.11")
+	plain.Service, plain.NodePort = "plain", 30079
+	sticky.Affinity, sticky.NodePort, sticky.ExternalLocal, sticky.Local = time.Hour, 30080, true, sticky.Cluster[:1]
+	sticky.Balanced, sticky.Sources = []netip.Addr{netip.MustParseAddr("198.51.100.9")}, []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+	v6.Affinity, v6.NodePort = time.Hour, 30080
+	dead.Service, dead.NodePort = "dead", 30081
+	p.must(table.Replace([]*proxy.Port{plain, sticky, v6, dead}))
+	for _, args := range [][]string{{"list", "ruleset"}, {"-j", "list", "ruleset"}} {
+		p.must(p.in(func() error {
+			out, err := exec.Command(program, args...).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("nft %v: %w: %s", args, err, out)
+			}
+			if args[0] == "list" && !strings.Contains(string(out), "dnat ip to 10.42.0.3:8080") {
+				t.Errorf("nft shows\n%s", out)
+			}
+			return nil
+		}))
 	}
 }
 

@@ -1,11 +1,11 @@
 package nft
 
 import (
-	"cmp"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +30,8 @@ type chain struct {
 	to string
 	// drop: what is left.
 	drop bool
+	// endpoint: remember the client for affinity, and send it there. Nothing else is set then.
+	endpoint netip.AddrPort
 
 	id     uint32           // names the chain in the shared maps
 	places []netip.AddrPort // pick, in the order that the kernel has it
@@ -38,7 +40,23 @@ type chain struct {
 // sameRules tells whether two chains differ in the elements of shared maps at most.
 func (c *chain) sameRules(d *chain) bool {
 	return c.name == d.name && c.mark == d.mark && c.near == d.near && c.affinity == d.affinity && c.to == d.to && c.drop == d.drop &&
-		slices.Equal(c.sources, d.sources) && len(c.pick) == len(d.pick)
+		slices.Equal(c.sources, d.sources) && len(c.pick) == len(d.pick) && (c.affinity == 0 || slices.Equal(c.places, d.places))
+}
+
+// sticky are the chains of a chain's endpoints, if clients stay with them.
+func (c *chain) sticky() (out []*chain) {
+	if c.affinity == 0 {
+		return nil
+	}
+	for _, e := range c.pick {
+		out = append(out, &chain{name: c.endpointChain(e), f: c.f, endpoint: e, affinity: c.affinity})
+	}
+	return out
+}
+
+// endpointChain is the name of the chain of one endpoint. The time is part of it: with another one the clients are remembered anew.
+func (c *chain) endpointChain(e netip.AddrPort) string {
+	return fmt.Sprintf("%s/%s-%d/%ds", c.name, strings.ReplaceAll(e.Addr().String(), ":", "_"), e.Port(), int(c.affinity.Seconds()))
 }
 
 type element struct {
@@ -46,8 +64,8 @@ type element struct {
 	verdict verdict
 }
 
-// maxName keeps chain names, and those of sets made from them, inside the kernel's 127 bytes.
-const maxName = 100
+// maxName keeps chain names, and the longer ones made from them, inside the kernel's 255 bytes.
+const maxName = 150
 
 func chainName(kind string, k proxy.Key) string {
 	version := "4"
@@ -63,7 +81,8 @@ func chainName(kind string, k proxy.Key) string {
 	return fmt.Sprintf("%s_%016x", name[:maxName-17], h.Sum64())
 }
 
-func affinityMap(chain string) string { return "client-" + chain }
+// clients is the set of those who stay with an endpoint.
+func clients(chain string) string { return "clients-" + chain }
 
 // program is the objects that a Port needs.
 func program(cfg Config, p *proxy.Port) (chains []*chain, elems []element) {
@@ -72,13 +91,14 @@ func program(cfg Config, p *proxy.Port) (chains []*chain, elems []element) {
 	add := func(set string, k []byte, v verdict) {
 		elems = append(elems, element{elementID{set + f.name, string(k)}, v})
 	}
+	more := func(c *chain) { chains = append(append(chains, c.sticky()...), c) }
 	at := func(a netip.Addr) []byte { return addrProtoPort(key[:], a, uint8(p.Protocol), p.Number) }
 	goTo := func(name string) verdict { return verdict{unix.NFT_GOTO, name} }
 	refused := goTo("refuse")
 
 	svc, ext := chainName("svc", p.Key), chainName("ext", p.Key)
 	if len(p.Internal) > 0 {
-		chains = append(chains, &chain{name: svc, f: f, pick: p.Internal, affinity: p.Affinity})
+		more(&chain{name: svc, f: f, pick: p.Internal, affinity: p.Affinity})
 		add("known", at(p.ClusterIP), verdict{})
 		add("cluster", at(p.ClusterIP), goTo(svc))
 	} else if p.InternalDrop {
@@ -106,19 +126,19 @@ func program(cfg Config, p *proxy.Port) (chains []*chain, elems []element) {
 	all := svc
 	if !slices.Equal(p.Cluster, p.Internal) {
 		all = chainName("all", p.Key)
-		chains = append(chains, &chain{name: all, f: f, pick: p.Cluster, affinity: p.Affinity})
+		more(&chain{name: all, f: f, pick: p.Cluster, affinity: p.Affinity})
 	}
 	if p.ExternalLocal {
-		chains = append(chains, &chain{name: ext, f: f, near: all, pick: p.Local, affinity: p.Affinity, drop: true})
+		more(&chain{name: ext, f: f, near: all, pick: p.Local, affinity: p.Affinity, drop: true})
 	} else {
-		chains = append(chains, &chain{name: ext, f: f, mark: true, to: all})
+		more(&chain{name: ext, f: f, mark: true, to: all})
 	}
 	for _, a := range p.External {
 		add("external", at(a), goTo(ext))
 	}
 	if len(p.Balanced) > 0 {
 		src := chainName("src", p.Key)
-		chains = append(chains, &chain{name: src, f: f, sources: p.Sources, to: ext, drop: true})
+		more(&chain{name: src, f: f, sources: p.Sources, to: ext, drop: true})
 		for _, a := range p.Balanced {
 			add("external", at(a), goTo(src))
 		}
@@ -133,9 +153,14 @@ func program(cfg Config, p *proxy.Port) (chains []*chain, elems []element) {
 func (c *chain) write(b *batch, cfg Config) {
 	t := cfg.Table
 	switch {
+	case c.endpoint.IsValid():
+		b.rule(t, c.name).is(c.f).saddr(c.f, reg0).update(clients(c.name), reg0, uint64(c.affinity.Milliseconds())).done() // fails if the set is full
+		v := addrPort(nil, c.endpoint)
+		b.rule(t, c.name).load(reg0, v[:c.f.addrLen]...).load(reg0+c.f.addrLen/4, v[c.f.addrLen:c.f.addrLen+2]...).dnat(c.f, reg0, reg0+c.f.addrLen/4).done()
+		return
 	case c.sources != nil || (c.to != "" && c.drop):
 		for _, s := range c.sources {
-			b.rule(t, c.name).saddr(c.f, reg0).within(unix.NFT_CMP_EQ, reg0, s).goTo(c.to).done()
+			b.rule(t, c.name).is(c.f).saddr(c.f, reg0).within(unix.NFT_CMP_EQ, reg0, s).goTo(c.to).done()
 		}
 		b.rule(t, c.name).verdictDrop().done()
 		return
@@ -144,7 +169,7 @@ func (c *chain) write(b *batch, cfg Config) {
 	case c.near != "":
 		for _, p := range cfg.PodCIDRs {
 			if p.Addr().Is6() == c.f.v6 {
-				b.rule(t, c.name).saddr(c.f, reg0).within(unix.NFT_CMP_EQ, reg0, p).goTo(c.near).done()
+				b.rule(t, c.name).is(c.f).saddr(c.f, reg0).within(unix.NFT_CMP_EQ, reg0, p).goTo(c.near).done()
 			}
 		}
 		b.rule(t, c.name).fromLocal().jump("mark").done()
@@ -161,35 +186,25 @@ func (c *chain) write(b *batch, cfg Config) {
 	}
 }
 
-// Registers of a pick: the client's address, the endpoint, the chain's number with the number drawn behind it, and the members key,
-// which is the chain's number in front of the endpoint.
-const (
-	clientReg = reg0
-	memberReg = reg0 + 4
-	pickedReg = reg0 + 5
-	drawReg   = reg0 + 12
-)
-
-// writePick appends the rules that choose. The endpoints themselves are elements of a map that all chains share, by the chain's
-// number and a running index, so that an endpoint's coming and going is a change of elements and mostly of the one number drawn from.
+// writePick appends the rules that choose. The choices themselves are elements of maps that many chains share, by the chain's number
+// and a running index, so that an endpoint's coming and going is a change of elements and mostly of the one number drawn from.
 func (c *chain) writePick(b *batch, t string) {
-	port := pickedReg + c.f.addrLen/4
+	const (
+		drawReg   = reg0 + 8
+		pickedReg = reg0
+	)
 	var number [4]byte
 	ne.PutUint32(number[:], c.id)
-	draw := func(r rule) rule {
-		return r.load(drawReg, number[:]...).random(drawReg+1, uint32(len(c.pick))).lookup(endpointMap(c.f, c.id), drawReg, pickedReg, false)
+	draw := func(r rule) rule { return r.load(drawReg, number[:]...).random(drawReg+1, uint32(len(c.pick))) }
+	if c.affinity == 0 {
+		draw(b.rule(t, c.name)).lookup(endpointMap(c.f, c.id), drawReg, pickedReg, false).dnat(c.f, pickedReg, pickedReg+c.f.addrLen/4).done()
+		return
 	}
-	if c.affinity > 0 {
-		ttl := uint64(c.affinity.Milliseconds())
-		aff := affinityMap(c.name)
-		b.rule(t, c.name).load(memberReg, number[:]...).saddr(c.f, clientReg).lookup(aff, clientReg, pickedReg, false).
-			lookup("members"+c.f.name, memberReg, noReg, false).update(aff, clientReg, pickedReg, ttl).dnat(c.f, pickedReg, port).done()
-		// What a client had before is of no use any more: an update would keep it.
-		b.rule(t, c.name).saddr(c.f, clientReg).lookup(aff, clientReg, pickedReg, false).forget(aff, clientReg, pickedReg).done()
-		draw(b.rule(t, c.name)).saddr(c.f, clientReg).update(aff, clientReg, pickedReg, ttl).dnat(c.f, pickedReg, port).done()
-		// What follows is for clients that the full map has no place for.
+	for _, e := range c.places {
+		name := c.endpointChain(e)
+		b.rule(t, c.name).is(c.f).saddr(c.f, reg0).lookup(clients(name), reg0, noReg, false).goTo(name).done()
 	}
-	draw(b.rule(t, c.name)).dnat(c.f, pickedReg, port).done()
+	draw(b.rule(t, c.name)).vmap("choices"+c.f.name, drawReg).done()
 }
 
 // shards is the number of maps that endpoints are spread over: the kernel checks a new element against every rule that uses its map.
@@ -199,10 +214,10 @@ func endpointMap(f family, id uint32) string {
 	return fmt.Sprintf("endpoints%s-%d", f.name, id%shards)
 }
 
-// addAffinityMap is client → endpoint with a time to live.
-func (b *batch) addAffinityMap(t string, c *chain) {
-	b.addSet(t, set{name: affinityMap(c.name), flags: unix.NFT_SET_MAP | unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL, keyType: c.f.addrType, keyLen: c.f.addrLen,
-		dataType: concat(c.f.addrType, typeService), length: c.f.endpointLen, size: 65535, timeout: uint64(c.affinity.Milliseconds())})
+// addClients is the set of those who stay with an endpoint, each for a time.
+func (b *batch) addClients(t string, c *chain) {
+	b.addSet(t, set{name: clients(c.name), flags: unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL, keyType: c.f.addrType, keyLen: c.f.addrLen,
+		size: 65535, timeout: uint64(c.affinity.Milliseconds())})
 }
 
 // follow gives the chain the places that its predecessor's endpoints have in the kernel: who stays keeps its place, the last ones
@@ -240,53 +255,37 @@ func (c *chain) follow(was *chain) {
 }
 
 // moves lists what changes in the shared maps from was to c; either may be nil.
-func moves(was, c *chain, del, add func(set string, key, data []byte)) {
-	at := func(x *chain, i int) netip.AddrPort {
+func moves(was, c *chain) (del, add []operation) {
+	element := func(x *chain, i int) (operation, bool) {
 		if x == nil || i >= len(x.places) {
-			return netip.AddrPort{}
+			return operation{}, false
 		}
-		return x.places[i]
+		var key [8]byte
+		ne.PutUint32(key[:], x.id)
+		ne.PutUint32(key[4:], uint32(i))
+		if x.affinity > 0 {
+			return operation{elementID{"choices" + x.f.name, string(key[:])}, verdict{unix.NFT_GOTO, x.endpointChain(x.places[i])}, ""}, true
+		}
+		return operation{elementID{endpointMap(x.f, x.id), string(key[:])}, verdict{}, string(addrPort(nil, x.places[i]))}, true
 	}
-	var key [8]byte
-	var data [20]byte
 	count := 0
 	for _, x := range []*chain{was, c} {
 		if x != nil {
 			count = max(count, len(x.places))
-			ne.PutUint32(key[:], x.id)
 		}
 	}
-	x := cmp.Or(c, was)
-	f, shared := x.f, endpointMap(x.f, x.id)
 	for i := range count {
-		o, n := at(was, i), at(c, i)
-		if o == n {
+		o, had := element(was, i)
+		n, has := element(c, i)
+		if had && has && o == n {
 			continue
 		}
-		ne.PutUint32(key[4:], uint32(i))
-		if o.IsValid() {
-			del(shared, key[:], nil)
+		if had {
+			del = append(del, o)
 		}
-		if n.IsValid() {
-			add(shared, key[:], addrPort(data[:], n))
-		}
-	}
-	members := func(x, other *chain, op func(string, []byte, []byte)) {
-		if x == nil || x.affinity == 0 {
-			return
-		}
-		for _, e := range x.pick {
-			if other == nil || other.affinity == 0 || !contains(other.pick, e) {
-				op("members"+f.name, append(slices.Clone(key[:4]), addrPort(data[:], e)...), nil)
-			}
+		if has {
+			add = append(add, n)
 		}
 	}
-	members(was, c, del)
-	members(c, was, add)
-}
-
-// contains looks into a sorted list.
-func contains(list []netip.AddrPort, e netip.AddrPort) bool {
-	_, ok := slices.BinarySearchFunc(list, e, netip.AddrPort.Compare)
-	return ok
+	return del, add
 }

@@ -20,9 +20,9 @@
 //	        marked: masquerade; source = translated destination (@hairpin): masquerade
 //	raw-prerouting: packets to 127.0.0.0/8 from outside are dropped (only if the node's own loopback may use node ports)
 //
-// A svc chain is one rule: draw a number, look up @endpoints… (chain's number . number drawn), translate. With session affinity a
-// dynamic map with a time to live remembers each client's endpoint; membership in the current endpoints (@members) is checked at
-// every use, so that nothing has to be listed or flushed when an endpoint goes.
+// A svc chain is one rule: draw a number, look up @endpoints… (chain's number . number drawn), translate. With session affinity every
+// endpoint has a chain of its own and a set of the clients that stay with it, each with a time to live; the svc chain asks those sets first
+// and draws for strangers. An endpoint that goes takes its set along, and its clients are strangers again.
 //
 // There are no anonymous sets: the kernel finds names for those by looking at all sets there are, each time.
 package nft
@@ -209,16 +209,11 @@ func (t *Table) change(b *batch, changes []proxy.Change) {
 	}
 	slices.Sort(dead)
 	var del, add []operation
-	remove := func(set string, key, _ []byte) {
-		del = append(del, operation{elementID{set, string(key)}, verdict{}, nil})
-	}
-	insert := func(set string, key, data []byte) {
-		add = append(add, operation{elementID{set, string(key)}, verdict{}, slices.Clone(data)})
-	}
 	for _, name := range dead {
-		moves(t.chains[name], nil, remove, insert)
+		gone, _ := moves(t.chains[name], nil)
+		del = append(del, gone...)
 	}
-	t.writeChains(b, order, next, remove, insert)
+	t.writeChains(b, order, next, &del, &add)
 	t.claimed(ids, &del, &add)
 	t.writeElements(b, unix.NFT_MSG_DELSETELEM, del)
 	t.writeElements(b, unix.NFT_MSG_NEWSETELEM, add)
@@ -227,25 +222,29 @@ func (t *Table) change(b *batch, changes []proxy.Change) {
 	}
 	for _, name := range dead {
 		b.deleteChain(t.cfg.Table, name)
-		if t.chains[name].affinity > 0 {
-			b.deleteSet(t.cfg.Table, affinityMap(name))
+		if t.chains[name].endpoint.IsValid() {
+			b.deleteSet(t.cfg.Table, clients(name))
 		}
 		delete(t.chains, name)
 	}
 }
 
-func (t *Table) writeChains(b *batch, order []string, next map[string]*chain, remove, insert func(set string, key, data []byte)) {
+func (t *Table) writeChains(b *batch, order []string, next map[string]*chain, del, add *[]operation) {
 	for _, name := range order {
 		is, was := next[name], t.chains[name]
 		if was == nil {
 			b.addChain(t.cfg.Table, name)
+			if is.endpoint.IsValid() {
+				b.addClients(t.cfg.Table, is)
+			}
 			t.lastID++
 			is.id = t.lastID
 		} else {
 			is.id = was.id
 		}
 		is.follow(was)
-		moves(was, is, remove, insert)
+		gone, fresh := moves(was, is)
+		*del, *add = append(*del, gone...), append(*add, fresh...)
 	}
 	for _, name := range order {
 		is, was := next[name], t.chains[name]
@@ -255,12 +254,6 @@ func (t *Table) writeChains(b *batch, order []string, next map[string]*chain, re
 		}
 		if was != nil {
 			b.flushChain(t.cfg.Table, name)
-			if was.affinity > 0 && was.affinity != is.affinity {
-				b.deleteSet(t.cfg.Table, affinityMap(name))
-			}
-		}
-		if is.affinity > 0 && (was == nil || was.affinity != is.affinity) {
-			b.addAffinityMap(t.cfg.Table, is)
 		}
 		is.write(b, t.cfg)
 	}
@@ -270,7 +263,7 @@ func (t *Table) writeChains(b *batch, order []string, next map[string]*chain, re
 type operation struct {
 	id   elementID
 	v    verdict
-	data []byte
+	data string // of a map to other things than verdicts
 }
 
 // claimed adds the operations that bring the touched elements to what their first claimant wants.
@@ -279,10 +272,10 @@ func (t *Table) claimed(ids []elementID, del, add *[]operation) {
 		s := t.slots[id]
 		v, wanted := s.wanted()
 		if s.present && (!wanted || v != s.applied) {
-			*del = append(*del, operation{id, s.applied, nil})
+			*del = append(*del, operation{id, s.applied, ""})
 		}
 		if wanted && (!s.present || v != s.applied) {
-			*add = append(*add, operation{id, v, nil})
+			*add = append(*add, operation{id, v, ""})
 		}
 		s.present, s.applied = wanted, v
 		if !wanted {
@@ -298,10 +291,10 @@ func (t *Table) writeElements(b *batch, kind uint16, ops []operation) {
 		e := b.elements(kind, t.cfg.Table, ops[i].id.set)
 		for set := ops[i].id.set; i < len(ops) && ops[i].id.set == set && !e.full(); i++ {
 			switch op := &ops[i]; {
-			case kind == unix.NFT_MSG_DELSETELEM || (op.v == verdict{} && op.data == nil):
+			case kind == unix.NFT_MSG_DELSETELEM || (op.v == verdict{} && op.data == ""):
 				e.key([]byte(op.id.key))
-			case op.data != nil:
-				e.data([]byte(op.id.key), op.data)
+			case op.data != "":
+				e.data([]byte(op.id.key), []byte(op.data))
 			default:
 				e.verdict([]byte(op.id.key), op.v.code, op.v.chain)
 			}
