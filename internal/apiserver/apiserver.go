@@ -116,6 +116,7 @@ func New(cfg Config) (*Server, error) {
 			return nil, err
 		}
 	}
+	s.follow()
 	return s, nil
 }
 

@@ -125,7 +125,10 @@ func (c *call) fromHub(obj runtime.Object) (runtime.Object, error) {
 
 // judgeApplied finds unknown fields: the merge drops none by itself, it refuses them with a message of its own.
 func (c *call) judgeApplied(declared *unstructured.Unstructured, o writeOptions) error {
-	if c.ep.schemaless || o.strictness() == wire.Ignore {
+	if c.ep.schemaless {
+		return c.settleCustom(declared, o)
+	}
+	if o.strictness() == wire.Ignore {
 		return nil
 	}
 	probe := c.ep.ver.New()

@@ -63,6 +63,9 @@ func (c *call) decode(data []byte, media wire.Media, newObject func() runtime.Ob
 		return nil, err
 	}
 	obj.GetObjectKind().SetGroupVersionKind(want)
+	if err := c.settleCustom(obj, o); err != nil {
+		return nil, err
+	}
 	return obj, nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/managedfields"
 
 	"nau/internal/api"
+	"nau/internal/apiserver/custom"
 	"nau/internal/apiserver/wire"
 	"nau/internal/store"
 )
@@ -32,6 +33,7 @@ type kind struct {
 	selectable map[string]bool
 	open       func() *store.Collection
 	hooks      hooks
+	custom     *custom.Kind // of custom resources
 }
 
 // hooks take part in the writes of one resource, beside the strategy: for what needs state beyond the object (addresses of
@@ -144,6 +146,9 @@ func (k *kind) Decode(value []byte) (runtime.Object, error) {
 		return nil, fmt.Errorf("decode stored %s: no protobuf form", k.gr)
 	} else if err := m.Unmarshal(raw); err != nil {
 		return nil, fmt.Errorf("decode stored %s: %w", k.gr, err)
+	}
+	if k.schemaless {
+		obj.GetObjectKind().SetGroupVersionKind(k.storage)
 	}
 	// As on every way in: an older writer knew fewer defaults, and protobuf keeps no kind of nested objects.
 	if v.Default != nil {

@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -8,10 +9,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"nau/internal/api"
 	"nau/internal/apiserver/model"
+	"nau/internal/apiserver/openapi"
 )
 
 // track records in obj (this endpoint's shape, kind set) who owns the fields that differ from live (stored shape, nil for a
@@ -77,10 +80,8 @@ func (ep *endpoint) fieldManager(subresource string) (*managedfields.FieldManage
 
 func (ep *endpoint) types() managedfields.TypeConverter {
 	if ep.schemaless {
-		if ep.merge != nil {
-			return ep.merge
-		}
-		return managedfields.NewDeducedTypeConverter()
+		ep.mergeOnce.Do(func() { ep.merge = ep.customTypes() })
+		return ep.merge
 	}
 	ep.mergeOnce.Do(func() {
 		ep.merge = &model.Types{Sample: func(gvk schema.GroupVersionKind) runtime.Object {
@@ -93,6 +94,34 @@ func (ep *endpoint) types() managedfields.TypeConverter {
 		}}
 	})
 	return ep.merge
+}
+
+// customTypes reads how a custom kind's fields merge off its schema; without one, everything merges as it looks.
+func (ep *endpoint) customTypes() managedfields.TypeConverter {
+	deduced := managedfields.NewDeducedTypeConverter()
+	if ep.custom == nil {
+		return deduced
+	}
+	served := []api.Served{}
+	for i := range ep.res.Versions {
+		served = append(served, api.Served{Resource: ep.res, Version: &ep.res.Versions[i]})
+	}
+	models := map[string]*spec.Schema{}
+	for _, s := range served {
+		gvk := ep.res.GVK(s.Version)
+		doc, err := json.Marshal(openapi.Version(gvk.GroupVersion(), []api.Served{s}, "", ep.custom.Schemas())["components"].(map[string]any)["schemas"])
+		if err != nil {
+			return deduced
+		}
+		if err := json.Unmarshal(doc, &models); err != nil {
+			return deduced
+		}
+	}
+	types, err := managedfields.NewTypeConverter(models, false)
+	if err != nil {
+		return deduced
+	}
+	return types
 }
 
 // resetFilter is resetFields, made once for each subresource.

@@ -246,7 +246,11 @@ func toMap(obj runtime.Object) (map[string]any, error) {
 // fromMap makes the typed object, with unknown fields judged as the options say.
 func (c *call) fromMap(doc map[string]any, o writeOptions) (runtime.Object, error) {
 	if c.ep.schemaless {
-		return c.kindKept(&unstructured.Unstructured{Object: doc})
+		u := &unstructured.Unstructured{Object: doc}
+		if err := c.settleCustom(u, o); err != nil {
+			return nil, err
+		}
+		return c.kindKept(u)
 	}
 	obj := c.ep.ver.New()
 	err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(doc, obj, o.strictness() == wire.Report)
@@ -270,6 +274,9 @@ func (c *call) patched(doc []byte, o writeOptions) (runtime.Object, error) {
 		return nil, apierrors.NewInvalid(c.ep.gvk.GroupKind(), c.info.Name, fieldErrors(err))
 	}
 	if err := c.judge(found, c.ep.gvk, c.ep.gvk.Kind, o); err != nil {
+		return nil, err
+	}
+	if err := c.settleCustom(obj, o); err != nil {
 		return nil, err
 	}
 	return c.kindKept(obj)

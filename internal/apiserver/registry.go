@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"nau/internal/api"
+	"nau/internal/apiserver/custom"
 	"nau/internal/apiserver/openapi"
 	"nau/internal/store"
 )
@@ -19,7 +20,9 @@ import (
 type registry struct {
 	open func(*kind) *store.Collection
 	mu   sync.Mutex // held by writers
-	view atomic.Pointer[view]
+	// customs are the custom kinds by their resources; guarded by mu.
+	customs map[*api.Resource]*custom.Kind
+	view    atomic.Pointer[view]
 }
 
 // view is one state of the registry.
@@ -49,15 +52,27 @@ func (r *registry) add(resources ...*api.Resource) error {
 	return r.replace(append(slices.Clone(old.table), resources...))
 }
 
-// swap replaces a resource (nil: takes out) by another (nil: only takes out).
-func (r *registry) swap(out, in *api.Resource) error {
+// swapCustom takes out a custom resource (nil: none) and takes in another (nil: none).
+func (r *registry) swapCustom(out *api.Resource, in *custom.Kind) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	table := slices.DeleteFunc(slices.Clone(r.view.Load().table), func(x *api.Resource) bool { return x == out })
+	customs := maps.Clone(r.customs)
+	delete(customs, out)
 	if in != nil {
-		table = append(table, in)
+		table = append(table, in.Resource)
+		if customs == nil {
+			customs = map[*api.Resource]*custom.Kind{}
+		}
+		customs[in.Resource] = in
 	}
-	return r.replace(table)
+	old := r.customs
+	r.customs = customs
+	if err := r.replace(table); err != nil {
+		r.customs = old
+		return err
+	}
+	return nil
 }
 
 func (r *registry) replace(table []*api.Resource) error {
@@ -75,6 +90,13 @@ func (r *registry) replace(table []*api.Resource) error {
 		k := old.kinds[res]
 		if k == nil {
 			k = newKind(res, r.open)
+			k.custom = r.customs[res]
+		}
+		if k.custom != nil {
+			if v.foreign == nil {
+				v.foreign = map[schema.GroupVersionKind]openapi.Schema{}
+			}
+			maps.Copy(v.foreign, k.custom.Schemas())
 		}
 		v.kinds[res] = k
 		for i := range res.Versions {
