@@ -25,6 +25,7 @@ import (
 	"nau/internal/controller/backing"
 	"nau/internal/controller/loop"
 	"nau/internal/controller/owned"
+	"nau/internal/controller/slicing"
 )
 
 // Config is what the controller needs; the caller starts the factory.
@@ -145,16 +146,16 @@ func (c *Controller) zone(node string) string {
 	return n.Labels[corev1.LabelTopologyZone]
 }
 
-func (c *Controller) act(ctx context.Context, key, namespace string, p plan) error {
+func (c *Controller) act(ctx context.Context, key, namespace string, p slicing.Plan) error {
 	client := c.cfg.Client.DiscoveryV1().EndpointSlices(namespace)
-	for _, slice := range p.create {
+	for _, slice := range p.Create {
 		made, err := client.Create(ctx, slice, metav1.CreateOptions{})
 		if err != nil {
 			return fmt.Errorf("create slice: %w", err)
 		}
 		c.written.Put(key, made)
 	}
-	for _, slice := range p.update {
+	for _, slice := range p.Update {
 		made, err := client.Update(ctx, slice, metav1.UpdateOptions{})
 		if apierrors.IsNotFound(err) {
 			c.written.Remove(key, slice)
@@ -165,7 +166,7 @@ func (c *Controller) act(ctx context.Context, key, namespace string, p plan) err
 		}
 		c.written.Put(key, made)
 	}
-	for _, slice := range p.remove {
+	for _, slice := range p.Remove {
 		err := client.Delete(ctx, slice.Name, metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(slice.UID))})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 			return fmt.Errorf("delete slice %s: %w", slice.Name, err)

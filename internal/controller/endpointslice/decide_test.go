@@ -11,6 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"nau/internal/controller/slicing"
 )
 
 func service(edits ...func(*corev1.Service)) *corev1.Service {
@@ -53,19 +56,19 @@ func pods(n int) (out []*corev1.Pod) {
 }
 
 // apply carries a plan out on the slices.
-func apply(have []*discoveryv1.EndpointSlice, p plan, n *int) []*discoveryv1.EndpointSlice {
+func apply(have []*discoveryv1.EndpointSlice, p slicing.Plan, n *int) []*discoveryv1.EndpointSlice {
 	var out []*discoveryv1.EndpointSlice
 	for _, s := range have {
-		for _, u := range p.update {
+		for _, u := range p.Update {
 			if u.Name == s.Name {
 				s = u
 			}
 		}
-		if !slices.ContainsFunc(p.remove, func(r *discoveryv1.EndpointSlice) bool { return r.Name == s.Name }) {
+		if !slices.ContainsFunc(p.Remove, func(r *discoveryv1.EndpointSlice) bool { return r.Name == s.Name }) {
 			out = append(out, s)
 		}
 	}
-	for _, s := range p.create {
+	for _, s := range p.Create {
 		*n++
 		s.Name = fmt.Sprintf("%s%d", s.GenerateName, *n)
 		s.UID = types.UID(s.Name)
@@ -74,7 +77,7 @@ func apply(have []*discoveryv1.EndpointSlice, p plan, n *int) []*discoveryv1.End
 	return out
 }
 
-func decideOver(svc *corev1.Service, pods []*corev1.Pod, have []*discoveryv1.EndpointSlice) plan {
+func decideOver(svc *corev1.Service, pods []*corev1.Pod, have []*discoveryv1.EndpointSlice) slicing.Plan {
 	return decide(state{service: svc, pods: pods, slices: have, zone: func(string) string { return "z1" }})
 }
 
@@ -108,7 +111,7 @@ func TestLayout(t *testing.T) {
 		for _, s := range have {
 			sizes = append(sizes, fmt.Sprint(len(s.Endpoints)))
 		}
-		if got := fmt.Sprintf("%d %d %d: %s", len(p.create), len(p.update), len(p.remove), strings.Join(sizes, " ")); got != c.want {
+		if got := fmt.Sprintf("%d %d %d: %s", len(p.Create), len(p.Update), len(p.Remove), strings.Join(sizes, " ")); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
@@ -137,14 +140,14 @@ func TestEndpoint(t *testing.T) {
 	} {
 		p := decideOver(c.svc, []*corev1.Pod{c.pod}, nil)
 		got := ""
-		for _, e := range p.create[0].Endpoints {
-			h := deref(e.Hostname)
+		for _, e := range p.Create[0].Endpoints {
+			h := ptr.Deref(e.Hostname, "")
 			if h == "" {
 				h = "-"
 			}
 			got = fmt.Sprintf("%s %v/%v/%v %s %s %s", e.Addresses[0], *e.Conditions.Ready, *e.Conditions.Serving, *e.Conditions.Terminating, *e.NodeName, *e.Zone, h)
 		}
-		for _, port := range p.create[0].Ports {
+		for _, port := range p.Create[0].Ports {
 			got += fmt.Sprintf(" %d", *port.Port)
 		}
 		if got != c.want {
@@ -156,18 +159,18 @@ func TestEndpoint(t *testing.T) {
 func TestPortsPartSlices(t *testing.T) {
 	other := pod(1, func(p *corev1.Pod) { p.Spec.Containers[0].Ports[0].ContainerPort = 9090 })
 	p := decideOver(service(), []*corev1.Pod{pod(0), other}, nil)
-	if len(p.create) != 2 || len(p.create[0].Endpoints) != 1 {
-		t.Fatalf("%+v", p.create)
+	if len(p.Create) != 2 || len(p.Create[0].Endpoints) != 1 {
+		t.Fatalf("%+v", p.Create)
 	}
-	s := p.create[0]
+	s := p.Create[0]
 	if s.GenerateName != "web-" || s.Labels["team"] != "x" || s.Labels[discoveryv1.LabelServiceName] != "web" || s.Labels[discoveryv1.LabelManagedBy] != ManagedBy || !metav1.IsControlledBy(s, service()) {
 		t.Errorf("%+v", s.ObjectMeta)
 	}
 	headless := decideOver(service(func(s *corev1.Service) { s.Spec.ClusterIP = "None"; s.Spec.Ports = nil }), pods(1), nil)
-	if _, ok := headless.create[0].Labels[corev1.IsHeadlessService]; !ok || len(headless.create[0].Ports) != 0 || len(headless.create[0].Endpoints) != 1 {
-		t.Errorf("%+v", headless.create[0])
+	if _, ok := headless.Create[0].Labels[corev1.IsHeadlessService]; !ok || len(headless.Create[0].Ports) != 0 || len(headless.Create[0].Endpoints) != 1 {
+		t.Errorf("%+v", headless.Create[0])
 	}
-	if g := generateName(strings.Repeat("a", 63)); len(g) != 58 {
+	if g := slicing.GenerateName(strings.Repeat("a", 63)); len(g) != 58 {
 		t.Error(g)
 	}
 }
