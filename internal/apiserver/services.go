@@ -187,7 +187,7 @@ func (a *services) bookAddresses(svc *corev1.Service, held []string, b *booking,
 		}
 		ip, err := a.pick(f, svc, dryRun)
 		if err != nil {
-			return field.InternalError(path, fmt.Errorf("failed to allocate a serviceIP: %w", err))
+			return field.InternalError(path, fmt.Errorf("allocate cluster address: %w", err))
 		}
 		if i < len(s.ClusterIPs) {
 			s.ClusterIPs[i] = ip.String()
@@ -268,7 +268,7 @@ func (a *services) bookPorts(s *corev1.ServiceSpec, held []int32, b *booking) *f
 	fresh := func(path *field.Path) (int32, *field.Error) {
 		port, err := a.ports.Pick(func(p int32) bool { return a.taken[p] })
 		if err != nil {
-			return 0, field.InternalError(path, fmt.Errorf("failed to allocate a nodePort: %w", err))
+			return 0, field.InternalError(path, fmt.Errorf("allocate node port: %w", err))
 		}
 		a.taken[port] = true
 		b.ports = append(b.ports, port)
