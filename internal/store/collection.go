@@ -30,6 +30,7 @@ type Collection struct {
 	// contents.
 	mu      sync.RWMutex
 	phase   phase
+	dropped bool        // the store knows it no more
 	waiting []kv.Change // came while loading
 
 	tree *btree.BTreeG[*Entry]
@@ -125,10 +126,16 @@ func (c *Collection) load(ctx context.Context) error {
 	// From here on the pump keeps our changes; it took up seen without.
 	c.store.mu.Lock()
 	c.mu.Lock()
-	c.phase, c.waiting = filling, nil
+	dropped := c.dropped
+	if !dropped {
+		c.phase, c.waiting = filling, nil
+	}
 	c.mu.Unlock()
 	seen := c.store.seen.Load()
 	c.store.mu.Unlock()
+	if dropped {
+		return fmt.Errorf("load %s: %w", c.cfg.Prefix, ErrClosed)
+	}
 	return c.fill(ctx, seen)
 }
 
@@ -197,10 +204,11 @@ func (c *Collection) fill(ctx context.Context, least int64) (err error) {
 func (c *Collection) read(ctx context.Context, prefix string, revision int64) ([]*Entry, int64, error) {
 	const pageSize = 2000
 	var entries []*Entry
+	exact := revision > 0
 	from, to := prefix, kv.After(prefix)
 	for {
 		page, err := c.store.backend.Range(ctx, from, to, revision, pageSize)
-		if errors.Is(err, kv.ErrCompacted) && from != prefix { // overtaken while paging: begin anew
+		if errors.Is(err, kv.ErrCompacted) && !exact && revision > 0 { // overtaken while paging: begin anew
 			entries, from, revision = nil, prefix, 0
 			continue
 		}

@@ -183,6 +183,31 @@ func (s *Store) Collection(cfg CollectionConfig) *Collection {
 	return c
 }
 
+// Drop forgets the collection below prefix, as when a kind is no longer served;
+// its watchers end with [ErrExpired]. What is in etcd stays.
+func (s *Store) Drop(prefix string) {
+	s.mu.Lock()
+	var c *Collection
+	for i := range s.collections {
+		if s.collections[i].cfg.Prefix == prefix {
+			c = s.collections[i]
+			s.collections = append(s.collections[:i:i], s.collections[i+1:]...)
+			break
+		}
+	}
+	s.mu.Unlock()
+	if c == nil {
+		return
+	}
+	c.loading.Lock()
+	defer c.loading.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cutLocked(ErrExpired)
+	c.reset()
+	c.phase, c.dropped = cold, true
+}
+
 // find returns the collection that a full key belongs to, or nil. mu is held.
 func (s *Store) find(key string) *Collection {
 	i := sort.Search(len(s.collections), func(i int) bool { return s.collections[i].cfg.Prefix > key })

@@ -508,3 +508,19 @@ func TestUnreadable(t *testing.T) {
 	b.create("a/y")
 	same(t, keys(b.list(ListOptions{})), []string{"a/x", "a/y"})
 }
+
+func TestDrop(t *testing.T) {
+	b := start(t, t.TempDir())
+	b.create("a/x")
+	w := b.watch(WatchOptions{})
+	b.store.Drop(things.Prefix)
+	if _, err := w.Next(b.ctx); !errors.Is(err, ErrExpired) {
+		t.Errorf("next: %v", err)
+	}
+	if _, err := b.c.Get(b.ctx, "a/x", 0); !errors.Is(err, ErrClosed) {
+		t.Errorf("get from what was dropped: %v", err)
+	}
+	b.c = b.store.Collection(things)
+	same(t, keys(b.list(ListOptions{})), []string{"a/x"})
+	b.create("a/y")
+}
