@@ -19,6 +19,14 @@ func notFound(err error) bool { return status.Code(err) == codes.NotFound }
 // act carries a plan out. Whatever it changed, another round follows.
 func (w *worker) act(ctx context.Context, pod *corev1.Pod, plan *life.Plan) {
 	a := w.agent
+	if sb := w.observed().Sandbox(); plan.NewSandbox && plan.Attempt > 1 && sb != nil {
+		// Sandboxes that die young are made anew ever more slowly.
+		until := sb.Created.Add(min(time.Second<<min(plan.Attempt-1, 9), life.BackOffMax))
+		if a.cfg.Clock.Now().Before(until) {
+			w.again(until)
+			return
+		}
+	}
 	ctx, done := w.action(ctx, -1)
 	defer done()
 	if plan.KillAll {
