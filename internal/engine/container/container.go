@@ -41,6 +41,7 @@ var (
 
 // Config is what a front asks for. Dialect-neutral; a front keeps its own words in Extra.
 type Config struct {
+	ID          string            `json:",omitempty"` // 64 hexadecimal digits; "" = a new one
 	Name        string            `json:",omitempty"` // unique when not empty
 	Sandbox     string            // ID
 	Origin      string            // the front: "cri", "docker"
@@ -58,6 +59,7 @@ type Config struct {
 	PIDOf      string         `json:",omitempty"` // ID of the container whose PID namespace to join
 	OpenStdin  bool           `json:",omitempty"`
 	StdinOnce  bool           `json:",omitempty"`
+	Size       Size           `json:",omitzero"`  // of the terminal at first
 	StopSignal string         `json:",omitempty"` // "" = the image's, then SIGTERM
 	Log        monitor.LogConfig
 	Runtime    string            `json:",omitempty"` // name; "" = the sandbox's
@@ -185,5 +187,6 @@ type ExecConfig struct {
 	Terminal   bool
 	Size       Size
 	Privileged bool
+	Started    func(pid int) // told when it runs; may be nil
 	Streams
 }

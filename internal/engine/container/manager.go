@@ -47,7 +47,8 @@ type Manager struct {
 	mu      sync.RWMutex
 	all     map[string]*entry
 	names   map[string]string
-	images  map[string]int // image ID → containers
+	images  map[string]int           // image ID → containers
+	waiting map[string][]*Attachment // container ID → who joins its next run
 	seq     *cursor
 	done    sync.WaitGroup
 	stop    context.CancelFunc
@@ -76,7 +77,7 @@ func (m *Manager) Create(ctx context.Context, c Config) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create container %s: %w", c.Name, err)
 	}
-	r := &Record{ID: record.NewID(), Config: c, Image: img.ID, ImageRef: img.ID.String(), Created: time.Now(), State: Created, Layers: img.DiffIDs}
+	r := &Record{ID: cmp.Or(c.ID, record.NewID()), Config: c, Image: img.ID, ImageRef: img.ID.String(), Created: time.Now(), State: Created, Layers: img.DiffIDs}
 	if len(img.RepoDigests) > 0 {
 		r.ImageRef = img.RepoDigests[0]
 	}
@@ -109,8 +110,14 @@ func (m *Manager) Create(ctx context.Context, c Config) (*Record, error) {
 
 // check finds out what would go wrong at Start and can be known now.
 func (m *Manager) check(r *Record, img *image.Image) error {
-	if _, err := m.set.Sandboxes.Place(r.Config.Sandbox); err != nil {
+	s, err := m.set.Sandboxes.Get(r.Config.Sandbox)
+	if err != nil {
 		return err
+	}
+	if !s.Config.Revivable { // which is started with its first container
+		if _, err := m.set.Sandboxes.Place(s.ID); err != nil {
+			return err
+		}
 	}
 	if _, err := spec.Command(r.Config.Process, imageOf(img)); err != nil {
 		return err
@@ -123,7 +130,7 @@ func (m *Manager) check(r *Record, img *image.Image) error {
 			return err
 		}
 	}
-	_, err := m.runtimePath(r)
+	_, err = m.runtimePath(r)
 	return err
 }
 

@@ -36,6 +36,7 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	r := *old
 	r.State, r.ExitCode, r.OOMKilled, r.Error, r.Finished, r.Lost = Created, 0, false, "", time.Time{}, false
 	if err := m.launch(ctx, &r); err != nil {
+		m.decline(id, err)
 		clean := context.WithoutCancel(ctx)
 		if _, derr := m.set.Runtime.Delete(clean, id, true); derr != nil && !errors.Is(derr, monitor.ErrNotFound) {
 			err = errors.Join(err, derr)
@@ -119,10 +120,12 @@ func (m *Manager) launch(ctx context.Context, r *Record) error {
 	}
 	r.Process, r.Cgroup = s.Process, in.CgroupPath
 	r.Pid, err = m.set.Runtime.Create(ctx, monitor.CreateRequest{ID: r.ID, Bundle: m.bundle(r.ID), Log: r.Config.Log, Runtime: runtime,
-		Terminal: r.Config.Process.Terminal, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce})
+		Terminal: r.Config.Process.Terminal, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce,
+		Size: [2]uint16{r.Config.Size.Width, r.Config.Size.Height}})
 	if err != nil {
 		return err
 	}
+	m.deliver(ctx, r)
 	if r.Started, err = m.set.Runtime.Start(ctx, r.ID); err != nil {
 		return err
 	}

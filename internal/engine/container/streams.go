@@ -58,10 +58,13 @@ func (m *Manager) Exec(ctx context.Context, id string, c ExecConfig) (code int, 
 			req.Stderr = f
 		}
 	}
-	_, err = m.set.Runtime.Exec(ctx, req)
+	pid, err := m.set.Runtime.Exec(ctx, req)
 	pipes.handedOver()
 	if err != nil {
 		return 0, fmt.Errorf("exec in container %s: %w", id[:12], err)
+	}
+	if c.Started != nil {
+		c.Started(pid)
 	}
 	pipes.start()
 	ended := make(chan struct{})
@@ -127,11 +130,20 @@ func (m *Manager) Attach(ctx context.Context, id string, s Streams) error {
 	if r.State != Running && r.State != Paused {
 		return fmt.Errorf("attach to container %s: it is %s: %w", id[:12], r.State, ErrState)
 	}
-	tty := r.Config.Process.Terminal
-	st, err := m.set.Runtime.Attach(ctx, id, monitor.AttachOptions{Stdin: s.Stdin != nil && r.Config.OpenStdin, Stdout: s.Stdout != nil, Stderr: s.Stderr != nil && !tty})
+	st, err := m.set.Runtime.Attach(ctx, id, s.wanted(r))
 	if err != nil {
 		return fmt.Errorf("attach to container %s: %w", id[:12], err)
 	}
+	return m.converse(ctx, id, st, s)
+}
+
+// wanted says which of a container's streams s needs.
+func (s Streams) wanted(r *Record) monitor.AttachOptions {
+	return monitor.AttachOptions{Stdin: s.Stdin != nil && r.Config.OpenStdin, Stdout: s.Stdout != nil, Stderr: s.Stderr != nil && !r.Config.Process.Terminal}
+}
+
+// converse copies between the monitor's ends and the caller's until the container ends, the output ends, or ctx ends.
+func (m *Manager) converse(ctx context.Context, id string, st *monitor.AttachStreams, s Streams) error {
 	var once sync.Once
 	closeAll := func() { once.Do(func() { _ = st.Close() }) }
 	defer closeAll()

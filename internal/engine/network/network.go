@@ -50,6 +50,7 @@ type Spec struct {
 	// NoMasquerade are destinations that see the endpoint's own address, beside the network itself.
 	NoMasquerade []netip.Prefix    `json:",omitempty"`
 	Labels       map[string]string `json:",omitempty"`
+	Extra        []byte            `json:",omitempty"` // the front's own, opaque here
 }
 
 // Protocol of a published port, by its number in the IP header.

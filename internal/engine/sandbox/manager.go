@@ -167,18 +167,9 @@ func (m *Manager) Endpoints() []network.Endpoint {
 
 // Run makes a sandbox. On an error nothing of it is left.
 func (m *Manager) Run(ctx context.Context, c Config) (*Record, error) {
-	r := &Record{ID: record.NewID(), Config: c, State: Ready, Created: time.Now()}
-	if r.Config.Hostname == "" && !c.HostNet {
-		r.Config.Hostname = r.ID[:12]
-	}
-	r.Cgroup = c.Cgroup
-	if r.Cgroup == "" {
-		r.Cgroup, r.OwnCgroup = filepath.Join("/", m.set.CgroupParent, "sandbox", r.ID), true
-	}
-	for name := range c.Sysctls {
-		if err := checkSysctl(name, c); err != nil {
-			return nil, err
-		}
+	r, err := m.draft(c)
+	if err != nil {
+		return nil, err
 	}
 	if err := m.reserve(c.Name, r.ID); err != nil {
 		return nil, err

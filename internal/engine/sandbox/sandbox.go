@@ -58,6 +58,7 @@ type Config struct {
 	Runtime    string            `json:",omitempty"` // handler's name; "" = built in
 	LogDir     string            `json:",omitempty"`
 	Resources  spec.Resources    `json:",omitzero"`
+	Revivable  bool              `json:",omitempty"` // Start makes it Ready again after a Stop; set by Define
 }
 
 // DNS is what resolv.conf says. The zero value copies the host's.

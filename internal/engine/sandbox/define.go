@@ -1,0 +1,189 @@
+package sandbox
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"nau/internal/engine/events"
+	"nau/internal/engine/network"
+	"nau/internal/engine/record"
+	"nau/internal/kernel"
+)
+
+// draft checks a wish and makes the record of it.
+func (m *Manager) draft(c Config) (*Record, error) {
+	r := &Record{ID: record.NewID(), Config: c, State: Ready, Created: time.Now()}
+	if r.Config.Hostname == "" && !c.HostNet {
+		r.Config.Hostname = r.ID[:12]
+	}
+	r.Cgroup = c.Cgroup
+	if r.Cgroup == "" {
+		r.Cgroup, r.OwnCgroup = filepath.Join("/", m.set.CgroupParent, "sandbox", r.ID), true
+	}
+	for name := range c.Sysctls {
+		if err := checkSysctl(name, c); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// Define makes a sandbox that is NotReady, and that Start can make Ready as often as Stop ends it.
+func (m *Manager) Define(c Config) (*Record, error) {
+	c.Revivable = true
+	r, err := m.draft(c)
+	if err != nil {
+		return nil, err
+	}
+	r.State = NotReady
+	if err := m.reserve(c.Name, r.ID); err != nil {
+		return nil, err
+	}
+	if err := m.records.Put(r.ID, r); err != nil {
+		m.unreserve(c.Name, r.ID)
+		return nil, errors.Join(err, m.records.Delete(r.ID))
+	}
+	m.mu.Lock()
+	m.all[r.ID] = &entry{rec: r}
+	m.mu.Unlock()
+	return r, nil
+}
+
+// Start makes a defined sandbox Ready. Starting what is Ready does nothing; on an error it stays as it was.
+func (m *Manager) Start(ctx context.Context, id string) error {
+	e, err := m.lock(id)
+	if err != nil {
+		return err
+	}
+	defer e.op.Unlock()
+	old := m.current(e)
+	if old.State == Ready {
+		return nil
+	}
+	r := *old
+	r.State, r.Stopped, r.Endpoints = Ready, time.Time{}, nil
+	if err := m.build(ctx, &r); err != nil {
+		return errors.Join(fmt.Errorf("start sandbox %s: %w", cmp.Or(r.Config.Name, id[:12]), err), m.teardown(context.WithoutCancel(ctx), &r))
+	}
+	m.swap(e, &r)
+	m.set.Events.Publish(events.Event{Kind: events.Sandbox, Action: events.Start, ID: id})
+	return nil
+}
+
+// lock finds a sandbox and locks its operations.
+func (m *Manager) lock(id string) (*entry, error) {
+	e := m.entry(id)
+	if e != nil {
+		e.op.Lock()
+		if m.entry(id) == e {
+			return e, nil
+		}
+		e.op.Unlock()
+	}
+	return nil, fmt.Errorf("find sandbox %s: %w", id, ErrNotFound)
+}
+
+// Connect attaches a sandbox to one more network, now if it is Ready, else from its next start.
+func (m *Manager) Connect(ctx context.Context, id string, a Attachment) error {
+	e, err := m.lock(id)
+	if err != nil {
+		return err
+	}
+	defer e.op.Unlock()
+	r := *m.current(e)
+	if r.Config.HostNet {
+		return fmt.Errorf("connect sandbox %s: it uses the host's network", id[:12])
+	}
+	r.Config.Networks = append(slices.Clone(r.Config.Networks), a)
+	r.Endpoints = slices.Clone(r.Endpoints)
+	if r.State == Ready {
+		ns, err := os.Open(m.ns(id, kernel.Net))
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		made, err := m.set.Net.Attach(ctx, network.AttachRequest{Network: a.Network, Sandbox: id, Netns: ns, Link: freeLink(r.Endpoints), Addrs: a.Addrs})
+		if err != nil {
+			return err
+		}
+		r.Endpoints = append(r.Endpoints, made)
+		if err := m.rewriteHosts(&r); err != nil {
+			return err
+		}
+	}
+	if err := m.records.Put(id, &r); err != nil {
+		return err
+	}
+	m.swap(e, &r)
+	return nil
+}
+
+// Disconnect takes a sandbox off a network. What is not connected is ErrNotFound.
+func (m *Manager) Disconnect(ctx context.Context, id, name string) error {
+	e, err := m.lock(id)
+	if err != nil {
+		return err
+	}
+	defer e.op.Unlock()
+	r := *m.current(e)
+	i := slices.IndexFunc(r.Config.Networks, func(a Attachment) bool { return a.Network == name })
+	if i < 0 {
+		return fmt.Errorf("disconnect sandbox %s from network %s: %w", id[:12], name, ErrNotFound)
+	}
+	r.Config.Networks = slices.Delete(slices.Clone(r.Config.Networks), i, i+1)
+	if i := slices.IndexFunc(r.Endpoints, func(e network.Endpoint) bool { return e.Network == name }); i >= 0 {
+		gone := r.Endpoints[i]
+		r.Endpoints = slices.Delete(slices.Clone(r.Endpoints), i, i+1)
+		if r.State == Ready {
+			if err := errors.Join(m.set.Net.Detach(gone), m.set.Net.Unlink(gone), m.rewriteHosts(&r)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := m.records.Put(id, &r); err != nil {
+		return err
+	}
+	m.swap(e, &r)
+	return nil
+}
+
+// freeLink is the first name of an interface that no endpoint has.
+func freeLink(eps []network.Endpoint) string {
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("eth%d", i)
+		if !slices.ContainsFunc(eps, func(e network.Endpoint) bool { return e.Link == name }) {
+			return name
+		}
+	}
+}
+
+// rewriteHosts writes the hosts file anew, in place: containers have it mounted.
+func (m *Manager) rewriteHosts(r *Record) error {
+	hosts, err := renderHosts(r.Config.Hostname, r.Config.Domainname, r.Addrs(), r.Config.Hosts)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(m.files(r.ID), "hosts"), hosts, 0o644)
+}
+
+// Addr finds the sandbox's address of a family in a network; the zero Addr if it has none.
+func (r *Record) Addr(name string, v6 bool) netip.Addr {
+	for _, e := range r.Endpoints {
+		if e.Network != name {
+			continue
+		}
+		for _, a := range e.Addrs {
+			if a.Addr().Is6() == v6 {
+				return a.Addr()
+			}
+		}
+	}
+	return netip.Addr{}
+}
