@@ -1,6 +1,9 @@
 package model
 
-import "reflect"
+import (
+	"reflect"
+	"sync"
+)
 
 // Prune gives shallow copies of two objects of one struct type without the parts in which they are the same, so that what
 // compares them afterwards pays for what differs only. Presence of what differs, and of everything around it, is kept. The
@@ -13,39 +16,89 @@ func Prune(a, b reflect.Value) (reflect.Value, reflect.Value) {
 	return x, y
 }
 
-func prune(x, y reflect.Value) {
-	t := x.Type()
+// part is a field of a struct on Prune's way.
+type part struct {
+	index int
+	inner bool // a struct of fields, or a pointer to one
+}
+
+var parts sync.Map // reflect.Type → []part
+
+func partsOf(t reflect.Type) []part {
+	if p, ok := parts.Load(t); ok {
+		return p.([]part)
+	}
+	var out []part
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if !f.IsExported() {
 			continue
 		}
-		fx, fy := x.Field(i), y.Field(i)
-		if same(fx, fy) {
+		inner := f.Type
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		out = append(out, part{i, inner.Kind() == reflect.Struct && ShapeOf(inner) == Object})
+	}
+	parts.Store(t, out)
+	return out
+}
+
+// prune clears in both what is the same in both, and tells whether that was everything.
+func prune(x, y reflect.Value) (all bool) {
+	all = true
+	for _, p := range partsOf(x.Type()) {
+		fx, fy := x.Field(p.index), y.Field(p.index)
+		equal := false
+		switch {
+		case p.inner && fx.Kind() == reflect.Struct:
+			equal = prune(fx, fy)
+			if equal {
+				continue // cleared already, but for what is not exported
+			}
+		case p.inner && !fx.IsNil() && !fy.IsNil() && fx.Pointer() != fy.Pointer():
+			px, py := reflect.New(fx.Type().Elem()), reflect.New(fy.Type().Elem())
+			px.Elem().Set(fx.Elem())
+			py.Elem().Set(fy.Elem())
+			if equal = prune(px.Elem(), py.Elem()); !equal {
+				fx.Set(px)
+				fy.Set(py)
+			}
+		default:
+			equal = same(fx, fy)
+		}
+		if equal {
 			fx.SetZero()
 			fy.SetZero()
 			continue
 		}
-		switch {
-		case f.Type.Kind() == reflect.Struct && ShapeOf(f.Type) == Object:
-			prune(fx, fy)
-		case f.Type.Kind() == reflect.Pointer && ShapeOf(f.Type) == Object && !fx.IsNil() && !fy.IsNil():
-			px, py := Prune(fx.Elem(), fy.Elem())
-			fx.Set(px.Addr())
-			fy.Set(py.Addr())
-		}
+		all = false
 	}
+	return all
 }
 
 // same is reflect.DeepEqual that looks at addresses first: stored objects share most of their parts.
 func same(x, y reflect.Value) bool {
 	switch x.Kind() {
-	case reflect.Pointer, reflect.Map:
+	case reflect.Pointer:
 		if x.Pointer() == y.Pointer() {
 			return true
 		}
+		if x.IsNil() || y.IsNil() {
+			return false
+		}
+	case reflect.Map:
+		if x.Pointer() == y.Pointer() {
+			return true
+		}
+		if x.Len() != y.Len() || x.IsNil() != y.IsNil() {
+			return false
+		}
 	case reflect.Slice:
-		if x.Len() == y.Len() && (x.IsNil() == y.IsNil()) && (x.Len() == 0 || x.Pointer() == y.Pointer()) {
+		if x.Len() != y.Len() || x.IsNil() != y.IsNil() {
+			return false
+		}
+		if x.Len() == 0 || x.Pointer() == y.Pointer() {
 			return true
 		}
 	case reflect.String:
