@@ -34,37 +34,70 @@ type Param struct {
 	Flag       bool
 }
 
-// NewFilesystem makes a file system of the given type and mounts it detached. attrs are MOUNT_ATTR_ bits. The kernel's
-// own message, if it gives one, is in the error.
-func NewFilesystem(fstype, source string, attrs int, params ...Param) (*Tree, error) {
-	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+// Filesystem is a file system that is made but not mounted yet.
+type Filesystem struct {
+	fd     int
+	fstype string
+}
+
+// MakeFilesystem makes a file system of the given type. The kernel's own message, if it gives one, is in the error.
+func MakeFilesystem(fstype, source string, params ...Param) (*Filesystem, error) {
+	fd, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("open file system %s: %w", fstype, err)
 	}
-	defer unix.Close(fs)
+	f := &Filesystem{fd, fstype}
+	fail := func(verb string, err error) (*Filesystem, error) {
+		err = fsError(fd, verb, fstype, err)
+		f.Close()
+		return nil, err
+	}
 	if source != "" {
-		if err := unix.FsconfigSetString(fs, "source", source); err != nil {
-			return nil, fsError(fs, "set source of", fstype, err)
+		if err := unix.FsconfigSetString(fd, "source", source); err != nil {
+			return fail("set source of", err)
 		}
 	}
 	for _, p := range params {
 		if p.Flag {
-			err = unix.FsconfigSetFlag(fs, p.Key)
+			err = unix.FsconfigSetFlag(fd, p.Key)
 		} else {
-			err = unix.FsconfigSetString(fs, p.Key, p.Value)
+			err = unix.FsconfigSetString(fd, p.Key, p.Value)
 		}
 		if err != nil {
-			return nil, fsError(fs, "set option "+p.Key+" of", fstype, err)
+			return fail("set option "+p.Key+" of", err)
 		}
 	}
-	if err := unix.FsconfigCreate(fs); err != nil {
-		return nil, fsError(fs, "create file system", fstype, err)
+	if err := unix.FsconfigCreate(fd); err != nil {
+		return fail("create file system", err)
 	}
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attrs)
+	return f, nil
+}
+
+// Mount mounts it, detached, once. attrs are MOUNT_ATTR_ bits.
+func (f *Filesystem) Mount(attrs int) (*Tree, error) {
+	fd, err := unix.Fsmount(f.fd, unix.FSMOUNT_CLOEXEC, attrs)
 	if err != nil {
-		return nil, fsError(fs, "mount file system", fstype, err)
+		return nil, fsError(f.fd, "mount file system", f.fstype, err)
 	}
 	return &Tree{fd}, nil
+}
+
+// Close lets it go; a mount of it stays. Nil and closed ones are fine.
+func (f *Filesystem) Close() {
+	if f != nil && f.fd >= 0 {
+		_ = unix.Close(f.fd)
+		f.fd = -1
+	}
+}
+
+// NewFilesystem is MakeFilesystem and Mount in one.
+func NewFilesystem(fstype, source string, attrs int, params ...Param) (*Tree, error) {
+	f, err := MakeFilesystem(fstype, source, params...)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.Mount(attrs)
 }
 
 // fsError adds what the kernel wrote into the context's log.

@@ -333,13 +333,19 @@ func TestSecuritySymlinkSwapDuringMounts(t *testing.T) {
 	}
 }
 
-func mountLines(t *testing.T) []string {
+// mountLines are the host's mounts at or of this test's folders: others may come and go.
+func mountLines(t *testing.T) (lines []string) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Split(string(b), "\n")
+	for _, l := range strings.Split(string(b), "\n") {
+		if strings.Contains(l, t.Name()) {
+			lines = append(lines, l)
+		}
+	}
+	return lines
 }
 
 // CVE-2025-31133 by the image: /dev/null of the root file system is not what paths are masked with.

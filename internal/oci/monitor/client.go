@@ -114,8 +114,19 @@ func begin(o Options) error {
 	return nil
 }
 
+// repeatable requests change nothing: where the monitor went away with the answer, they may be sent again.
+var repeatable = map[Op]bool{OpPing: true, OpState: true, OpList: true, OpWait: true, OpWaitExec: true, OpStats: true}
+
 // call sends one request and decodes its answer into result, unless that is nil.
 func (c *Client) call(ctx context.Context, req *Request, result any, files ...int) error {
+	err := c.try(ctx, req, result, files...)
+	if errors.Is(err, ErrUnavailable) && c.options != nil && repeatable[req.Op] && ctx.Err() == nil {
+		err = c.try(ctx, req, result, files...)
+	}
+	return err
+}
+
+func (c *Client) try(ctx context.Context, req *Request, result any, files ...int) error {
 	conn, err := c.send(ctx, req, files...)
 	if err != nil {
 		return err

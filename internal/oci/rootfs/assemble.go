@@ -128,8 +128,13 @@ func (r *Root) attach(m *mount) error {
 		}
 		return m.tree.Attach(at)
 	}
-	if m.tree == nil {
+	switch {
+	case m.tree == nil && m.fs == nil:
 		return r.attachInside(m, at)
+	case m.tree == nil:
+		if err := r.mountFilesystem(m); err != nil {
+			return err
+		}
 	}
 	if err := notProc(at); err != nil && !(m.file && procOverlay[path.Clean("/"+m.spec.Destination)]) {
 		return err

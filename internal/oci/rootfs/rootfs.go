@@ -56,9 +56,10 @@ type Root struct {
 type mount struct {
 	spec    specs.Mount
 	options Options
-	tree    *kernel.Tree // nil: made inside, see insideTypes
-	file    bool         // the target is a file
-	below   []below      // mounts inside this one: version 1 cgroups
+	fs      *kernel.Filesystem // mounted when its turn comes, so that mounts are listed in the configuration's order
+	tree    *kernel.Tree       // nil: of fs, or made inside, see insideTypes
+	file    bool               // the target is a file
+	below   []below            // mounts inside this one: version 1 cgroups
 }
 
 type below struct {
@@ -127,6 +128,7 @@ func (r *Root) Close() {
 	_ = r.null.tree.Close()
 	_ = r.mask.tree.Close()
 	for _, m := range r.mounts {
+		m.fs.Close()
 		_ = m.tree.Close()
 		for _, b := range m.below {
 			_ = b.tree.Close()
@@ -180,12 +182,15 @@ func (r *Root) prepareMount(spec specs.Mount) (*mount, error) {
 	case spec.Type == "":
 		return nil, errors.New("neither a type nor bind is given")
 	default:
-		m.tree, err = r.newFilesystem(m)
-		if err == nil && spec.Type == "devpts" && filepath.Clean(spec.Destination) == "/dev/pts" {
-			r.devpts = m.tree
+		m.fs, err = r.newFilesystem(m)
+		if err == nil && r.cfg.Console && spec.Type == "devpts" && filepath.Clean(spec.Destination) == "/dev/pts" {
+			if err = r.mountFilesystem(m); err == nil {
+				r.devpts = m.tree // at once: the terminal is opened in it
+			}
 		}
 	}
 	if err != nil {
+		m.fs.Close()
 		_ = m.tree.Close()
 		return nil, err
 	}
@@ -261,7 +266,7 @@ func (r *Root) idmap(m *mount) error {
 }
 
 // newFilesystem makes a file system that belongs to no namespace.
-func (r *Root) newFilesystem(m *mount) (*kernel.Tree, error) {
+func (r *Root) newFilesystem(m *mount) (*kernel.Filesystem, error) {
 	o := &m.options
 	params := make([]kernel.Param, 0, len(o.Data)+4)
 	hasUID, hasGID := false, false
@@ -290,29 +295,34 @@ func (r *Root) newFilesystem(m *mount) (*kernel.Tree, error) {
 	if o.Set&unix.MOUNT_ATTR_RDONLY != 0 && m.spec.Type != "tmpfs" {
 		params = append(params, kernel.Param{Key: "ro", Flag: true})
 	}
-	set := o.Set
-	if o.CopyUp {
-		set &^= unix.MOUNT_ATTR_RDONLY // set again when the copy is done
-	}
 	source := m.spec.Source
 	if source == "" {
 		source = m.spec.Type
 	}
-	tree, err := kernel.NewFilesystem(m.spec.Type, source, int(set|o.RecSet), params...)
-	if err != nil {
-		return nil, err
+	return kernel.MakeFilesystem(m.spec.Type, source, params...)
+}
+
+// mountFilesystem mounts it, still detached.
+func (r *Root) mountFilesystem(m *mount) error {
+	o := &m.options
+	set := o.Set
+	if o.CopyUp {
+		set &^= unix.MOUNT_ATTR_RDONLY // set again when the copy is done
 	}
+	tree, err := m.fs.Mount(int(set | o.RecSet))
+	if err != nil {
+		return err
+	}
+	m.fs.Close()
+	m.tree = tree
 	if m.spec.Type == "devpts" && r.cfg.RootUID != 0 {
 		// The options are of the terminals; the folder is the mounter's.
 		_ = unix.Fchownat(tree.Fd(), "", r.cfg.RootUID, r.cfg.RootGID, unix.AT_EMPTY_PATH)
 	}
 	if o.Propagation != 0 {
-		if err := tree.SetAttr(kernel.Attr{Propagation: o.Propagation, Recursive: o.PropagationRec}); err != nil {
-			_ = tree.Close()
-			return nil, err
-		}
+		return tree.SetAttr(kernel.Attr{Propagation: o.Propagation, Recursive: o.PropagationRec})
 	}
-	return tree, nil
+	return nil
 }
 
 func (r *Root) hostOption(p kernel.Param) (string, error) {
