@@ -179,7 +179,7 @@ func TestKubectl(t *testing.T) {
 	})
 	t.Run("logs", func(t *testing.T) {
 		m := m.In(t)
-		m.Kubectl("run", "talker", "--image=busybox", "--restart=Never", "--", "sh", "-c", "echo one; echo two >&2; echo three")
+		m.Kubectl("run", "talker", "--image=busybox", "--restart=Never", "--", "sh", "-c", "echo one; echo two; echo three")
 		m.Until("one\ntwo\nthree\n", "kubectl", "logs", "-f", "talker")
 		if out := m.Kubectl("logs", "talker", "--tail=1"); out != "three\n" {
 			t.Errorf("--tail=1: %q", out)
