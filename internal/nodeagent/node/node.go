@@ -141,7 +141,6 @@ func (k *Keeper) Changed() {
 
 // Run registers the node and keeps it until ctx ends.
 func (k *Keeper) Run(ctx context.Context) {
-	k.event(corev1.EventTypeNormal, "Starting", "Starting kubelet.")
 	for delay := retryMin; ; delay = min(2*delay, retryMax) {
 		err := k.register(ctx)
 		if err == nil {
@@ -155,6 +154,7 @@ func (k *Keeper) Run(ctx context.Context) {
 			return
 		}
 	}
+	k.event(corev1.EventTypeNormal, "Starting", "Starting kubelet.")
 	var group sync.WaitGroup
 	group.Add(1)
 	go func() { defer group.Done(); k.lease(ctx) }()
