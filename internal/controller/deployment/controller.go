@@ -44,6 +44,7 @@ type Controller struct {
 	loop        *loop.Loop[string]
 	deployments appslisters.DeploymentLister
 	sets        appslisters.ReplicaSetLister
+	owned       *owned.ByController[*appsv1.ReplicaSet]
 	pods        *owned.Pods
 
 	// What was written and is not in the caches yet, by the deployment's key.
@@ -71,6 +72,9 @@ func New(cfg Config) (*Controller, error) {
 	}
 	c.loop = loop.New("deployment", cfg.Log, c.sync)
 	var err error
+	if c.owned, err = owned.Index[*appsv1.ReplicaSet](apps.ReplicaSets().Informer()); err != nil {
+		return nil, err
+	}
 	if c.pods, err = owned.IndexPods(cfg.Informers); err != nil {
 		return nil, err
 	}
@@ -193,10 +197,7 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 // claim returns copies of the deployment's sets, adopting and releasing as the
 // selector says.
 func (c *Controller) claim(ctx context.Context, d *appsv1.Deployment, selector labels.Selector) ([]*appsv1.ReplicaSet, error) {
-	all, err := c.sets.ReplicaSets(d.Namespace).List(labels.Everything())
-	if err != nil {
-		return nil, err
-	}
+	all := append(c.owned.Of(d.UID), c.owned.Orphans(d.Namespace)...)
 	all = c.wroteSets.Over(owned.Key(d), all)
 	var mine []*appsv1.ReplicaSet
 	checked := false

@@ -50,11 +50,12 @@ const (
 	commitInterval = time.Second
 	commitLimit    = 20_000
 
-	// snapshotEvery bounds the replay, and the log kept in memory and on disk.
-	snapshotEvery = 20_000
+	// snapshotEvery bounds the replay, and with the size of its segments the log
+	// that a start has to read.
+	snapshotEvery = 5_000
+	segmentBytes  = 8 << 20
 	catchUp       = 1_000
 
-	segmentBytes    = 16 << 20
 	maxRequestBytes = 8 << 20 // objects are bounded by 3 MiB above
 )
 

@@ -13,50 +13,57 @@ import (
 
 const byController = "controller"
 
-// Pods finds pods by the controller that owns them, without a scan.
-type Pods struct {
+// ByController finds objects by the controller that owns them, without a scan.
+type ByController[T metav1.Object] struct {
 	indexer cache.Indexer
 }
 
-// IndexPods adds the index to the factory's pods, if nobody has yet.
+// Pods by controller.
+type Pods = ByController[*corev1.Pod]
+
+// IndexPods adds the index to the factory's pods.
 func IndexPods(f informers.SharedInformerFactory) (*Pods, error) {
-	informer := f.Core().V1().Pods().Informer()
+	return Index[*corev1.Pod](f.Core().V1().Pods().Informer())
+}
+
+// Index adds the index to an informer, if nobody has yet.
+func Index[T metav1.Object](informer cache.SharedIndexInformer) (*ByController[T], error) {
 	if _, ok := informer.GetIndexer().GetIndexers()[byController]; !ok {
 		err := informer.AddIndexers(cache.Indexers{byController: func(obj any) ([]string, error) {
-			pod, ok := obj.(*corev1.Pod)
+			o, ok := obj.(T)
 			if !ok {
 				return nil, nil
 			}
-			if ref := metav1.GetControllerOfNoCopy(pod); ref != nil {
+			if ref := metav1.GetControllerOfNoCopy(o); ref != nil {
 				return []string{string(ref.UID)}, nil
 			}
-			return []string{orphansOf(pod.Namespace)}, nil
+			return []string{orphansOf(o.GetNamespace())}, nil
 		}})
 		if err != nil {
-			return nil, fmt.Errorf("index pods by controller: %w", err)
+			return nil, fmt.Errorf("index by controller: %w", err)
 		}
 	}
-	return &Pods{informer.GetIndexer()}, nil
+	return &ByController[T]{informer.GetIndexer()}, nil
 }
 
 func orphansOf(namespace string) string { return "none/" + namespace }
 
-// Of are the pods that uid controls.
-func (p *Pods) Of(uid types.UID) []*corev1.Pod { return p.list(string(uid)) }
+// Of are the objects that uid controls.
+func (p *ByController[T]) Of(uid types.UID) []T { return p.list(string(uid)) }
 
-// Orphans are the pods of a namespace that nobody controls.
-func (p *Pods) Orphans(namespace string) []*corev1.Pod { return p.list(orphansOf(namespace)) }
+// Orphans are the objects of a namespace that nobody controls.
+func (p *ByController[T]) Orphans(namespace string) []T { return p.list(orphansOf(namespace)) }
 
-func (p *Pods) list(value string) []*corev1.Pod {
+func (p *ByController[T]) list(value string) []T {
 	objs, err := p.indexer.ByIndex(byController, value)
 	if err != nil {
 		return nil // the index was made above
 	}
-	pods := make([]*corev1.Pod, 0, len(objs))
+	out := make([]T, 0, len(objs))
 	for _, o := range objs {
-		pods = append(pods, o.(*corev1.Pod))
+		out = append(out, o.(T))
 	}
-	return pods
+	return out
 }
 
 // AdoptPatch makes owner the controller of the object with uid (strategic merge).
