@@ -249,6 +249,7 @@ func (m *Manager) raise(n *network) error {
 	for name, value := range map[string]string{
 		conf4 + "route_localnet": "1", // published ports are reachable at 127.0.0.1
 		conf4 + "rp_filter":      "2",
+		conf4 + "send_redirects": "0",
 		conf6 + "accept_ra":      "0",
 	} {
 		if err := os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0o644); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -264,6 +265,9 @@ func (m *Manager) Start(eps []Endpoint) error {
 	defer m.mu.Unlock()
 	// Translation belongs to the IP layer: with netfilter on bridged frames too, a sandbox cannot reach itself through a published port.
 	settings := [][2]string{{"net/ipv4/ip_forward", "1"}, {"net/bridge/bridge-nf-call-iptables", "0"}, {"net/bridge/bridge-nf-call-ip6tables", "0"}}
+	// Traffic between pods comes and goes by the bridge. A redirect would use up the kernel's right to send the pod the next ICMP error
+	// for a second; it takes this setting and the bridge's own to be off.
+	settings = append(settings, [2]string{"net/ipv4/conf/all/send_redirects", "0"})
 	if m.v6 {
 		// Forwarding switches router advertisements off unless an interface says 2.
 		if ras, err := filepath.Glob("/proc/sys/net/ipv6/conf/*/accept_ra"); err == nil {
