@@ -414,3 +414,46 @@ func TestConfigErrorHeals(t *testing.T) {
 		t.Errorf("environment %v", env)
 	}
 }
+
+func TestShorterGraceCutsAHookShort(t *testing.T) {
+	s := newStage(t, fakecri.Options{})
+	p := pod("a", "c")
+	p.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 3600}}}
+	s.create(p)
+	s.await("a", "ready", 0, ready)
+	s.delete("a", 3600)
+	s.await("a", "being killed", 0, func(*corev1.Pod) bool { return s.saw("Killing: Stopping container c") })
+	s.delete("a", 1)
+	s.await("a", "gone", 0, gone)
+}
+
+func TestForcedDeletionKills(t *testing.T) {
+	s := newStage(t, fakecri.Options{})
+	s.create(pod("a", "c"))
+	s.await("a", "ready", 0, ready)
+	if err := s.client.CoreV1().Pods("default").Delete(t.Context(), "a", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.await("a", "erased", 0, func(*corev1.Pod) bool { b, c := s.runtime.Count(); return b == 0 && c == 0 })
+}
+
+func TestOrphansAreReaped(t *testing.T) {
+	s := newStage(t, fakecri.Options{})
+	s.create(pod("a", "c"))
+	s.await("a", "ready", 0, ready)
+	s.stop()
+	if err := s.client.CoreV1().Pods("default").Delete(t.Context(), "a", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s.start()
+	s.await("a", "reaped", 0, func(*corev1.Pod) bool { b, c := s.runtime.Count(); return b == 0 && c == 0 })
+}
+
+func TestRuntimeRestartIsSurvived(t *testing.T) {
+	s := newStage(t, fakecri.Options{})
+	s.create(pod("a", "c"))
+	s.await("a", "ready", 0, ready)
+	s.runtime.BreakEvents()
+	s.runtime.Exit(s.runtime.Find("a", "c"), 1, "", "") // nobody hears it: the next full look has to see it
+	s.await("a", "restarted", 10*time.Millisecond, func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount == 1 && ready(p) })
+}
