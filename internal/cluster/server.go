@@ -123,6 +123,7 @@ func Start(ctx context.Context, c *Config, started time.Time) (_ *Server, err er
 	}
 	s.reached(PhaseAPI)
 	s.group.Go(func() error { return s.keepKubeconfig(groupCtx, renew) })
+	s.group.Go(func() error { return s.settle(groupCtx) })
 	return s, nil
 }
 
@@ -209,6 +210,28 @@ func (s *Server) markControlPlane(node *corev1.Node) {
 		}
 		return nil
 	})
+}
+
+// settleAfter is how long after the node is Ready the start counts as over.
+const settleAfter = 5 * time.Second
+
+// settle gives back, once, what only the start needed.
+func (s *Server) settle(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.ready:
+	}
+	timer := time.NewTimer(settleAfter)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+		if err := host.Settle(); err != nil {
+			s.config.Log.Warn("settle down", "error", err)
+		}
+	}
+	return nil
 }
 
 // keepKubeconfig renews the certificate in the kubeconfig before it expires.
