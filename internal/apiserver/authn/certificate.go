@@ -134,11 +134,14 @@ const (
 func (f *FrontProxy) Authenticate(r *http.Request) (*identity.Response, bool, error) {
 	name := strings.TrimSpace(r.Header.Get(RemoteUser))
 	if name == "" || r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		stripRemote(r.Header)
 		return nil, false, nil
 	}
 	v, ok, err := f.Certificates.verify(r)
 	if err != nil || !ok {
-		// Not the proxy's certificate: it may still be a client's own, and the headers are then ignored.
+		// Not the proxy's certificate: it may still be a client's own. The headers are then a stranger's claim, which must not travel on
+		// to a backend that believes us.
+		stripRemote(r.Header)
 		return nil, false, nil
 	}
 	if len(f.Names) > 0 && !slices.Contains(f.Names, v.user.Name) {
@@ -149,12 +152,16 @@ func (f *FrontProxy) Authenticate(r *http.Request) (*identity.Response, bool, er
 		u.Groups = slices.Clone(r.Header.Values(RemoteGroup))
 	}
 	u.Extra = extraFrom(r.Header, RemoteExtraPrefix)
-	for h := range r.Header {
-		if h == RemoteUser || h == RemoteUID || h == RemoteGroup || strings.HasPrefix(h, RemoteExtraPrefix) {
-			delete(r.Header, h)
+	stripRemote(r.Header)
+	return &identity.Response{User: u}, true, nil
+}
+
+func stripRemote(h http.Header) {
+	for name := range h {
+		if name == RemoteUser || name == RemoteUID || name == RemoteGroup || strings.HasPrefix(name, RemoteExtraPrefix) {
+			delete(h, name)
 		}
 	}
-	return &identity.Response{User: u}, true, nil
 }
 
 // extraFrom collects headers of a prefix; the rest of the name, lower case and percent-decoded, is the key.

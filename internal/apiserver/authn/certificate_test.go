@@ -134,9 +134,9 @@ func TestFrontProxy(t *testing.T) {
 			if u.UID != "u-1" || !slices.Equal(u.Groups, []string{"g1", "g2", identity.Authenticated}) || !slices.Equal(u.Extra["acme.com/project"], []string{"x"}) {
 				t.Errorf("%+v", u)
 			}
-			if len(tc.req.Header) != 0 {
-				t.Errorf("headers left: %v", tc.req.Header)
-			}
+		}
+		if len(tc.req.Header) != 0 {
+			t.Errorf("%s: headers left: %v", tc.name, tc.req.Header)
 		}
 	}
 }
