@@ -1,7 +1,11 @@
 package apiserver
 
 import (
+	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -77,4 +81,43 @@ func BenchmarkNew(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// discard is a response that counts what is written.
+type discard struct {
+	header http.Header
+	n      atomic.Int64
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) WriteHeader(int)             {}
+func (d *discard) Write(b []byte) (int, error) { d.n.Add(int64(len(b))); return len(b), nil }
+func (d *discard) Flush()                      {}
+
+// One operation is a write seen by 100 watchers.
+func BenchmarkWatch100(b *testing.B) {
+	c := newCluster(b)
+	c.pods(1)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var outs []*discard
+	for range 100 {
+		d := &discard{header: http.Header{}}
+		outs = append(outs, d)
+		r := httptest.NewRequestWithContext(ctx, "GET", "/api/v1/namespaces/default/pods?watch=true&resourceVersion=1", nil)
+		r.Header.Set("Accept", "application/vnd.kubernetes.protobuf")
+		go c.Handler().ServeHTTP(d, r)
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		c.do("PATCH", "/api/v1/namespaces/default/pods/p0", fmt.Sprintf(`{"metadata":{"annotations":{"n":"%09d"}}}`, i), "Content-Type", "application/merge-patch+json").want(200)
+		i++
+	}
+	b.StopTimer()
+	var total int64
+	for _, d := range outs {
+		total += d.n.Load()
+	}
+	b.ReportMetric(float64(total)/float64(b.N)/100, "B/event")
 }

@@ -389,10 +389,19 @@ func (c *call) nodeProxy(nodes NodeDialer) error {
 		return nodeError(err)
 	}
 	u := *base
-	u.Path = "/" + c.info.Rest
+	u.Path = c.below()
 	u.RawQuery = c.r.URL.RawQuery
 	c.relay(&u, rt, false, true)
 	return nil
+}
+
+// below is the path behind a proxy subresource; empty, without a closing slash, it makes the proxy redirect to the one with it,
+// so that relative links work.
+func (c *call) below() string {
+	if c.info.Rest == "" {
+		return ""
+	}
+	return "/" + c.info.Rest
 }
 
 func (c *call) place(scheme, host, port string) *url.URL {
@@ -405,7 +414,7 @@ func (c *call) place(scheme, host, port string) *url.URL {
 	if port != "" {
 		host += ":" + port
 	}
-	return &url.URL{Scheme: scheme, Host: host, Path: "/" + c.info.Rest, RawQuery: c.r.URL.RawQuery}
+	return &url.URL{Scheme: scheme, Host: host, Path: c.below(), RawQuery: c.r.URL.RawQuery}
 }
 
 // relay passes the request on, and hands the connection over if it is upgraded.

@@ -59,6 +59,8 @@ func (a *agents) Network() http.RoundTripper { return http.DefaultTransport }
 
 func TestNodeStreams(t *testing.T) {
 	ag := newAgents(t)
+	back := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "pod %s %s", r.Method, r.URL) }))
+	t.Cleanup(back.Close)
 	c := newCluster(t, func(cfg *Config) { cfg.Nodes = ag })
 	c.namespace("ns")
 	const pod = "/api/v1/namespaces/ns/pods/web"
@@ -74,6 +76,15 @@ func TestNodeStreams(t *testing.T) {
 	c.do("GET", pod+"/log?previous=true", nil).fails(400, metav1.StatusReasonBadRequest, "not found")
 	if got := c.do("GET", "/api/v1/nodes/n1/proxy/stats/summary?x=1", nil).want(200); string(got.body) != "saw GET /stats/summary?x=1" {
 		t.Fatalf("proxy: %s", got.body)
+	}
+	host, port, _ := net.SplitHostPort(strings.TrimPrefix(back.URL, "http://"))
+	c.do("PATCH", pod+"/status", `{"status":{"podIP":"`+host+`","podIPs":[{"ip":"`+host+`"}]}}`, "Content-Type", "application/merge-patch+json").want(200)
+	proxy := "/api/v1/namespaces/ns/pods/web:" + port + "/proxy"
+	if got := c.do("OPTIONS", proxy+"/a/b?x=y", nil).want(200); string(got.body) != "pod OPTIONS /a/b?x=y" {
+		t.Fatalf("proxy: %s", got.body)
+	}
+	if got := c.do("GET", proxy, nil).want(301); got.header.Get("Location") != proxy+"/" {
+		t.Fatalf("redirect: %v", got.header)
 	}
 	c.do("POST", pod+"/exec?stdout=1", nil).fails(400, metav1.StatusReasonBadRequest, "you must specify at least 1 command")
 
