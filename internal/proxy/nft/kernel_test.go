@@ -567,6 +567,52 @@ func TestOthersCanReadTheTable(t *testing.T) {
 	}
 }
 
+func TestPurgeLeavesNothing(t *testing.T) {
+	l := newLab(t)
+	if err := l.table.Replace([]*proxy.Port{web("10.43.0.10", "10.42.0.2:8080")}); err != nil {
+		t.Fatal(err)
+	}
+	other := []netip.Prefix{netip.MustParsePrefix("10.99.0.0/16")}
+	left := func() (names []string) {
+		l.node.must(l.node.in(func() error {
+			for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+				routes, err := netlink.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
+				if err != nil {
+					return err
+				}
+				for _, r := range routes {
+					names = append(names, r.Dst.String())
+				}
+			}
+			return nil
+		}))
+		return names
+	}
+	l.node.must(l.node.in(func() error { return InstallRoutes(other, "") }))
+	if n := len(left()); n != 5 {
+		t.Errorf("%d routes before: %v", n, left())
+	}
+	for range 2 {
+		l.node.must(l.node.in(func() error { return Purge("nau-services", serviceNets...) }))
+	}
+	if got := left(); len(got) != 1 || got[0] != "10.99.0.0/16" {
+		t.Errorf("routes after: %v", got)
+	}
+	l.node.must(l.node.in(func() error {
+		s, err := dial()
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		b := newBatch(s.seq)
+		b.deleteTable("nau-services")
+		if err := s.commit(b); !errGone(err) {
+			t.Errorf("the table is still there: %v", err)
+		}
+		return nil
+	}))
+}
+
 // TestScale prints what a large cluster costs: it fails only if something breaks.
 func TestScale(t *testing.T) {
 	if testing.Short() {

@@ -6,15 +6,16 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// routeProtocol and lastMetric mark our routes: lastMetric is larger than any metric that other routes have.
+// routeProtocol and lastMetric mark Nau's routes, here as in the engine: lastMetric is larger than any metric that other routes have.
 const (
 	routeProtocol = 0x6e
-	lastMetric    = 0xff000000
+	lastMetric    = 0xff002000
 )
 
 // InstallRoutes makes packets to a service range that no rule has translated unreachable, so that none is ever routed to a gateway.
@@ -58,8 +59,8 @@ func addRoute(r *netlink.Route) error {
 	return err
 }
 
-// RemoveRoutes takes the unreachable routes away again.
-func RemoveRoutes() error {
+// RemoveRoutes takes the routes to service ranges away again; those of another instance, with other ranges, stay.
+func RemoveRoutes(services []netip.Prefix) error {
 	var errs []error
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
@@ -68,6 +69,9 @@ func RemoveRoutes() error {
 			continue
 		}
 		for i := range routes {
+			if routes[i].Dst == nil || !slices.ContainsFunc(services, func(p netip.Prefix) bool { return p.Masked().String() == routes[i].Dst.String() }) {
+				continue
+			}
 			if err := netlink.RouteDel(&routes[i]); err != nil && !errors.Is(err, unix.ESRCH) {
 				errs = append(errs, fmt.Errorf("delete route to %s: %w", routes[i].Dst, err))
 			}

@@ -338,5 +338,7 @@ func (s *slot) wanted() (verdict, bool) {
 	return s.claims[0].v, true
 }
 
-// Purge removes all that the backend leaves on a host: the table and the service routes.
-func Purge(table string) error { return errors.Join(Delete(table), RemoveRoutes()) }
+// Purge removes all that the backend leaves on a host: the table and the routes to its service ranges.
+func Purge(table string, services ...netip.Prefix) error {
+	return errors.Join(Delete(table), RemoveRoutes(services))
+}
