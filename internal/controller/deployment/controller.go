@@ -48,8 +48,8 @@ type Controller struct {
 	pods        *owned.Pods
 
 	// What was written and is not in the caches yet, by the deployment's key.
-	wroteSets   *owned.Written[*appsv1.ReplicaSet]
-	wroteStatus *owned.Written[*appsv1.Deployment]
+	wroteSets *owned.Written[*appsv1.ReplicaSet]
+	wroteSelf *owned.Written[*appsv1.Deployment]
 }
 
 var kind = appsv1.SchemeGroupVersion.WithKind("Deployment")
@@ -67,8 +67,8 @@ func New(cfg Config) (*Controller, error) {
 	apps := cfg.Informers.Apps().V1()
 	c := &Controller{
 		cfg: cfg, deployments: apps.Deployments().Lister(), sets: apps.ReplicaSets().Lister(),
-		wroteSets:   owned.NewWritten[*appsv1.ReplicaSet](cfg.Clock),
-		wroteStatus: owned.NewWritten[*appsv1.Deployment](cfg.Clock),
+		wroteSets: owned.NewWritten[*appsv1.ReplicaSet](cfg.Clock),
+		wroteSelf: owned.NewWritten[*appsv1.Deployment](cfg.Clock),
 	}
 	c.loop = loop.New("deployment", cfg.Log, c.sync)
 	var err error
@@ -159,13 +159,13 @@ func (c *Controller) sync(ctx context.Context, key string) error {
 	cached, err := c.deployments.Deployments(ns).Get(name)
 	if apierrors.IsNotFound(err) {
 		c.wroteSets.Forget(key)
-		c.wroteStatus.Forget(key)
+		c.wroteSelf.Forget(key)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	cached = c.wroteStatus.Newest(key, cached)
+	cached = c.wroteSelf.Newest(key, cached)
 	d := cached.DeepCopy()
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err != nil || selector.Empty() {
@@ -259,15 +259,14 @@ func (c *Controller) act(ctx context.Context, cached, d *appsv1.Deployment, p pl
 		}
 	}
 	if p.revision != "" {
-		patch := fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{%q:%q}}}`, d.UID, RevisionAnnotation, p.revision)
-		patched, err := c.cfg.Client.AppsV1().Deployments(d.Namespace).Patch(ctx, d.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+		noted := cached.DeepCopy()
+		noted.Annotations = with(noted.Annotations, RevisionAnnotation, p.revision)
+		noted, err := c.cfg.Client.AppsV1().Deployments(d.Namespace).Update(ctx, noted, metav1.UpdateOptions{})
 		if err != nil {
 			return fmt.Errorf("note revision %s: %w", p.revision, err)
 		}
-		if patched.Generation == cached.Generation {
-			cached = patched
-		}
-		c.wroteStatus.Put(owned.Key(d), patched)
+		c.wroteSelf.Put(owned.Key(d), noted)
+		cached = noted
 	}
 	return c.report(ctx, cached, p.status)
 }
@@ -327,6 +326,6 @@ func (c *Controller) report(ctx context.Context, d *appsv1.Deployment, status ap
 	if err != nil {
 		return fmt.Errorf("update status: %w", err)
 	}
-	c.wroteStatus.Put(owned.Key(d), updated)
+	c.wroteSelf.Put(owned.Key(d), updated)
 	return nil
 }

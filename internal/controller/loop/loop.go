@@ -21,7 +21,7 @@ type Loop[K comparable] struct {
 	name   string
 	sync   func(context.Context, K) error
 	queue  workqueue.TypedRateLimitingInterface[K]
-	synced []cache.InformerSynced
+	synced []cache.DoneChecker
 	log    *slog.Logger
 }
 
@@ -65,14 +65,14 @@ func (l *Loop[K]) On(informer cache.SharedIndexInformer, handler cache.ResourceE
 	if err != nil {
 		return fmt.Errorf("watch for controller %s: %w", l.name, err)
 	}
-	l.synced = append(l.synced, registration.HasSynced)
+	l.synced = append(l.synced, registration.HasSyncedChecker())
 	return nil
 }
 
 // Needs has work wait for informers that are only read.
 func (l *Loop[K]) Needs(informers ...cache.SharedIndexInformer) {
 	for _, i := range informers {
-		l.synced = append(l.synced, i.HasSynced)
+		l.synced = append(l.synced, i.HasSyncedChecker())
 	}
 }
 
@@ -85,7 +85,7 @@ func (l *Loop[K]) AddAfter(key K, after time.Duration) { l.queue.AddAfter(key, a
 // Run works with that many workers until ctx ends.
 func (l *Loop[K]) Run(ctx context.Context, workers int) error {
 	defer l.queue.ShutDown()
-	if !cache.WaitForCacheSync(ctx.Done(), l.synced...) {
+	if !cache.WaitFor(ctx, "", l.synced...) { // without polling
 		return nil
 	}
 	var all sync.WaitGroup
