@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/proxy"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"nau/internal/apiserver/admission"
 	"nau/internal/store"
@@ -210,6 +211,10 @@ func (c *call) podLog(nodes NodeDialer) error {
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
 		return agentError(c, resp)
+	}
+	if wsstream.IsWebSocketRequest(c.r) {
+		_ = wsstream.NewReader(&separateEnd{r: resp.Body}, true, wsstream.NewDefaultReaderProtocols()).Copy(hijackable{c.w}, c.r)
+		return nil
 	}
 	c.w.Header().Set("Content-Type", "text/plain")
 	c.w.WriteHeader(http.StatusOK)

@@ -51,3 +51,20 @@ func agentError(c *call, resp *http.Response) error {
 	}
 	return apierrors.NewGenericServerResponse(resp.StatusCode, "get", c.gr(), c.info.Name, text, 0, true)
 }
+
+// separateEnd gives the end of a stream in a read of its own: who copies to a WebSocket drops data that comes with it.
+type separateEnd struct {
+	r   io.Reader
+	err error
+}
+
+func (s *separateEnd) Read(b []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.r.Read(b)
+	if n > 0 {
+		s.err, err = err, nil
+	}
+	return n, err
+}

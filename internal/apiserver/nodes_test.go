@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gorilla/websocket"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -101,6 +102,23 @@ func TestNodeStreams(t *testing.T) {
 		}
 		echo(t, conn, tc.path, tc.upgrade, tc.want)
 		conn.Close()
+	}
+
+	ws, _, err := (&websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Subprotocols: []string{"binary.k8s.io"}}).Dial("wss"+strings.TrimPrefix(front.URL, "https")+pod+"/log?container=c", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.Close()
+	var text []byte
+	for {
+		_, b, err := ws.ReadMessage()
+		text = append(text, b...)
+		if err != nil {
+			break
+		}
+	}
+	if string(text) != "log of /containerLogs/ns/web/c?" {
+		t.Fatalf("log over a WebSocket: %q", text)
 	}
 }
 
