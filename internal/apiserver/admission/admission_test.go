@@ -29,13 +29,13 @@ var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // world is a cluster whose informers know the first objects and whose server knows all.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	f     informers.SharedInformerFactory
 	live  *fake.Clientset
 	clock *testclock.FakePassiveClock
 }
 
-func newWorld(t *testing.T, known ...runtime.Object) *world {
+func newWorld(t testing.TB, known ...runtime.Object) *world {
 	live := fake.NewClientset(known...)
 	w := &world{t, informers.NewSharedInformerFactory(live, 0), live, testclock.NewFakePassiveClock(epoch)}
 	for _, o := range known {
