@@ -23,7 +23,6 @@ func monitorCommand(g *global, args []string) error {
 	socket := f.String("socket", "", "unix socket to listen on")
 	state := f.String("state", "", "folder of the monitor's records, on a tmpfs")
 	group := f.String("cgroup", "", "cgroup to move to")
-	fast := f.Bool("fast-moves", true, "on a host of mixed cgroup versions, turn on the kernel's favordynmods while the monitor runs")
 	detach := f.Bool("detach", false, "go on in the background; descriptor 3 hears when the socket is open")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -55,7 +54,7 @@ func monitorCommand(g *global, args []string) error {
 	defer cancel()
 	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	log := slog.New(slog.NewTextHandler(g.logFile, nil))
-	return server.Run(ctx, server.Config{Socket: *socket, StateDir: *state, Log: log, FastMoves: *fast, Ready: func() {
+	return server.Run(ctx, server.Config{Socket: *socket, StateDir: *state, Log: log, Ready: func() {
 		if os.Getenv(readyEnv) != "" {
 			w := os.NewFile(readyFD, "ready")
 			_, _ = w.WriteString("ready\n")

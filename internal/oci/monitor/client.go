@@ -24,7 +24,6 @@ type Options struct {
 	Socket     string // unix socket
 	StateDir   string // the monitor's own records; a tmpfs that lives as long as the machine's uptime
 	CgroupRoot string // cgroup the monitor itself is put under, "" leaves it where it is started
-	SlowMoves  bool   // leave the host's cgroup option favordynmods as it is (mixed cgroup versions only)
 	Log        string // file for the monitor's own messages; "" is StateDir/monitor.log
 }
 
@@ -83,9 +82,6 @@ func begin(o Options) error {
 	args := []string{"nau-oci", "monitor", "--socket", o.Socket, "--state", o.StateDir, "--detach"}
 	if o.CgroupRoot != "" {
 		args = append(args, "--cgroup", o.CgroupRoot)
-	}
-	if o.SlowMoves {
-		args = append(args, "--fast-moves=false")
 	}
 	p, err := os.StartProcess(o.Binary, args, &os.ProcAttr{
 		Dir: "/", Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"},

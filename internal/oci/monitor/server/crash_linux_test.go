@@ -104,33 +104,3 @@ func TestKilledMonitorIsRevivedAndAdopts(t *testing.T) {
 		t.Errorf("log: %s", b)
 	}
 }
-
-func TestFastMovesAreUndone(t *testing.T) {
-	ocitest.Need(t)
-	layout, err := kernel.Cgroups()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if layout.Mode != kernel.CgroupHybrid {
-		t.Skipf("cgroups are %s, not mixed", layout.Mode)
-	}
-	if was, err := kernel.FavorDynmods(true); err != nil || !was {
-		t.Skipf("on already, or not to be had: %v", err)
-	}
-	if _, err := kernel.FavorDynmods(false); err != nil {
-		t.Fatal(err)
-	}
-	dir := shortDir(t)
-	s := &Server{cfg: Config{StateDir: dir}}
-	undo := s.fastMoves()
-	if again, err := kernel.FavorDynmods(true); err != nil || again {
-		t.Errorf("it was not on: %v", err)
-	}
-	undo()
-	if _, err := os.Stat(filepath.Join(dir, "fast-moves")); err == nil {
-		t.Error("the mark is left")
-	}
-	if changed, err := kernel.FavorDynmods(false); err != nil || changed {
-		t.Errorf("it was still on: %v", err)
-	}
-}

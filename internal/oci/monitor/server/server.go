@@ -26,7 +26,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"nau/internal/kernel"
 	"nau/internal/oci"
 	"nau/internal/oci/monitor"
 )
@@ -36,9 +35,6 @@ type Config struct {
 	Socket   string
 	StateDir string
 	Log      *slog.Logger
-	// FastMoves turns the kernel's favordynmods on while the monitor runs, on a host of mixed cgroup versions: see
-	// kernel.FavorDynmods.
-	FastMoves bool
 	// Ready is called when the socket is open.
 	Ready func()
 }
@@ -58,7 +54,6 @@ type Server struct {
 // What the state folder holds:
 //
 //	lock                 held by the running monitor
-//	fast-moves           favordynmods was off before; to be turned off again
 //	journal              one JSON event a line
 //	runtime/ID/          the built-in runtime's record (package oci)
 //	containers/ID/       request.json, exit.json, and the FIFOs stdin, stdout, stderr
@@ -82,9 +77,6 @@ func Run(ctx context.Context, cfg Config) error {
 	defer j.close()
 	s := &Server{cfg: cfg, journal: j, stop: cancel, containers: map[string]*container{}, reaper: newReaper(ctx),
 		runtime: &oci.Runtime{Root: filepath.Join(cfg.StateDir, "runtime"), Warn: func(text string) { cfg.Log.Warn(text) }}}
-	if cfg.FastMoves {
-		defer s.fastMoves()()
-	}
 	if err := s.adopt(); err != nil {
 		return err
 	}
@@ -128,35 +120,6 @@ func Run(ctx context.Context, cfg Config) error {
 			continue
 		}
 		go s.serve(ctx, conn)
-	}
-}
-
-// fastMoves turns them on and returns what turns them off again. The mark on disk tells a successor of a monitor that was
-// killed that it is its to do.
-func (s *Server) fastMoves() (undo func()) {
-	mark := filepath.Join(s.cfg.StateDir, "fast-moves")
-	layout, err := kernel.Cgroups()
-	if err != nil || layout.Mode != kernel.CgroupHybrid {
-		return func() {}
-	}
-	changed, err := kernel.FavorDynmods(true)
-	if err != nil {
-		s.cfg.Log.Warn("containers start slower", "error", err)
-	}
-	if changed {
-		if err := os.WriteFile(mark, nil, 0o600); err != nil {
-			s.cfg.Log.Warn("mark fast moves", "error", err)
-		}
-	}
-	return func() {
-		if _, err := os.Stat(mark); err != nil {
-			return
-		}
-		if _, err := kernel.FavorDynmods(false); err != nil {
-			s.cfg.Log.Warn("undo fast moves", "error", err)
-			return
-		}
-		_ = os.Remove(mark)
 	}
 }
 
