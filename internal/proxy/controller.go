@@ -33,7 +33,7 @@ type Config struct {
 type Proxy struct {
 	cfg    Config
 	health *healthPorts
-	synced []cache.InformerSynced
+	synced []cache.DoneChecker
 	wake   chan struct{}
 
 	mu       sync.Mutex
@@ -74,7 +74,7 @@ func New(cfg Config) (*Proxy, error) {
 		if err != nil {
 			return nil, fmt.Errorf("follow services: %w", err)
 		}
-		p.synced = append(p.synced, reg.HasSynced)
+		p.synced = append(p.synced, reg.HasSyncedChecker())
 	}
 	return p, nil
 }
@@ -142,7 +142,7 @@ func (p *Proxy) poke() {
 // Run keeps the backend up to date until ctx ends. What is programmed then stays.
 func (p *Proxy) Run(ctx context.Context) error {
 	defer p.health.close()
-	if !cache.WaitForCacheSync(ctx.Done(), p.synced...) {
+	if !cache.WaitFor(ctx, "", p.synced...) {
 		return ctx.Err()
 	}
 	stale := newForgetter(p.cfg.Conntrack, p.cfg.Log)

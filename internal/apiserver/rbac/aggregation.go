@@ -21,7 +21,7 @@ import (
 type Aggregation struct {
 	client kubernetes.Interface
 	roles  rbaclisters.ClusterRoleLister
-	synced cache.InformerSynced
+	synced cache.DoneChecker
 	queue  workqueue.TypedRateLimitingInterface[string]
 }
 
@@ -43,7 +43,7 @@ func NewAggregation(client kubernetes.Interface, f informers.SharedInformerFacto
 	if err != nil {
 		return nil, fmt.Errorf("follow cluster roles: %w", err)
 	}
-	a.synced = reg.HasSynced
+	a.synced = reg.HasSyncedChecker()
 	return a, nil
 }
 
@@ -73,7 +73,7 @@ func (a *Aggregation) wake(is, was any) {
 // Run works until ctx ends.
 func (a *Aggregation) Run(ctx context.Context) error {
 	defer a.queue.ShutDown()
-	if !cache.WaitForCacheSync(ctx.Done(), a.synced) {
+	if !cache.WaitFor(ctx, "", a.synced) {
 		return ctx.Err()
 	}
 	go func() {
