@@ -27,13 +27,18 @@ const widgets = `{"apiVersion":"apiextensions.k8s.io/v1","kind":"CustomResourceD
 // until asks again until the answer has the code: definitions come into effect a moment after they are written.
 func (c *cluster) until(code int, path string) reply {
 	c.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	late := time.After(20 * time.Second)
 	for {
+		v := c.registry.now()
 		r := c.do("GET", path, nil)
-		if r.code == code || time.Now().After(deadline) {
+		if r.code == code {
+			return r
+		}
+		select {
+		case <-v.replaced:
+		case <-late:
 			return r.want(code)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -32,6 +32,7 @@ type view struct {
 	index      *api.Index
 	endpoints  map[schema.GroupVersionResource]*endpoint
 	kinds      map[*api.Resource]*kind
+	replaced   chan struct{} // closed when the next view takes this one's place
 	groups     map[string]bool
 	versions   map[schema.GroupVersion]bool
 	documents  documents                                  // discovery and OpenAPI of this view
@@ -40,7 +41,7 @@ type view struct {
 
 func newRegistry(open func(*kind) *store.Collection) *registry {
 	r := &registry{open: open}
-	r.view.Store(&view{endpoints: map[schema.GroupVersionResource]*endpoint{}, kinds: map[*api.Resource]*kind{}})
+	r.view.Store(&view{replaced: make(chan struct{}), endpoints: map[schema.GroupVersionResource]*endpoint{}, kinds: map[*api.Resource]*kind{}})
 	return r
 }
 
@@ -82,7 +83,7 @@ func (r *registry) replace(table []*api.Resource) error {
 		return err
 	}
 	v := &view{
-		generation: old.generation + 1, table: table, index: index,
+		generation: old.generation + 1, table: table, index: index, replaced: make(chan struct{}),
 		endpoints: map[schema.GroupVersionResource]*endpoint{}, kinds: map[*api.Resource]*kind{},
 		groups: map[string]bool{}, versions: map[schema.GroupVersion]bool{},
 	}
@@ -115,6 +116,7 @@ func (r *registry) replace(table []*api.Resource) error {
 		}
 	}
 	r.view.Store(v)
+	close(old.replaced)
 	return nil
 }
 
