@@ -27,6 +27,7 @@ func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
 	f.StringVar(&c.BindAddress, "bind-address", "", "address to listen on (default all)")
 	f.IntVar(&c.APIPort, "api-port", c.APIPort, "port of the Kubernetes API")
 	f.IntVar(&c.AgentPort, "agent-port", c.AgentPort, "port of the node agent")
+	f.IntVar(&c.RegistryPort, "registry-port", c.RegistryPort, "port on loopback of the registry that shares the engine's images; 0 for none")
 	pods := f.StringSlice("pod-cidr", texts(c.PodCIDRs), "pods' addresses, one range of each family")
 	services := f.StringSlice("service-cidr", texts(c.ServiceCIDRs), "services' addresses, one range of each family")
 	dns := f.StringSlice("cluster-dns", nil, "address of the cluster's DNS (default the tenth of each service range)")

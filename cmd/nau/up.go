@@ -34,7 +34,7 @@ and returns when the node is Ready. Containers outlive it: start it again and th
 are taken over. ` + "`nau down`" + ` stops them too.`,
 		Example: `  sudo nau up -d
   sudo nau up -d --data-dir /srv/b --run-dir /run/b --api-port 7443 --agent-port 11250 \
-       --pod-cidr 10.44.0.0/16 --service-cidr 10.45.0.0/16     # a second one beside it`,
+       --registry-port 5002 --pod-cidr 10.44.0.0/16 --service-cidr 10.45.0.0/16     # a second one beside it`,
 		Args: cobra.NoArgs,
 	}
 	finish := clusterFlags(cmd, &config)

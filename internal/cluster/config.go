@@ -27,6 +27,9 @@ type Config struct {
 	BindAddress string // address that the API server and the node agent listen on; "" is all
 	APIPort     int
 	AgentPort   int
+	// RegistryPort is the port on loopback of the registry over the engine's
+	// images; 0 serves none.
+	RegistryPort int
 	DNSPort     int // on the DNS service address
 
 	PodCIDRs      []netip.Prefix // one of each family
@@ -52,7 +55,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		DataDir: "/var/lib/nau", RunDir: "/run/nau",
-		APIPort: 6443, AgentPort: 10250, DNSPort: 53,
+		APIPort: 6443, AgentPort: 10250, RegistryPort: 5001, DNSPort: 53,
 		PodCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16"), netip.MustParsePrefix("fd42::/48")},
 		ServiceCIDRs:  []netip.Prefix{netip.MustParsePrefix("10.43.0.0/16"), netip.MustParsePrefix("fd43::/112")},
 		ClusterDomain: "cluster.local",

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -30,6 +32,7 @@ import (
 	"nau/internal/nodeagent"
 	"nau/internal/proxy"
 	"nau/internal/proxy/nft"
+	"nau/internal/registry"
 )
 
 // node is this machine as a node: the engine or another CRI runtime, the agent,
@@ -60,9 +63,10 @@ func openNode(ctx context.Context, c *Config) (*node, error) {
 	}
 	n.engine = opened
 	n.closers = append(n.closers, opened.Close)
-	if err := n.serveCRI(); err != nil {
-		opened.Close()
-		return nil, err
+	for _, serve := range []func() error{n.serveCRI, n.serveRegistry} {
+		if err := serve(); err != nil {
+			return nil, errors.Join(err, n.close())
+		}
 	}
 	return n, nil
 }
@@ -90,6 +94,30 @@ func (n *node) serveCRI() error {
 		}
 	}()
 	n.closers = append(n.closers, func() error { n.cri.Close(); return nil })
+	return nil
+}
+
+// serveRegistry answers on loopback with a registry over the engine's content.
+func (n *node) serveRegistry() error {
+	c := n.config
+	if c.RegistryPort == 0 {
+		return nil
+	}
+	handler, err := registry.New(registry.Config{Content: n.engine.Content, Deletes: true, Log: c.Log})
+	if err != nil {
+		return fmt.Errorf("open registry: %w", err)
+	}
+	listener, err := listen("--registry-port", "127.0.0.1", c.RegistryPort)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute, IdleTimeout: time.Minute, ErrorLog: slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug)}
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			c.Log.Error("serve registry", "error", err)
+		}
+	}()
+	n.closers = append(n.closers, server.Close)
 	return nil
 }
 
