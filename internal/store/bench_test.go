@@ -82,6 +82,7 @@ func filled(b *testing.B, n int) *bench {
 func BenchmarkGet(b *testing.B) {
 	s := filled(b, 5000)
 	b.ReportAllocs()
+	b.ResetTimer()
 	b.RunParallel(func(p *testing.PB) {
 		for i := 1; p.Next(); i++ {
 			n := i%5000 + 1
