@@ -7,8 +7,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
@@ -33,6 +35,7 @@ func (p *controlPlane) bootstrapObjects(ctx context.Context) error {
 	return errors.Join(
 		p.publishAPI(ctx, kube),
 		p.publishDNS(ctx, kube),
+		p.publishServiceRange(ctx, kube),
 		p.publishAuthentication(ctx, kube),
 		admission.EnsureSystemPriorityClasses(ctx, kube),
 	)
@@ -130,6 +133,28 @@ func ensureService(ctx context.Context, kube kubernetes.Interface, service *core
 	}
 	if err != nil {
 		return fmt.Errorf("create service %s/%s: %w", service.Namespace, service.Name, err)
+	}
+	return nil
+}
+
+// publishServiceRange makes the ServiceCIDR "kubernetes", which says from where
+// services get their addresses.
+func (p *controlPlane) publishServiceRange(ctx context.Context, kube kubernetes.Interface) error {
+	ranges := kube.NetworkingV1().ServiceCIDRs()
+	have, err := ranges.Get(ctx, "kubernetes", metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		have, err = ranges.Create(ctx, &networkingv1.ServiceCIDR{
+			ObjectMeta: metav1.ObjectMeta{Name: "kubernetes"}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: texts(p.config.ServiceCIDRs)},
+		}, metav1.CreateOptions{})
+	}
+	if err == nil && !meta.IsStatusConditionTrue(have.Status.Conditions, networkingv1.ServiceCIDRConditionReady) {
+		have = have.DeepCopy()
+		meta.SetStatusCondition(&have.Status.Conditions, metav1.Condition{
+			Type: networkingv1.ServiceCIDRConditionReady, Status: metav1.ConditionTrue, Message: "Kubernetes Service CIDR is ready"})
+		_, err = ranges.UpdateStatus(ctx, have, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("write ServiceCIDR kubernetes: %w", err)
 	}
 	return nil
 }

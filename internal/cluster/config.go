@@ -30,7 +30,7 @@ type Config struct {
 	// RegistryPort is the port on loopback of the registry over the engine's
 	// images; 0 serves none.
 	RegistryPort int
-	DNSPort     int // on the DNS service address
+	DNSPort      int // on the DNS service address
 
 	PodCIDRs      []netip.Prefix // one of each family
 	ServiceCIDRs  []netip.Prefix

@@ -15,6 +15,7 @@ import (
 	"nau/internal/controller/deployment"
 	"nau/internal/controller/endpoints"
 	"nau/internal/controller/endpointslice"
+	"nau/internal/controller/endpointslicemirroring"
 	"nau/internal/controller/garbagecollector"
 	"nau/internal/controller/namespace"
 	"nau/internal/controller/nodelifecycle"
@@ -67,6 +68,9 @@ func controllers(p *controlPlane) ([]component, error) {
 		}},
 		{"endpoint-controller", func(c *client.Set, r record.EventRecorder) (runner, error) {
 			return endpoints.New(endpoints.Config{Client: c.Kubernetes, Informers: informers, Recorder: r, Log: log})
+		}},
+		{"endpointslicemirroring-controller", func(c *client.Set, _ record.EventRecorder) (runner, error) {
+			return endpointslicemirroring.New(endpointslicemirroring.Config{Client: c.Kubernetes, Informers: informers, Log: log})
 		}},
 		{"generic-garbage-collector", func(c *client.Set, r record.EventRecorder) (runner, error) {
 			return garbagecollector.New(garbagecollector.Config{Metadata: c.Metadata, Discovery: c.Discovery, ListerWatcher: p.ListerWatcher, Recorder: r, Log: log})

@@ -233,14 +233,11 @@ func (p *controlPlane) serve(listener net.Listener) error {
 		return err
 	}
 	p.https = &http.Server{
-		Handler:           p.server.Handler(),
-		TLSConfig:         pki.ServerTLS(certificate),
-		ReadHeaderTimeout: 32 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    1 << 20,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: 1000},
-		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+		Handler:   p.server.Handler(),
+		TLSConfig: pki.ServerTLS(certificate),
+		ErrorLog:  slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
+	apiserver.Tune(p.https)
 	go func() {
 		if err := p.https.ServeTLS(listener, "", ""); err != nil && !errors.Is(err, http.ErrServerClosed) {
 			p.log.Error("serve the API", "error", err)

@@ -54,7 +54,7 @@ func Down(ctx context.Context, c *Config, purge bool) (stopped int, err error) {
 		return stopped, nil
 	}
 	return stopped, errors.Join(
-		nft.Purge(c.serviceTable()),
+		nft.Purge(c.serviceTable(), c.ServiceCIDRs...),
 		purgeDNSAddresses(c),
 		removeOwnKubeconfig(c),
 		unmountBelow(c.DataDir),

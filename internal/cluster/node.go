@@ -236,10 +236,17 @@ func (n *node) serviceProxy(p *controlPlane) (*proxy.Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := nft.InstallRoutes(c.ServiceCIDRs, ""); err != nil {
+	device := "" // a foreign runtime's bridge is not known
+	if n.engine != nil {
+		device = c.bridge()
+		if err := nft.RouteLoopback(device); err != nil {
+			return nil, fmt.Errorf("open node ports to loopback: %w", err)
+		}
+	}
+	if err := nft.InstallRoutes(c.ServiceCIDRs, device); err != nil {
 		return nil, fmt.Errorf("keep service addresses on this machine: %w", err)
 	}
-	table, err := nft.Open(nft.Config{Table: c.serviceTable(), ServiceCIDRs: c.ServiceCIDRs, PodCIDRs: c.PodCIDRs})
+	table, err := nft.Open(nft.Config{Table: c.serviceTable(), ServiceCIDRs: c.ServiceCIDRs, PodCIDRs: c.PodCIDRs, Loopback: device != ""})
 	if err != nil {
 		return nil, fmt.Errorf("open service table: %w", err)
 	}
