@@ -41,6 +41,7 @@ e2e() {
     exit 1
   fi
   make build
+  go build -trimpath -o bin/mkimages ./test/images/mkimages
   go test -tags e2e -count=1 -timeout 20m ${RUN:+-run "$RUN"} ./test/e2e/...
 }
 
