@@ -344,7 +344,8 @@ func (r *Root) hostOption(p kernel.Param) (string, error) {
 	return strconv.Itoa(host), nil
 }
 
-// prepareCgroup binds the container's own cgroup: on version 2 the one folder, else a tmpfs with one for each hierarchy.
+// prepareCgroup binds the container's own cgroup: on version 2 the one folder, else a tmpfs with one for each hierarchy
+// of version 1.
 func (r *Root) prepareCgroup(m *mount) error {
 	if r.cfg.Cgroup == nil {
 		return errors.New("the container has no cgroup of its own")
@@ -375,10 +376,10 @@ func (r *Root) prepareCgroup(m *mount) error {
 		return err
 	}
 	for _, h := range r.cfg.Cgroup.Hierarchies() {
-		name := filepath.Base(h.Mount)
 		if h.Unified {
-			name = "unified"
+			continue // it controls nothing here, and programs take a version 2 mount for a host of version 2
 		}
+		name := filepath.Base(h.Mount)
 		tree, err := own(h)
 		if err != nil {
 			return err
