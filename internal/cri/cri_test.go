@@ -342,6 +342,18 @@ func killMonitor(t *testing.T, run string) {
 	t.Fatal("no monitor")
 }
 
+func TestNoQuickExitIsMissed(t *testing.T) {
+	b := newBed(t)
+	pc := b.sandboxConfig("quick")
+	pod := b.pod(pc)
+	for range 40 {
+		id := b.container(pod, pc, "", func(c *runtimeapi.ContainerConfig) { c.Command = []string{"true"} })
+		if st := b.wait(id); st.State != runtimeapi.ContainerState_CONTAINER_EXITED || st.ExitCode != 0 || st.FinishedAt < st.StartedAt {
+			t.Fatalf("status %v", st)
+		}
+	}
+}
+
 func TestFullRef(t *testing.T) {
 	id := "sha256:" + strings.Repeat("a", 64)
 	for in, want := range map[string]string{

@@ -158,6 +158,9 @@ func (m *Manager) finish(ctx context.Context, e *entry, r *Record) error {
 	if r.Finished.IsZero() {
 		r.Finished = time.Now()
 	}
+	if r.Finished.Before(r.Started) {
+		r.Finished = r.Started
+	}
 	err := m.put(e, r)
 	m.mu.Lock()
 	if e.gone != nil {
@@ -261,7 +264,8 @@ func (m *Manager) observe(ctx context.Context, ev monitor.Event) {
 			e.op.Lock()
 			defer e.op.Unlock()
 			old, gone := m.current(e)
-			if gone == nil || ev.Time.Before(old.Started) {
+			// Told apart by the process, not the time: a program may have ended before its start was noted.
+			if gone == nil || ev.Pid != 0 && ev.Pid != old.Pid {
 				return // known already, or of an earlier run
 			}
 			r := *old
