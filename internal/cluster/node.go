@@ -205,7 +205,8 @@ func (n *node) components(p *controlPlane, agent net.Listener) ([]component, err
 		APIServerHost: nth(c.ServiceCIDRs[0], 1).String(), APIServerPort: 443,
 		CgroupRoot: n.cgroupRoot(), MaxPods: int64(c.MaxPods),
 		Listener: agent, TLS: tls,
-		Version: version.GitVersion(), PodCIDRs: texts(c.nodePodCIDRs()),
+		RotateLogs: n.engine == nil, // Nau's monitor rotates what it writes
+		Version:    version.GitVersion(), PodCIDRs: texts(c.nodePodCIDRs()),
 		Log: c.Log,
 	})
 	if err != nil {

@@ -159,10 +159,7 @@ func (c *class) look(s int) bool {
 	node := c.cluster.Node(state.Slot(s))
 	home := c.home[s]
 	if node == nil {
-		if home.group >= 0 {
-			return false
-		}
-		return true
+		return home.group < 0
 	}
 	if home.group < 0 || c.groups[home.group].tuple != c.tuple(node) {
 		return false
