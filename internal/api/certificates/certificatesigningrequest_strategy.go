@@ -46,30 +46,28 @@ func prepareStatus(n, o *certificatesv1.CertificateSigningRequest) {
 		n.Status.Certificate = o.Status.Certificate
 	}
 	// Approval and denial have their own endpoint.
-	n.Status.Conditions = mergeConditions(n.Status.Conditions, o.Status.Conditions, false)
+	n.Status.Conditions = keepDecision(n.Status.Conditions, o.Status.Conditions)
 }
 
+// prepareApproval lets approvers write conditions of every type. Source: the API docs of /approval.
 func prepareApproval(n, o *certificatesv1.CertificateSigningRequest) {
 	n.Spec = o.Spec
 	n.Status.Certificate = o.Status.Certificate
-	n.Status.Conditions = mergeConditions(n.Status.Conditions, o.Status.Conditions, true)
 }
 
-// mergeConditions takes the conditions that an endpoint may write from the new object, all others from
-// the old one.
-func mergeConditions(new, old []certificatesv1.CertificateSigningRequestCondition, approval bool) []certificatesv1.CertificateSigningRequestCondition {
-	mine := func(c certificatesv1.CertificateSigningRequestCondition) bool {
-		decision := c.Type == certificatesv1.CertificateApproved || c.Type == certificatesv1.CertificateDenied
-		return decision == approval
+// keepDecision takes Approved and Denied from the old conditions and all others from the new ones.
+func keepDecision(new, old []certificatesv1.CertificateSigningRequestCondition) []certificatesv1.CertificateSigningRequestCondition {
+	decision := func(c certificatesv1.CertificateSigningRequestCondition) bool {
+		return c.Type == certificatesv1.CertificateApproved || c.Type == certificatesv1.CertificateDenied
 	}
 	var out []certificatesv1.CertificateSigningRequestCondition
 	for _, c := range old {
-		if !mine(c) {
+		if decision(c) {
 			out = append(out, c)
 		}
 	}
 	for _, c := range new {
-		if mine(c) {
+		if !decision(c) {
 			out = append(out, c)
 		}
 	}

@@ -167,7 +167,9 @@ func modelName(gvk runtimeschema.GroupVersionKind) string {
 func (v *version) describe(old bool) map[string]any {
 	out := map[string]any{"type": "object"}
 	if v.structural == nil {
-		out["x-kubernetes-preserve-unknown-fields"] = true
+		if !old {
+			out["x-kubernetes-preserve-unknown-fields"] = true
+		}
 		return out
 	}
 	s := v.structural
