@@ -271,6 +271,7 @@ func (p *controlPlane) bootstrapRoles(ctx context.Context) error {
 func (p *controlPlane) close() {
 	if p.https != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		p.server.Drain()
 		if p.https.Shutdown(ctx) != nil {
 			p.https.Close()
 		}
