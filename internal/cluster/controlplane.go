@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -138,7 +139,7 @@ func newControlPlane(c *Config, keys *pki.PKI, opened *store.Store) (*controlPla
 		Nodes:        newNodeDialer(p),
 		Tokens:       authentication.ServiceAccounts,
 		Virtual:      reviewers(authentication, authorizer),
-		Paths:        issuerPaths(authentication.ServiceAccounts, p.issuer()),
+		Paths:        p.documents(authentication.ServiceAccounts),
 		ServiceCIDRs: c.ServiceCIDRs,
 		NodePorts:    [2]uint16{uint16(c.ServiceNodePortFirst), uint16(c.NodePortEnd)},
 		Version: apiversion.Info{
@@ -170,6 +171,18 @@ func seed(roles *authz.RBAC, policy *rbac.Policy) {
 	for _, b := range policy.RoleBindings {
 		roles.Set(b)
 	}
+}
+
+// documents are the API's further paths: how to verify its tokens, and profiles
+// of this process, which upstream serves to whom RBAC lets see them, too.
+func (p *controlPlane) documents(accounts *authn.ServiceAccounts) map[string]http.Handler {
+	paths := issuerPaths(accounts, p.issuer())
+	for _, profile := range []string{"allocs", "block", "goroutine", "heap", "mutex", "threadcreate"} {
+		paths["/debug/pprof/"+profile] = pprof.Handler(profile)
+	}
+	paths["/debug/pprof/profile"] = http.HandlerFunc(pprof.Profile)
+	paths["/debug/pprof/trace"] = http.HandlerFunc(pprof.Trace)
+	return paths
 }
 
 func (p *controlPlane) issuer() string {
