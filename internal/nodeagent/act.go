@@ -2,7 +2,6 @@ package nodeagent
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -11,7 +10,6 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"nau/internal/nodeagent/life"
-	"nau/internal/nodeagent/runspec"
 )
 
 func notFound(err error) bool { return status.Code(err) == codes.NotFound }
@@ -88,7 +86,6 @@ func (w *worker) act(ctx context.Context, pod *corev1.Pod, plan *life.Plan) {
 	}
 	if !failed {
 		w.failures = 0
-		changed = w.resizeInPlace(ctx, pod) || changed
 	}
 	for _, c := range plan.Remove {
 		if _, err := a.cfg.Runtime.RemoveContainer(ctx, &runtimeapi.RemoveContainerRequest{ContainerId: c.ID}); err == nil || notFound(err) {
@@ -179,76 +176,6 @@ func (w *worker) stopOne(ctx context.Context, pod *corev1.Pod, s *life.Stop) err
 	}
 	return w.stopContainer(ctx, pod, s.Spec, s.Container, grace, s.Message, nil)
 }
-
-// resizeInPlace gives running containers the resources that their spec asks for now. Source: KEP-1287.
-func (w *worker) resizeInPlace(ctx context.Context, pod *corev1.Pod) bool {
-	a, obs := w.agent, w.observed()
-	sb := obs.Sandbox()
-	if sb == nil {
-		return false
-	}
-	changed := false
-	for i := range pod.Spec.Containers {
-		c := &pod.Spec.Containers[i]
-		st := obs.In(sb.ID, c.Name)
-		if st == nil || st.State != life.Running || st.Resources == nil {
-			continue
-		}
-		want := runspec.Resources(pod, c, a.host.Memory, a.host.Unified)
-		key := fmt.Sprint(want.CpuShares, want.CpuQuota, want.MemoryLimitInBytes)
-		have := fmt.Sprint(st.Resources.CpuShares, st.Resources.CpuQuota, st.Resources.MemoryLimitInBytes)
-		if last, ok := w.applied[st.ID]; ok && last == key || !ok && have == key {
-			continue
-		}
-		if w.applied == nil {
-			w.applied = map[string]string{}
-		}
-		if _, ok := w.applied[st.ID]; !ok && pod.Status.ObservedGeneration == pod.Generation {
-			w.applied[st.ID] = key // the runtime rounds in its own way; nobody asked for a change
-			continue
-		}
-		if restartsOnResize(c, st.Resources, want) {
-			w.applied[st.ID] = key
-			if w.stopContainer(ctx, pod, c, st, w.graceOf(pod), fmt.Sprintf("Container %s resize requires restart", c.Name), nil) == nil {
-				changed = true
-			}
-			continue
-		}
-		if a.cgroups != nil {
-			if err := a.cgroups.Ensure(pod); err != nil {
-				a.cfg.Log.Warn("resize pod", "pod", podName(pod), "err", err)
-			}
-		}
-		cond := corev1.PodCondition{Type: corev1.PodResizeInProgress, Status: corev1.ConditionTrue}
-		if _, err := a.cfg.Runtime.UpdateContainerResources(ctx, &runtimeapi.UpdateContainerResourcesRequest{ContainerId: st.ID, Linux: want}); err != nil {
-			cond.Reason, cond.Message = corev1.PodReasonError, err.Error()
-			w.resize = []corev1.PodCondition{cond}
-			w.fail(a.cfg.Clock.Now())
-			continue
-		}
-		w.resize = nil
-		w.applied[st.ID] = key
-		w.reread(ctx, st.ID)
-		changed = true
-	}
-	return changed
-}
-
-func restartsOnResize(c *corev1.Container, have, want *runtimeapi.LinuxContainerResources) bool {
-	for _, p := range c.ResizePolicy {
-		if p.RestartPolicy != corev1.RestartContainer {
-			continue
-		}
-		if p.ResourceName == corev1.ResourceCPU && (have.CpuShares != want.CpuShares || have.CpuQuota != want.CpuQuota) ||
-			p.ResourceName == corev1.ResourceMemory && have.MemoryLimitInBytes != want.MemoryLimitInBytes {
-			return true
-		}
-	}
-	return false
-}
-
-// appliedResources is what running containers have, where that is known to differ from the spec.
-func (w *worker) appliedResources(*corev1.Pod) map[string]corev1.ResourceRequirements { return nil }
 
 // waitPull tells whether the pull of an image in this pod has to wait; the back-off's event and state were made already.
 func (w *worker) waitPull(image string) bool {

@@ -214,7 +214,11 @@ func (a *Agent) admitted(uid string) (out []*corev1.Pod) {
 	a.mu.Unlock()
 	for _, w := range list {
 		w.mu.Lock()
-		if w.admitted && !w.stopped {
+		switch {
+		case !w.admitted || w.stopped:
+		case w.granted != nil:
+			out = append(out, w.granted)
+		default:
 			out = append(out, w.pod)
 		}
 		w.mu.Unlock()

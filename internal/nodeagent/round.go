@@ -43,8 +43,11 @@ func (w *worker) round(ctx context.Context) {
 		a.refs.Hold(w.uid, refs.Of(pod))
 	}
 	w.watchHealth(pod)
+	w.grant()
+	pod = w.view()
 	plan := life.Decide(&life.Input{Pod: pod, Observed: w.observed(), Health: w.health(), BackOffs: w.backoffs, Hash: runspec.Hash, Now: now})
 	w.tellCrashes(pod, plan)
+	w.apply(ctx, pod, plan)
 	w.publish(pod, plan)
 	w.act(ctx, pod, plan)
 	if w.sent != nil && pod.Status.StartTime == nil {
@@ -236,6 +239,7 @@ func (w *worker) finish(ctx context.Context) {
 		}
 		w.cleaned = true
 		a.weighBurstable()
+		a.reconsider(w)
 	}
 	w.mu.Lock()
 	busy, gone := w.writing || w.pending != nil, w.gone

@@ -196,11 +196,9 @@ func (w *worker) start(ctx context.Context, pod *corev1.Pod, s *life.Start) erro
 	w.remember(c.Name, s.BackOff)
 	st := w.reread(context.WithoutCancel(ctx), id)
 	if w.applied == nil {
-		w.applied = map[string]string{}
+		w.applied = map[string]applied{}
 	}
-	if r := cfg.Linux.Resources; r != nil {
-		w.applied[id] = fmt.Sprint(r.CpuShares, r.CpuQuota, r.MemoryLimitInBytes)
-	}
+	w.applied[id] = applied{terms(cfg.GetLinux().GetResources()), c.Resources}
 	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil && st != nil {
 		if err := w.hook(ctx, pod, c, id, c.Lifecycle.PostStart, ips); err != nil && ctx.Err() == nil {
 			event(corev1.EventTypeWarning, "FailedPostStartHook", fmt.Sprintf("PostStartHook failed: %v", err))

@@ -22,6 +22,7 @@ type worker struct {
 
 	mu             sync.Mutex
 	pod            *corev1.Pod // as last delivered; never changed
+	granted        *corev1.Pod // a version whose resources the pod holds while those of pod are not granted; else nil
 	base           *corev1.PodStatus
 	baseVersion    uint64 // resourceVersion of base
 	gone           bool   // the API server no longer has it
@@ -46,7 +47,7 @@ type worker struct {
 	pulls     map[string]pull
 	waiting   map[string]life.Wait // why containers could not be started
 	crashing  map[string]uint32    // attempts whose back-off was told
-	applied   map[string]string    // resources last set, by container id
+	applied   map[string]applied   // by container id
 	hooked    map[string]bool      // containers whose preStop hook has run
 	mounts    map[string]volume.Source
 	mountNext time.Time
@@ -77,6 +78,12 @@ func (w *worker) update(pod *corev1.Pod) {
 		return
 	}
 	w.pod = pod
+	switch {
+	case old == nil:
+		w.granted = life.Granted(pod)
+	case w.granted == nil && w.admitted && old.Generation != pod.Generation && !life.SameResources(old, pod):
+		w.granted = old
+	}
 	if old != nil && !(sameMap(old.Labels, pod.Labels) && sameMap(old.Annotations, pod.Annotations)) {
 		w.contents = true
 	}
@@ -157,12 +164,16 @@ func (w *worker) rounds() {
 	}
 }
 
-// viewLocked is the pod with the newest status that is known to be the API server's.
+// viewLocked is the pod with the resources that it holds and the newest status that is known to be the API server's.
 func (w *worker) viewLocked() *corev1.Pod {
-	if w.base == nil {
-		return w.pod
+	pod := w.pod
+	if w.granted != nil {
+		pod = life.WithResources(pod, w.granted)
 	}
-	p := *w.pod
+	if w.base == nil {
+		return pod
+	}
+	p := *pod
 	p.Status = *w.base
 	return &p
 }

@@ -54,6 +54,17 @@ func Admit(pod *corev1.Pod, n *Node, others []*corev1.Pod) *Refusal {
 	return nil
 }
 
+// Resize returns nil if a pod that runs on n may have the resources that it asks for now, beside others. Source: KEP-1287.
+func Resize(pod *corev1.Pod, n *Node, others []*corev1.Pod) *Refusal {
+	if no := resources(pod, n, nil); no != nil {
+		return &Refusal{corev1.PodReasonInfeasible, no.Message}
+	}
+	if no := resources(pod, n, others); no != nil {
+		return &Refusal{corev1.PodReasonDeferred, no.Message}
+	}
+	return nil
+}
+
 func system(pod *corev1.Pod, _ *Node, _ []*corev1.Pod) *Refusal {
 	if pod.Spec.OS != nil && string(pod.Spec.OS.Name) != runtime.GOOS {
 		return &Refusal{"PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"}
