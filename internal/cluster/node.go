@@ -63,7 +63,7 @@ func openNode(ctx context.Context, c *Config) (*node, error) {
 	}
 	n.engine = opened
 	n.closers = append(n.closers, opened.Close)
-	for _, serve := range []func() error{n.serveCRI, n.serveRegistry} {
+	for _, serve := range []func() error{n.serveCRI, n.serveRegistry, n.serveDocker} {
 		if err := serve(); err != nil {
 			return nil, errors.Join(err, n.close())
 		}

@@ -1,0 +1,252 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/distribution/reference"
+	dc "github.com/moby/moby/api/types/container"
+	dn "github.com/moby/moby/api/types/network"
+
+	"nau/internal/engine/container"
+	"nau/internal/engine/image"
+	"nau/internal/engine/record"
+	"nau/internal/engine/spec"
+)
+
+var nameRule = regexp.MustCompile(`^/?[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
+
+// createContainer answers POST /containers/create.
+func (s *Server) createContainer(c *call) error {
+	var req dc.CreateRequest
+	if err := readJSON(c.Request, &req); err != nil {
+		return err
+	}
+	if req.Config == nil {
+		return badRequest("config cannot be empty in order to create a container")
+	}
+	if req.HostConfig == nil {
+		req.HostConfig = &dc.HostConfig{}
+	}
+	name := c.get("name")
+	if name != "" && !nameRule.MatchString(name) {
+		return badRequest("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+	}
+	r, warnings, err := s.create(c.ctx(), strings.TrimPrefix(name, "/"), c.get("platform"), req)
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusCreated, dc.CreateResponse{ID: r.ID, Warnings: append([]string{}, warnings...)})
+}
+
+// noImage words a missing image as clients parse it.
+func noImage(ref string) error {
+	if named, err := reference.ParseNormalizedNamed(ref); err == nil {
+		if _, digested := named.(reference.Digested); !digested {
+			ref = reference.FamiliarString(reference.TagNameOnly(named))
+		}
+	}
+	return notFound("No such image: %s", ref)
+}
+
+func (s *Server) image(ref string) (*image.Image, error) {
+	img, err := s.e.Images.Get(ref)
+	if errors.Is(err, image.ErrNotFound) {
+		return nil, noImage(ref)
+	}
+	if errors.Is(err, image.ErrInvalidReference) {
+		return nil, badRequest("invalid reference format")
+	}
+	return img, err
+}
+
+// create makes a container of a request.
+func (s *Server) create(ctx context.Context, name, platform string, req dc.CreateRequest) (*container.Record, []string, error) {
+	cfg, host := req.Config, req.HostConfig
+	if cfg.Image == "" {
+		return nil, nil, badRequest("config.Image is empty") // the CLI never sends it
+	}
+	img, err := s.image(cfg.Image)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p := platform; p != "" {
+		want := image.ParsePlatform(p)
+		if img.Config.Architecture != "" && want.Architecture != "" && want.Architecture != img.Config.Architecture {
+			return nil, nil, notFound("image with reference %s was found but does not provide the specified platform (%s)", cfg.Image, p)
+		}
+	}
+	merge(cfg, imageConfig(img))
+	if len(cfg.Entrypoint) == 0 && len(cfg.Cmd) == 0 {
+		return nil, nil, badRequest("no command specified")
+	}
+	if err := checkModes(cfg, host); err != nil {
+		return nil, nil, err
+	}
+	if host.NetworkMode == "" || host.NetworkMode.IsDefault() {
+		host.NetworkMode = dn.NetworkBridge
+	}
+	st := &stored{Config: cfg, Host: host, Own: true, Platform: "linux"}
+	id := record.NewID()
+	e := container.Config{ID: id, Origin: Origin, Labels: cfg.Labels, Image: cfg.Image, Annotations: host.Annotations,
+		OpenStdin: cfg.OpenStdin, StdinOnce: cfg.StdinOnce, StopSignal: cfg.StopSignal,
+		Size:       container.Size{Height: uint16(host.ConsoleSize[0]), Width: uint16(host.ConsoleSize[1])},
+		Restart:    container.RestartPolicy{Name: string(host.RestartPolicy.Name), Retries: host.RestartPolicy.MaximumRetryCount},
+		AutoRemove: host.AutoRemove, Ephemeral: host.AutoRemove}
+	fill := func(steps ...func() error) error {
+		for _, f := range steps {
+			if err := f(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	err = fill(
+		func() (err error) { e.Process, err = process(cfg, host); return },
+		func() (err error) { e.Security, err = security(host); return },
+		func() (err error) { e.Resources, err = limits(host.Resources); return },
+		func() (err error) { e.Devices, err = devices(host); return },
+		func() (err error) { e.Log, err = s.logging(host, id); return },
+		func() (err error) { e.Runtime, err = s.runtimeName(host.Runtime); return },
+		func() error { return s.pidMode(&e, host) },
+	)
+	if err != nil {
+		return nil, nil, err
+	}
+	wishes, err := s.wishes(cfg, host)
+	if err != nil {
+		return nil, nil, err
+	}
+
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	if name == "" {
+		name = s.names.free(func(n string) bool { _, err := s.e.Containers.Find(n); return err == nil })
+	}
+	if other, err := s.e.Containers.Find(name); err == nil && other.Config.Name == name {
+		return nil, nil, nameTaken(name, other.ID)
+	}
+	e.Name = name
+	undo, err := s.place(&e, st, req.NetworkingConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			undo()
+		}
+	}()
+	if e.Mounts, st.Mounts, err = s.realise(ctx, wishes, img); err != nil {
+		return nil, nil, err
+	}
+	if e.Extra, err = json.Marshal(st); err != nil {
+		return nil, nil, err
+	}
+	r, err := s.e.Containers.Create(ctx, e)
+	if errors.Is(err, spec.ErrNoCommand) {
+		err = badRequest("no command specified")
+	}
+	if errors.Is(err, container.ErrNameTaken) {
+		err = nameTaken(name, "")
+	}
+	return r, nil, err
+}
+
+func nameTaken(name, id string) error {
+	return conflict("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, id)
+}
+
+// pidMode maps --pid.
+func (s *Server) pidMode(e *container.Config, h *dc.HostConfig) error {
+	switch {
+	case h.PidMode.IsHost():
+		e.PID = container.PIDHost
+	case h.PidMode.IsContainer():
+		other, err := s.find(h.PidMode.Container())
+		if err != nil {
+			return err
+		}
+		e.PIDOf = other.ID
+		h.PidMode = dc.PidMode("container:" + other.ID)
+	}
+	return nil
+}
+
+// place finds or makes the sandbox.
+func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingConfig) (undo func(), err error) {
+	undo = func() {}
+	cfg, host := st.Config, st.Host
+	if host.NetworkMode.IsContainer() {
+		other, err := s.find(host.NetworkMode.ConnectedContainer())
+		if err != nil {
+			return undo, err
+		}
+		host.NetworkMode = dc.NetworkMode("container:" + other.ID)
+		e.Sandbox, st.Own = other.Config.Sandbox, false
+		if sb, err := s.e.Sandboxes.Get(e.Sandbox); err == nil {
+			cfg.Hostname, cfg.Domainname = sb.Config.Hostname, sb.Config.Domainname
+		}
+		return undo, nil
+	}
+	if cfg.Hostname == "" && !host.NetworkMode.IsHost() {
+		cfg.Hostname = e.ID[:12]
+	}
+	var endpoints map[string]*dn.EndpointSettings
+	if wanted != nil {
+		endpoints = wanted.EndpointsConfig
+	}
+	nets, err := s.attachments(host.NetworkMode, endpoints, e.Name)
+	if err != nil {
+		return undo, err
+	}
+	st.Networks = map[string]*dn.EndpointSettings{}
+	for _, n := range nets {
+		st.Networks[n.net.ID] = n.settings
+	}
+	sc, err := s.sandboxConfig(cfg, host, nets)
+	if err != nil {
+		return undo, err
+	}
+	sb, err := s.e.Sandboxes.Define(sc)
+	if err != nil {
+		return undo, badRequest("%v", err)
+	}
+	e.Sandbox = sb.ID
+	return func() { _ = s.e.Sandboxes.Remove(context.WithoutCancel(context.Background()), sb.ID) }, nil
+}
+
+// names invents names for containers that are given none.
+type names struct{ n uint32 }
+
+var (
+	moods = strings.Fields("able agile bold brave bright calm clever cosy daring deft eager early fair fine fleet fond frank fresh gentle glad golden grand happy hardy honest jolly keen kind lively loyal lucky mellow merry mild modest neat nimble noble patient plain proud quick quiet ready rosy serene sharp smart snug sober steady still stout sunny swift tidy true warm wise witty")
+	ships = strings.Fields("albatross anchor barque beacon bosun brig buoy cabin capstan caravel carrack clipper compass corvette cutter dhow dory ferry frigate galleon galley harbour helm hull jib junk keel ketch lantern lighter lugger mast mizzen navigator oar packet pilot pinnace prow quay reef rigger rudder sail schooner sextant skiff sloop spar stern tiller topsail trawler tug whaler windlass xebec yawl")
+)
+
+func (n *names) free(taken func(string) bool) string {
+	for {
+		id := record.NewID()
+		a, b := 0, 0
+		for i := range 8 {
+			a, b = a*16+hexDigit(id[i]), b*16+hexDigit(id[8+i])
+		}
+		name := moods[a%len(moods)] + "_" + ships[b%len(ships)]
+		if n.n++; n.n > 1000 {
+			name += id[16:20]
+		}
+		if !taken(name) {
+			return name
+		}
+	}
+}
+
+func hexDigit(c byte) int {
+	if c >= 'a' {
+		return int(c-'a') + 10
+	}
+	return int(c - '0')
+}

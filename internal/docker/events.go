@@ -1,0 +1,269 @@
+package docker
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	de "github.com/moby/moby/api/types/events"
+
+	"nau/internal/engine/container"
+	"nau/internal/engine/events"
+)
+
+// remembered is how many events are kept for clients that ask for the past.
+const remembered = 2048
+
+// hub hands events in Docker's form to whoever listens.
+type hub struct {
+	mu   sync.Mutex
+	past []de.Message
+	subs map[*subscriber]bool
+	// attrs are what events tell of containers, kept for events that come after the container is gone.
+	attrs map[string]map[string]string
+}
+
+// subscriber is one listener. A listener that falls too far behind is let go: its channel closes.
+type subscriber struct {
+	ch   chan de.Message
+	gone bool
+}
+
+func newHub() *hub { return &hub{subs: map[*subscriber]bool{}, attrs: map[string]map[string]string{}} }
+
+func (h *hub) subscribe(since time.Time) (*subscriber, []de.Message) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	sub := &subscriber{ch: make(chan de.Message, 1024)}
+	h.subs[sub] = true
+	var past []de.Message
+	if !since.IsZero() {
+		for _, m := range h.past {
+			if m.TimeNano >= since.UnixNano() {
+				past = append(past, m)
+			}
+		}
+	}
+	return sub, past
+}
+
+func (h *hub) unsubscribe(sub *subscriber) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.subs, sub)
+}
+
+func (h *hub) publish(kind de.Type, action de.Action, id string, attrs map[string]string, at time.Time) {
+	if at.IsZero() {
+		at = time.Now()
+	}
+	if attrs == nil {
+		attrs = map[string]string{}
+	}
+	m := de.Message{Type: kind, Action: action, Actor: de.Actor{ID: id, Attributes: attrs}, Scope: "local", Time: at.Unix(), TimeNano: at.UnixNano()}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.past = append(h.past, m); len(h.past) > 2*remembered {
+		h.past = slices.Clone(h.past[len(h.past)-remembered:])
+	}
+	for sub := range h.subs {
+		select {
+		case sub.ch <- m:
+		default:
+			close(sub.ch)
+			delete(h.subs, sub)
+		}
+	}
+}
+
+// container publishes an event of a container with what is known of it.
+func (h *hub) container(action de.Action, r *container.Record, more map[string]string) {
+	a := attributes(r)
+	maps.Copy(a, more)
+	h.publish(de.ContainerEventType, action, r.ID, a, time.Time{})
+}
+
+func (h *hub) volume(action de.Action, name string, more map[string]string) {
+	a := map[string]string{"driver": "local"}
+	maps.Copy(a, more)
+	h.publish(de.VolumeEventType, action, name, a, time.Time{})
+}
+
+func (h *hub) image(action de.Action, id, name string) {
+	h.publish(de.ImageEventType, action, id, map[string]string{"name": name}, time.Time{})
+}
+
+// supervise turns the engine's events into Docker's, and acts on ends.
+func (s *Server) supervise(sub *events.Subscription) {
+	defer sub.Close()
+	for _, r := range s.e.Containers.List() {
+		s.hub.attrs[r.ID] = attributes(r)
+	}
+	for {
+		batch, err := sub.Next(s.life)
+		for _, e := range batch {
+			if e.Kind == events.Container {
+				s.translate(e)
+			}
+		}
+		if err != nil {
+			if s.life.Err() != nil || err == events.ErrClosed {
+				return
+			}
+			sub.Close()
+			sub = s.e.Events.Subscribe()
+			s.ended.Go(s.recover) // what was missed is in the records
+		}
+	}
+}
+
+// translate publishes one event. Only supervise's goroutine calls it; hub.attrs is its own.
+func (s *Server) translate(e events.Event) {
+	r, err := s.e.Containers.Get(e.ID)
+	if err == nil {
+		s.hub.attrs[e.ID] = attributes(r)
+	}
+	a := maps.Clone(s.hub.attrs[e.ID])
+	if a == nil {
+		a = map[string]string{}
+	}
+	maps.Copy(a, e.Attrs)
+	action := de.Action(e.Action)
+	switch e.Action {
+	case events.Die:
+		a["exitCode"] = strconv.Itoa(e.ExitCode)
+		if r != nil {
+			a["execDuration"] = strconv.Itoa(int(r.Finished.Sub(r.Started).Seconds()))
+		}
+	case events.ExecDie:
+		a["exitCode"] = strconv.Itoa(e.ExitCode)
+	case events.Destroy:
+		delete(s.hub.attrs, e.ID)
+	}
+	s.hub.publish(de.ContainerEventType, action, e.ID, a, e.Time)
+	if e.Action == events.Die {
+		s.ended.Go(func() { s.died(e.ID) })
+	}
+}
+
+// parseTime reads a moment: seconds since 1970 with a fraction, RFC 3339, or a duration back from now.
+func parseTime(text string) (time.Time, error) {
+	if text == "" || text == "0" {
+		return time.Time{}, nil
+	}
+	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		return t, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil {
+		return time.Now().Add(-d), nil
+	}
+	whole, part, _ := strings.Cut(text, ".")
+	sec, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil {
+		return time.Time{}, badRequest("invalid time: %s", text)
+	}
+	var nano int64
+	if part != "" {
+		part = (part + "000000000")[:9]
+		if nano, err = strconv.ParseInt(part, 10, 64); err != nil {
+			return time.Time{}, badRequest("invalid time: %s", text)
+		}
+	}
+	return time.Unix(sec, nano), nil
+}
+
+// getEvents answers GET /events.
+func (s *Server) getEvents(c *call) error {
+	f, err := parseFilters(c.get("filters"), "config", "container", "daemon", "event", "image", "label", "label!", "network", "node", "plugin", "scope", "secret", "service", "type", "volume")
+	if err != nil {
+		return err
+	}
+	since, err := parseTime(c.get("since"))
+	if err != nil {
+		return err
+	}
+	until, err := parseTime(c.get("until"))
+	if err != nil {
+		return err
+	}
+	ctx := c.ctx()
+	if !until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, until)
+		defer cancel()
+	}
+	sub, past := s.hub.subscribe(since)
+	defer s.hub.unsubscribe(sub)
+	c.w.Header().Set("Content-Type", "application/json")
+	c.w.WriteHeader(http.StatusOK)
+	out := http.NewResponseController(c.w)
+	_ = out.Flush()
+	enc := json.NewEncoder(c.w)
+	send := func(m de.Message) error {
+		if !f.event(m) || !until.IsZero() && m.TimeNano > until.UnixNano() {
+			return nil
+		}
+		if c.atLeast("1.52") {
+			return enc.Encode(m)
+		}
+		return enc.Encode(legacyEvent(m))
+	}
+	for _, m := range past {
+		if err := send(m); err != nil {
+			return nil
+		}
+	}
+	_ = out.Flush()
+	for {
+		select {
+		case m, ok := <-sub.ch:
+			if !ok || send(m) != nil || out.Flush() != nil {
+				return nil
+			}
+		case <-ctx.Done():
+			return nil
+		case <-s.life.Done():
+			return nil
+		}
+	}
+}
+
+// legacyEvent adds the fields that clients before 1.52 read.
+func legacyEvent(m de.Message) any {
+	type old struct {
+		Status string `json:"status,omitempty"`
+		ID     string `json:"id,omitempty"`
+		From   string `json:"from,omitempty"`
+		de.Message
+	}
+	o := old{Message: m}
+	if m.Type == de.ContainerEventType || m.Type == de.ImageEventType {
+		o.Status, o.ID, o.From = string(m.Action), m.Actor.ID, m.Actor.Attributes["image"]
+	}
+	return o
+}
+
+// event reports whether a message passes.
+func (f filters) event(m de.Message) bool {
+	named := func(kind de.Type) bool {
+		return len(f[string(kind)]) == 0 || m.Type == kind && f.any(string(kind), func(v string) bool {
+			name := m.Actor.Attributes["name"]
+			return v == m.Actor.ID || v == name || kind == de.ContainerEventType && strings.HasPrefix(m.Actor.ID, v) ||
+				kind == de.ImageEventType && (strings.HasPrefix(name, v+":") || strings.HasPrefix(m.Actor.Attributes["image"], v))
+		})
+	}
+	image := named(de.ImageEventType) || m.Type == de.ContainerEventType && f.any("image", func(v string) bool {
+		have := m.Actor.Attributes["image"]
+		return have == v || strings.HasPrefix(have, v+":")
+	})
+	return f.any("event", func(v string) bool {
+		return v == string(m.Action) || strings.HasPrefix(string(m.Action), v+":")
+	}) && f.exact("type", string(m.Type)) && f.exact("scope", m.Scope) && f.labels(m.Actor.Attributes) &&
+		named(de.ContainerEventType) && named(de.VolumeEventType) && named(de.NetworkEventType) && named(de.DaemonEventType) && image
+}

@@ -1,0 +1,84 @@
+package docker
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// filters are a request's conditions: all names must hold, for each any of its values.
+type filters map[string][]string
+
+// parseFilters reads both forms that clients send: {"a":{"x":true}} and the older {"a":["x"]}.
+func parseFilters(text string, known ...string) (filters, error) {
+	f := filters{}
+	if text == "" {
+		return f, nil
+	}
+	var sets map[string]map[string]bool
+	if err := json.Unmarshal([]byte(text), &sets); err == nil {
+		for name, values := range sets {
+			for v := range values {
+				f[name] = append(f[name], v)
+			}
+			slices.Sort(f[name])
+		}
+	} else {
+		var lists map[string][]string
+		if err := json.Unmarshal([]byte(text), &lists); err != nil {
+			return nil, badRequest("invalid filter")
+		}
+		for name, values := range lists {
+			f[name] = append(f[name], values...)
+		}
+	}
+	for name := range f {
+		if !slices.Contains(known, name) {
+			return nil, badRequest("invalid filter '%s'", name)
+		}
+	}
+	return f, nil
+}
+
+// any reports whether a value of the name holds, or none is asked for.
+func (f filters) any(name string, holds func(string) bool) bool {
+	return len(f[name]) == 0 || slices.ContainsFunc(f[name], holds)
+}
+
+// exact is any by comparison.
+func (f filters) exact(name, value string) bool {
+	return f.any(name, func(v string) bool { return v == value })
+}
+
+// labels reports whether all label conditions "key" and "key=value" hold, and none of "label!".
+func (f filters) labels(have map[string]string) bool {
+	holds := func(cond string) bool {
+		key, value, exact := strings.Cut(cond, "=")
+		v, ok := have[key]
+		return ok && (!exact || v == value)
+	}
+	for _, cond := range f["label"] {
+		if !holds(cond) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(f["label!"], holds)
+}
+
+// boolean reads a condition that is true or false; set is false when it is not asked for.
+func (f filters) boolean(name string, otherwise bool) (bool, error) {
+	values := f[name]
+	if len(values) == 0 {
+		return otherwise, nil
+	}
+	if len(values) == 1 {
+		switch values[0] {
+		case "1", "true", "True":
+			return true, nil
+		case "0", "false", "False":
+			return false, nil
+		}
+	}
+	return false, badRequest("invalid filter '%s=%s'", name, fmt.Sprint(values))
+}

@@ -1,0 +1,519 @@
+package docker
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/distribution/reference"
+	di "github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/registry"
+	"github.com/moby/moby/api/types/storage"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"nau/internal/engine/image"
+)
+
+// credentials reads a request's X-Registry-Auth.
+func credentials(header string) *image.Auth {
+	if header == "" {
+		return nil
+	}
+	b, err := base64.URLEncoding.DecodeString(header)
+	if err != nil {
+		if b, err = base64.RawURLEncoding.DecodeString(header); err != nil {
+			return nil
+		}
+	}
+	var a registry.AuthConfig
+	if json.Unmarshal(b, &a) != nil || a.Username == "" && a.IdentityToken == "" && a.RegistryToken == "" {
+		return nil
+	}
+	return authOf(a)
+}
+
+// progress writes what happens, a JSON document a line, as the CLI draws it. Nothing is written before the first document, so that an
+// error can still have a status code.
+type progress struct {
+	w     http.ResponseWriter
+	out   *http.ResponseController
+	mu    sync.Mutex
+	begun bool
+}
+
+func (p *progress) put(v any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.begun {
+		p.begun = true
+		p.w.Header().Set("Content-Type", "application/json")
+		p.w.WriteHeader(http.StatusOK)
+	}
+	enc := json.NewEncoder(p.w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v)
+	_ = p.out.Flush()
+}
+
+type line struct {
+	Stream   string         `json:"stream,omitempty"`
+	Status   string         `json:"status,omitempty"`
+	Detail   map[string]any `json:"progressDetail,omitempty"`
+	Progress string         `json:"progress,omitempty"`
+	ID       string         `json:"id,omitempty"`
+	Aux      any            `json:"aux,omitempty"`
+}
+
+func (p *progress) event(e image.Event) {
+	l := line{Status: e.Status, ID: e.ID}
+	if e.Total > 0 && e.ID != "" && (e.Status == image.StatusDownloading || e.Status == image.StatusExtracting || e.Status == image.StatusPushing) {
+		l.Detail = map[string]any{"current": e.Current, "total": e.Total}
+		l.Progress = bar(e.Current, e.Total)
+	}
+	p.put(l)
+}
+
+func bar(current, total int64) string {
+	n := min(50, int(current*50/max(total, 1)))
+	return fmt.Sprintf("[%s>%s] %s/%s", strings.Repeat("=", n), strings.Repeat(" ", 50-n), size(current), size(total))
+}
+
+func size(n int64) string {
+	f, i := float64(n), 0
+	for f >= 1000 && i < 4 {
+		f, i = f/1000, i+1
+	}
+	return fmt.Sprintf("%.4g%s", f, []string{"B", "kB", "MB", "GB", "TB"}[i])
+}
+
+// finish tells of an error: by status code if nothing was written yet, else as the last document.
+func (p *progress) finish(err error) error {
+	if err == nil {
+		return nil
+	}
+	p.mu.Lock()
+	begun := p.begun
+	p.mu.Unlock()
+	if !begun {
+		return err
+	}
+	p.put(map[string]any{"errorDetail": map[string]any{"message": oneLine(err)}, "error": oneLine(err)})
+	return nil
+}
+
+func newProgress(c *call) *progress {
+	return &progress{w: c.w, out: http.NewResponseController(c.w)}
+}
+
+// createImage answers POST /images/create: a pull, or an import with fromSrc.
+func (s *Server) createImage(c *call) error {
+	if src := c.get("fromSrc"); src != "" {
+		return s.importImage(c, src)
+	}
+	name := c.get("fromImage")
+	if name == "" {
+		return badRequest("either fromImage or fromSrc must be given")
+	}
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return badRequest("invalid reference format")
+	}
+	ref := name
+	if tag := c.get("tag"); tag != "" {
+		if strings.Contains(tag, ":") {
+			ref = reference.TrimNamed(named).String() + "@" + tag
+		} else {
+			ref = reference.TrimNamed(named).String() + ":" + tag
+		}
+	}
+	p := newProgress(c)
+	opts := image.PullOptions{Auth: credentials(c.Header.Get(registry.AuthHeader)), Progress: p.event}
+	if v := c.get("platform"); v != "" {
+		pl := image.ParsePlatform(v)
+		opts.Platform = &pl
+	}
+	img, err := s.e.Images.Pull(c.ctx(), ref, opts)
+	if err != nil {
+		return p.finish(pullError(ref, err))
+	}
+	familiar := ref
+	if n, err := reference.ParseDockerRef(ref); err == nil {
+		familiar = reference.FamiliarString(n)
+	}
+	s.hub.image("pull", familiar, familiar)
+	_ = img
+	return nil
+}
+
+// pullError words a registry's refusal as Docker does.
+func pullError(ref string, err error) error {
+	short := ref
+	tag := "latest"
+	if n, e := reference.ParseDockerRef(ref); e == nil {
+		short = reference.FamiliarName(n)
+		if t, ok := n.(reference.Tagged); ok {
+			tag = t.Tag()
+		}
+	}
+	switch {
+	case errors.Is(err, image.ErrUnauthorized):
+		return notFound("pull access denied for %s, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", short)
+	case errors.Is(err, image.ErrManifestUnknown):
+		return notFound("manifest for %s:%s not found: manifest unknown: manifest unknown", short, tag)
+	case errors.Is(err, image.ErrNoPlatform):
+		return notFound("no matching manifest for %s in the manifest list entries", "this platform")
+	}
+	return err
+}
+
+// summaryOf is one line of `docker images`.
+func (s *Server) summaryOf(img *image.Image, users map[string]int64) di.Summary {
+	created := img.Created
+	if img.Config.Created != nil {
+		created = *img.Config.Created
+	}
+	out := di.Summary{ID: img.ID.String(), ParentID: img.Parent.String(), Created: created.Unix(), RepoTags: append([]string{}, img.RepoTags...),
+		RepoDigests: append([]string{}, img.RepoDigests...), Labels: img.Config.Config.Labels, Size: img.Size, SharedSize: -1, Containers: -1}
+	if users != nil {
+		out.Containers = users[img.ID.String()]
+	}
+	return out
+}
+
+func (s *Server) listImages(c *call) error {
+	f, err := parseFilters(c.get("filters"), "before", "dangling", "label", "label!", "reference", "since", "until")
+	if err != nil {
+		return err
+	}
+	dangling, err := f.boolean("dangling", false)
+	if err != nil {
+		return err
+	}
+	moment := func(name string) (time.Time, error) {
+		for _, v := range f[name] {
+			img, err := s.image(v)
+			if err != nil {
+				return zero, err
+			}
+			return builtAt(img), nil
+		}
+		return zero, nil
+	}
+	before, err := moment("before")
+	if err != nil {
+		return err
+	}
+	since, err := moment("since")
+	if err != nil {
+		return err
+	}
+	users := map[string]int64{}
+	for _, r := range s.e.Containers.List() {
+		users[r.Image.String()]++
+	}
+	parents := map[string]bool{}
+	all := s.e.Images.List()
+	for _, img := range all {
+		parents[img.Parent.String()] = true
+	}
+	out := []any{}
+	for _, img := range all {
+		nameless := len(img.RepoTags) == 0 && len(img.RepoDigests) == 0
+		if len(f["dangling"]) > 0 && dangling != (len(img.RepoTags) == 0) || nameless && parents[img.ID.String()] && !c.flag("all") {
+			continue
+		}
+		at := builtAt(img)
+		if !before.IsZero() && !at.Before(before) || !since.IsZero() && !at.After(since) || !f.until(at) || !f.labels(img.Config.Config.Labels) {
+			continue
+		}
+		sum := s.summaryOf(img, users)
+		if len(f["reference"]) > 0 {
+			passes := func(n string) bool { return !f.any("reference", func(v string) bool { return refMatches(v, n) }) }
+			sum.RepoTags, sum.RepoDigests = slices.DeleteFunc(sum.RepoTags, passes), slices.DeleteFunc(sum.RepoDigests, passes)
+			if len(sum.RepoTags)+len(sum.RepoDigests) == 0 {
+				continue
+			}
+		}
+		out = append(out, sum)
+	}
+	return c.json(http.StatusOK, out)
+}
+
+func refMatches(pattern, name string) bool {
+	n, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return false
+	}
+	ok, err := reference.FamiliarMatch(pattern, n)
+	return err == nil && ok
+}
+
+func builtAt(img *image.Image) time.Time {
+	if img.Config.Created != nil {
+		return *img.Config.Created
+	}
+	return img.Created
+}
+
+func (s *Server) inspectImage(c *call) error {
+	img, err := s.image(c.vars["name"])
+	if err != nil {
+		return err
+	}
+	cfg := imageConfig(img)
+	comment := ""
+	for _, h := range img.Config.History {
+		if h.Comment != "" {
+			comment = h.Comment
+		}
+	}
+	doc := di.InspectResponse{ID: img.ID.String(), RepoTags: append([]string{}, img.RepoTags...), RepoDigests: append([]string{}, img.RepoDigests...), Comment: comment,
+		Created: stamp(builtAt(img)), Author: img.Config.Author, Config: &cfg, Architecture: img.Config.Architecture, Variant: img.Config.Variant, Os: img.Config.OS,
+		OsVersion: img.Config.OSVersion, Size: img.Size, RootFS: di.RootFS{Type: "layers"}, Metadata: di.Metadata{LastTagTime: img.LastTagged}}
+	for _, d := range img.DiffIDs {
+		doc.RootFS.Layers = append(doc.RootFS.Layers, d.String())
+	}
+	if lower, err := s.e.Layers.Lower(img.DiffIDs); err == nil && len(lower) > 0 {
+		doc.GraphDriver = &storage.DriverData{Name: "overlay2", Data: map[string]string{"UpperDir": lower[0]}}
+		if len(lower) > 1 {
+			doc.GraphDriver.Data["LowerDir"] = strings.Join(lower[1:], ":")
+		}
+	}
+	if c.atLeast("1.48") {
+		d := img.Manifest
+		doc.Descriptor = &d
+	}
+	if c.atLeast("1.52") {
+		return c.json(http.StatusOK, doc)
+	}
+	b, _ := json.Marshal(doc)
+	var m map[string]any
+	_ = json.Unmarshal(b, &m)
+	m["Parent"], m["DockerVersion"], m["VirtualSize"] = img.Parent.String(), "", img.Size
+	return c.json(http.StatusOK, m)
+}
+
+func (s *Server) imageHistory(c *call) error {
+	img, err := s.image(c.vars["name"])
+	if err != nil {
+		return err
+	}
+	out := []di.HistoryResponseItem{}
+	layer := 0
+	for i, h := range img.Config.History {
+		item := di.HistoryResponseItem{ID: "<missing>", CreatedBy: h.CreatedBy, Comment: h.Comment}
+		if h.Created != nil {
+			item.Created = h.Created.Unix()
+		}
+		if !h.EmptyLayer && layer < len(img.DiffIDs) {
+			if info, ok := s.e.Layers.Has(img.DiffIDs[layer]); ok {
+				item.Size = info.Size
+			}
+			layer++
+		}
+		if i == len(img.Config.History)-1 {
+			item.ID, item.Tags = img.ID.String(), img.RepoTags
+		}
+		out = append([]di.HistoryResponseItem{item}, out...)
+	}
+	return c.json(http.StatusOK, out)
+}
+
+func (s *Server) tagImage(c *call) error {
+	img, err := s.image(c.vars["name"])
+	if err != nil {
+		return err
+	}
+	repo := c.get("repo")
+	if repo == "" {
+		return badRequest("invalid reference format")
+	}
+	named, err := reference.ParseNormalizedNamed(repo)
+	if err != nil {
+		return badRequest("invalid reference format")
+	}
+	if tag := c.get("tag"); tag != "" {
+		if named, err = reference.WithTag(reference.TrimNamed(named), tag); err != nil {
+			return badRequest("%v", err)
+		}
+	}
+	if err := s.e.Images.Tag(c.ctx(), img.ID.String(), reference.TagNameOnly(named).String()); err != nil {
+		return err
+	}
+	s.hub.image("tag", img.ID.String(), reference.FamiliarString(reference.TagNameOnly(named)))
+	return c.done(http.StatusCreated)
+}
+
+func (s *Server) removeImage(c *call) error {
+	name := c.vars["name"]
+	img, err := s.image(name)
+	if err != nil {
+		return err
+	}
+	removed, err := s.e.Images.Remove(c.ctx(), name, image.RemoveOptions{Force: c.flag("force"), NoPrune: c.flag("noprune")})
+	if err != nil {
+		return s.removalError(img, name, err)
+	}
+	out := []di.DeleteResponse{}
+	for _, r := range removed {
+		out = append(out, di.DeleteResponse{Deleted: r.Deleted, Untagged: r.Untagged})
+		if r.Deleted != "" {
+			s.hub.image("delete", r.Deleted, r.Deleted)
+		} else {
+			s.hub.image("untag", img.ID.String(), img.ID.String())
+		}
+	}
+	return c.json(http.StatusOK, out)
+}
+
+// removalError words a refusal as Docker does.
+func (s *Server) removalError(img *image.Image, name string, err error) error {
+	short := img.ID.Encoded()[:12]
+	switch {
+	case errors.Is(err, image.ErrConflict):
+		return conflict("conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories", short)
+	case errors.Is(err, image.ErrInUse):
+		users, running := s.e.Containers.ImageUsed(img.ID.String())
+		who := ""
+		if len(users) > 0 {
+			who = users[0][:12]
+		}
+		if running {
+			if !strings.HasPrefix(img.ID.Encoded(), strings.TrimPrefix(name, "sha256:")) {
+				return conflict("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s", name, who, short)
+			}
+			return conflict("conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", short, who)
+		}
+		if !strings.HasPrefix(img.ID.Encoded(), strings.TrimPrefix(name, "sha256:")) {
+			return conflict("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s", name, who, short)
+		}
+		return conflict("conflict: unable to delete %s (must be forced) - image is being used by stopped container %s", short, who)
+	}
+	return err
+}
+
+func (s *Server) pruneImages(c *call) error {
+	f, err := parseFilters(c.get("filters"), "dangling", "label", "label!", "until")
+	if err != nil {
+		return err
+	}
+	dangling, err := f.boolean("dangling", true)
+	if err != nil {
+		return err
+	}
+	removed, freed, err := s.e.Images.Prune(c.ctx(), image.PruneOptions{All: !dangling, Keep: func(img *image.Image) bool {
+		return !f.labels(img.Config.Config.Labels) || !f.until(builtAt(img))
+	}})
+	if err != nil {
+		return err
+	}
+	report := di.PruneReport{SpaceReclaimed: uint64(max(freed, 0))}
+	for _, r := range removed {
+		report.ImagesDeleted = append(report.ImagesDeleted, di.DeleteResponse{Deleted: r.Deleted, Untagged: r.Untagged})
+	}
+	s.hub.publish("image", "prune", "", map[string]string{"reclaimed": fmt.Sprint(report.SpaceReclaimed)}, zero)
+	return c.json(http.StatusOK, report)
+}
+
+func (s *Server) pushImage(c *call) error {
+	name := c.vars["name"]
+	named, err := reference.ParseNormalizedNamed(name)
+	if err != nil {
+		return badRequest("invalid reference format")
+	}
+	if tag := c.get("tag"); tag != "" {
+		if named, err = reference.WithTag(reference.TrimNamed(named), tag); err != nil {
+			return badRequest("%v", err)
+		}
+	}
+	ref := reference.TagNameOnly(named).String()
+	if _, err := s.e.Images.Get(ref); err != nil {
+		return notFound("An image does not exist locally with the tag: %s", reference.FamiliarName(named))
+	}
+	p := newProgress(c)
+	desc, err := s.e.Images.Push(c.ctx(), ref, image.PushOptions{Auth: credentials(c.Header.Get(registry.AuthHeader)), Progress: p.event})
+	if err != nil {
+		if errors.Is(err, image.ErrUnauthorized) {
+			err = fail(http.StatusUnauthorized, "push access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed")
+		}
+		return p.finish(err)
+	}
+	tag := ""
+	if t, ok := reference.TagNameOnly(named).(reference.Tagged); ok {
+		tag = t.Tag()
+	}
+	p.put(line{Aux: map[string]any{"Tag": tag, "Digest": desc.Digest.String(), "Size": desc.Size}, Detail: map[string]any{}})
+	s.hub.image("push", reference.FamiliarString(reference.TagNameOnly(named)), reference.FamiliarName(named))
+	return nil
+}
+
+func (s *Server) saveImages(c *call) error {
+	refs := c.query["names"]
+	if v := c.vars["name"]; v != "" {
+		refs = []string{v}
+	}
+	if len(refs) == 1 && strings.Contains(refs[0], ",") {
+		refs = strings.Split(refs[0], ",")
+	}
+	for _, ref := range refs {
+		if _, err := s.image(ref); err != nil {
+			return err
+		}
+	}
+	c.w.Header().Set("Content-Type", "application/x-tar")
+	return s.e.Images.Export(c.ctx(), c.w, refs...)
+}
+
+func (s *Server) loadImages(c *call) error {
+	p := newProgress(c)
+	quiet := c.flag("quiet")
+	_, err := s.e.Images.Import(c.ctx(), c.Body, image.ImportOptions{Progress: func(e image.Event) {
+		if strings.HasPrefix(e.Status, "Loaded image") {
+			p.put(line{Stream: e.Status + "\n"})
+		} else if !quiet && e.ID != "" {
+			p.event(e)
+		}
+	}})
+	return p.finish(err)
+}
+
+// importImage makes an image of a root file system archive.
+func (s *Server) importImage(c *call, src string) error {
+	if src != "-" {
+		return fail(http.StatusNotImplemented, "importing from %s: only archives that the client sends are imported", src)
+	}
+	name := c.get("repo")
+	if name != "" && c.get("tag") != "" {
+		name += ":" + c.get("tag")
+	}
+	if name != "" {
+		named, err := reference.ParseNormalizedNamed(name)
+		if err != nil {
+			return badRequest("invalid reference format")
+		}
+		name = reference.TagNameOnly(named).String()
+	}
+	cfg, err := changed(ocispec.ImageConfig{}, c.query["changes"])
+	if err != nil {
+		return err
+	}
+	p := newProgress(c)
+	now := time.Now().UTC()
+	comment := c.get("message")
+	if comment == "" {
+		comment = "Imported from -"
+	}
+	img, err := s.e.Images.ImportRootFS(c.ctx(), c.Body, ocispec.Image{Config: cfg, Created: &now}, ocispec.History{Created: &now, Comment: comment}, name)
+	if err != nil {
+		return p.finish(err)
+	}
+	p.put(line{Status: img.ID.String()})
+	s.hub.image("import", img.ID.String(), name)
+	return nil
+}

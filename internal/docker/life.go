@@ -1,0 +1,552 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	dc "github.com/moby/moby/api/types/container"
+	dm "github.com/moby/moby/api/types/mount"
+
+	"nau/internal/engine/container"
+	"nau/internal/engine/network"
+	"nau/internal/engine/sandbox"
+)
+
+// defaultStop is how long a container may take to stop.
+const defaultStop = 10 * time.Second
+
+// startContainer answers POST /containers/{id}/start.
+func (s *Server) startContainer(c *call) error {
+	r, err := s.byID(c)
+	if err != nil {
+		return err
+	}
+	if r.State == container.Paused {
+		return conflict("cannot start a paused container, try unpause instead")
+	}
+	if running(r) {
+		return errNotModified
+	}
+	if err := s.start(c.ctx(), r.ID, true); err != nil {
+		return err
+	}
+	return c.done(http.StatusNoContent)
+}
+
+// start runs a container: its place first, then its volumes, then itself. asked tells a user's wish from a policy's.
+func (s *Server) start(ctx context.Context, id string, asked bool) error {
+	ctx = context.WithoutCancel(ctx) // a client that goes away leaves no half-started container
+	defer s.op.lock(id)()
+	r, err := s.e.Containers.Get(id)
+	if err != nil {
+		return err
+	}
+	if running(r) {
+		return nil
+	}
+	st := load(r)
+	if asked {
+		s.restarts.forget(id)
+		if st.Stopped || st.Failures > 0 {
+			if err := s.change(id, func(st *stored) { st.Stopped, st.Failures = false, 0 }); err != nil {
+				return err
+			}
+		}
+	}
+	if err = s.launch(ctx, r, st); err == nil {
+		s.e.Images.MarkUsed(r.Image, time.Now())
+		s.watchHealth(r, st)
+		return nil
+	}
+	s.give(ctx, r, st)
+	if st.Host.AutoRemove {
+		s.ended.Go(func() { _ = s.remove(context.WithoutCancel(ctx), id, removal{force: true, volumes: true}) })
+	}
+	return startError(r, err)
+}
+
+func (s *Server) launch(ctx context.Context, r *container.Record, st *stored) error {
+	if st.Own {
+		if err := s.openPlace(ctx, r, st); err != nil {
+			return err
+		}
+	} else if sb, err := s.e.Sandboxes.Get(r.Config.Sandbox); err != nil || sb.State != sandbox.Ready {
+		return conflict("cannot join network of a non running container: %s", st.Host.NetworkMode.ConnectedContainer())
+	}
+	for _, m := range st.Mounts {
+		if m.Type == dm.TypeVolume {
+			if err := s.volumes.Use(m.Name, r.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return s.e.Containers.Start(ctx, r.ID)
+}
+
+// openPlace makes the container's sandbox ready, with its ports.
+func (s *Server) openPlace(ctx context.Context, r *container.Record, st *stored) error {
+	sb, err := s.e.Sandboxes.Get(r.Config.Sandbox)
+	if err != nil {
+		return err
+	}
+	if sb.State == sandbox.Ready {
+		return nil
+	}
+	for try := 0; ; try++ {
+		ports, picked, err := s.choosePorts(st)
+		if err != nil {
+			return err
+		}
+		links, err := s.links(st)
+		if err != nil {
+			return err
+		}
+		if len(ports) > 0 || len(links) > 0 || len(sb.Config.Ports) > 0 {
+			if err := s.e.Sandboxes.Update(sb.ID, func(r *sandbox.Record) {
+				r.Config.Ports = ports
+				r.Config.Hosts = append(append([]sandbox.HostAlias{}, sb.Config.Hosts...), links...)
+			}); err != nil {
+				return err
+			}
+		}
+		err = s.e.Sandboxes.Start(ctx, sb.ID)
+		if err == nil {
+			return s.resolve.joined(sb.ID)
+		}
+		if errors.Is(err, network.ErrPortTaken) && picked && try < 16 {
+			continue
+		}
+		return placeError(r, ports, err)
+	}
+}
+
+// placeError words what went wrong with the network.
+func placeError(r *container.Record, ports []network.Port, err error) error {
+	if errors.Is(err, network.ErrPortTaken) {
+		where := ""
+		for _, p := range ports {
+			if strings.Contains(err.Error(), p.String()) {
+				ip := "0.0.0.0"
+				if p.HostIP.IsValid() {
+					ip = p.HostIP.String()
+				}
+				where = fmt.Sprintf("%s:%d", ip, p.Host)
+			}
+		}
+		return fail(http.StatusInternalServerError, "failed to set up container networking: driver failed programming external connectivity on endpoint %s (%s): Bind for %s failed: port is already allocated",
+			r.Config.Name, r.ID, where)
+	}
+	return fmt.Errorf("failed to set up container networking: %w", err)
+}
+
+// startError words what went wrong at start as clients parse it: the CLI makes its exit code of it.
+func startError(r *container.Record, err error) error {
+	var f *failure
+	if errors.As(err, &f) {
+		return err
+	}
+	text := err.Error()
+	for _, known := range []string{"executable file not found", "no such file or directory", "permission denied", "is a directory", "not a directory", "exec format error"} {
+		if strings.Contains(text, known) {
+			return badRequest("failed to create task for container: failed to create shim task: OCI runtime create failed: %s", oneLine(err))
+		}
+	}
+	return fail(http.StatusInternalServerError, "failed to create task for container: %s", oneLine(err))
+}
+
+// give takes back what a container that does not run holds: volumes, and its place when nobody else is in it. The caller holds the lock.
+func (s *Server) give(ctx context.Context, r *container.Record, st *stored) {
+	for _, m := range st.Mounts {
+		if m.Type == dm.TypeVolume {
+			if err := s.volumes.Release(m.Name, r.ID); err != nil {
+				s.log.Warn("release volume", "volume", m.Name, "error", err)
+			}
+		}
+	}
+	sb, err := s.e.Sandboxes.Get(r.Config.Sandbox)
+	if err != nil || sb.Config.Origin != Origin || sb.State != sandbox.Ready {
+		return
+	}
+	for _, other := range s.e.Containers.In(sb.ID) {
+		if running(other) {
+			return
+		}
+	}
+	s.resolve.left(sb.ID)
+	if err := s.e.Sandboxes.Stop(ctx, sb.ID); err != nil {
+		s.log.Warn("stop sandbox", "sandbox", sb.ID, "error", err)
+	}
+}
+
+// settle is give for a container that may have been started again or removed meanwhile.
+func (s *Server) settle(ctx context.Context, id string) {
+	defer s.op.lock(id)()
+	r, err := s.e.Containers.Get(id)
+	if err != nil || running(r) || r.Config.Origin != Origin {
+		return
+	}
+	s.give(context.WithoutCancel(ctx), r, load(r))
+}
+
+// timeout reads ?t= in seconds; -1 waits without end.
+func (c *call) timeout(st *stored) (time.Duration, error) {
+	if v := c.get("t"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			return 0, badRequest("invalid value for t: %s", v)
+		}
+		if n < 0 {
+			return 365 * 24 * time.Hour, nil
+		}
+		return time.Duration(n) * time.Second, nil
+	}
+	if st.Config.StopTimeout != nil {
+		if *st.Config.StopTimeout < 0 {
+			return 365 * 24 * time.Hour, nil
+		}
+		return time.Duration(*st.Config.StopTimeout) * time.Second, nil
+	}
+	return defaultStop, nil
+}
+
+// halt stops a container because somebody asked; signal replaces the container's own for this once.
+func (s *Server) halt(ctx context.Context, r *container.Record, signal string, timeout time.Duration) error {
+	if r.Config.Origin == Origin {
+		if err := s.change(r.ID, func(st *stored) { st.Stopped = true }); err != nil {
+			return err
+		}
+		s.restarts.forget(r.ID)
+	}
+	if signal != "" && timeout > 0 {
+		sig, err := container.ParseSignal(signal)
+		if err != nil {
+			return badRequest("invalid signal: %s", signal)
+		}
+		if err := s.e.Containers.Kill(ctx, r.ID, sig); err != nil {
+			return err
+		}
+		wait, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		if _, err := s.e.Containers.Wait(wait, r.ID); err == nil {
+			s.settle(ctx, r.ID)
+			return nil
+		}
+		timeout = 0
+	}
+	if err := s.e.Containers.Stop(ctx, r.ID, timeout); err != nil {
+		return fmt.Errorf("cannot stop container: %s: %w", r.Config.Name, err)
+	}
+	s.settle(ctx, r.ID)
+	s.hub.container("stop", r, nil)
+	return nil
+}
+
+// stopContainer answers POST /containers/{id}/stop.
+func (s *Server) stopContainer(c *call) error {
+	r, err := s.byID(c)
+	if err != nil {
+		return err
+	}
+	st := load(r)
+	if !running(r) {
+		if s.restarts.pending(r.ID) {
+			s.restarts.forget(r.ID)
+			_ = s.change(r.ID, func(st *stored) { st.Stopped = true })
+			s.settle(c.ctx(), r.ID)
+			return c.done(http.StatusNoContent)
+		}
+		return errNotModified
+	}
+	timeout, err := c.timeout(st)
+	if err != nil {
+		return err
+	}
+	if err := s.halt(context.WithoutCancel(c.ctx()), r, c.get("signal"), timeout); err != nil {
+		return err
+	}
+	return c.done(http.StatusNoContent)
+}
+
+// restartContainer answers POST /containers/{id}/restart.
+func (s *Server) restartContainer(c *call) error {
+	r, err := s.byID(c)
+	if err != nil {
+		return err
+	}
+	timeout, err := c.timeout(load(r))
+	if err != nil {
+		return err
+	}
+	ctx := context.WithoutCancel(c.ctx())
+	if running(r) {
+		if err := s.halt(ctx, r, c.get("signal"), timeout); err != nil {
+			return err
+		}
+	}
+	if err := s.start(ctx, r.ID, true); err != nil {
+		return err
+	}
+	s.hub.container("restart", r, nil)
+	return c.done(http.StatusNoContent)
+}
+
+// killContainer answers POST /containers/{id}/kill.
+func (s *Server) killContainer(c *call) error {
+	r, err := s.byID(c)
+	if err != nil {
+		return err
+	}
+	sig := syscall.SIGKILL
+	if v := c.get("signal"); v != "" {
+		if sig, err = container.ParseSignal(v); err != nil {
+			return badRequest("invalid signal: %s", v)
+		}
+	}
+	if !running(r) {
+		return conflict("cannot kill container: %s: container %s is not running", c.vars["id"], r.ID)
+	}
+	if sig == syscall.SIGKILL && r.Config.Origin == Origin {
+		if err := s.change(r.ID, func(st *stored) { st.Stopped = true }); err != nil {
+			return err
+		}
+	}
+	if r.State == container.Paused && sig == syscall.SIGKILL {
+		if err := s.e.Containers.Resume(c.ctx(), r.ID); err != nil {
+			return err
+		}
+	}
+	if err := s.e.Containers.Kill(c.ctx(), r.ID, sig); err != nil {
+		return fmt.Errorf("cannot kill container: %s: %w", c.vars["id"], err)
+	}
+	if sig == syscall.SIGKILL {
+		wait, cancel := context.WithTimeout(c.ctx(), defaultStop)
+		defer cancel()
+		if _, err := s.e.Containers.Wait(wait, r.ID); err == nil {
+			s.settle(c.ctx(), r.ID)
+		}
+	}
+	return c.done(http.StatusNoContent)
+}
+
+func (s *Server) pauseContainer(c *call) error {
+	r, err := s.byID(c)
+	if err != nil {
+		return err
+	}
+	switch {
+	case r.State == container.Paused:
+		return conflict("container %s is already paused", r.ID)
+	case !running(r):
+		return conflict("container %s is not running", r.ID)
+	}
+	if err := s.e.Containers.Pause(c.ctx(), r.ID); err != nil {
+		return err
+	}
+	return c.done(http.StatusNoContent)
+}
+
+func (s *Server) unpauseContainer(c *call) error {
+	r, err := s.byID(c)
+	if err != nil {
+		return err
+	}
+	if r.State != container.Paused {
+		return conflict("container %s is not paused", r.ID)
+	}
+	if err := s.e.Containers.Resume(c.ctx(), r.ID); err != nil {
+		return err
+	}
+	return c.done(http.StatusNoContent)
+}
+
+func (s *Server) renameContainer(c *call) error {
+	r, err := s.byID(c)
+	if err != nil {
+		return err
+	}
+	name := strings.TrimPrefix(c.get("name"), "/")
+	switch {
+	case name == "":
+		return badRequest("neither old nor new names may be empty")
+	case !nameRule.MatchString(name):
+		return badRequest("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+	case name == r.Config.Name:
+		return badRequest("renaming a container with the same name as its current name")
+	}
+	if other, err := s.e.Containers.Find(name); err == nil && other.Config.Name == name {
+		return fmt.Errorf("error when allocating new name: %w", nameTaken(name, other.ID))
+	}
+	if err := s.e.Containers.Rename(r.ID, name); err != nil {
+		return err
+	}
+	return c.done(http.StatusNoContent)
+}
+
+// updateContainer answers POST /containers/{id}/update.
+func (s *Server) updateContainer(c *call) error {
+	r, err := s.byID(c)
+	if err != nil {
+		return err
+	}
+	var req dc.UpdateConfig
+	if err := readJSON(c.Request, &req); err != nil {
+		return err
+	}
+	st := load(r)
+	if req.Memory > 0 && req.MemorySwap == 0 && st.Host.MemorySwap > 0 && req.Memory > st.Host.MemorySwap {
+		return conflict("cannot update container %s: Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time", r.ID)
+	}
+	l, err := limits(req.Resources)
+	if err != nil {
+		return err
+	}
+	if req.RestartPolicy.Name != "" {
+		if err := dc.ValidateRestartPolicy(req.RestartPolicy); err != nil {
+			return badRequest("%v", err)
+		}
+		if st.Host.AutoRemove && !req.RestartPolicy.IsNone() {
+			return conflict("Restart policy cannot be updated because AutoRemove is enabled for the container")
+		}
+	}
+	if err := s.e.Containers.Limit(c.ctx(), r.ID, l); err != nil {
+		return fmt.Errorf("cannot update container %s: %w", r.ID, err)
+	}
+	err = s.change(r.ID, func(st *stored) {
+		h, n := &st.Host.Resources, req.Resources
+		set := func(to *int64, v int64) {
+			if v != 0 {
+				*to = v
+			}
+		}
+		set(&h.Memory, n.Memory)
+		set(&h.MemorySwap, n.MemorySwap)
+		set(&h.MemoryReservation, n.MemoryReservation)
+		set(&h.CPUShares, n.CPUShares)
+		set(&h.NanoCPUs, n.NanoCPUs)
+		set(&h.CPUPeriod, n.CPUPeriod)
+		set(&h.CPUQuota, n.CPUQuota)
+		if n.CpusetCpus != "" {
+			h.CpusetCpus = n.CpusetCpus
+		}
+		if n.CpusetMems != "" {
+			h.CpusetMems = n.CpusetMems
+		}
+		if n.PidsLimit != nil {
+			h.PidsLimit = n.PidsLimit
+		}
+		if n.BlkioWeight != 0 {
+			h.BlkioWeight = n.BlkioWeight
+		}
+		if req.RestartPolicy.Name != "" {
+			st.Host.RestartPolicy = req.RestartPolicy
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return c.json(http.StatusOK, dc.UpdateResponse{Warnings: []string{}})
+}
+
+func (s *Server) resizeContainer(c *call) error {
+	r, err := s.byID(c)
+	if err != nil {
+		return err
+	}
+	size, err := c.size()
+	if err != nil {
+		return err
+	}
+	if !running(r) {
+		return conflict("container %s is not running", r.ID)
+	}
+	if err := s.e.Containers.Resize(c.ctx(), r.ID, size); err != nil {
+		return err
+	}
+	return c.done(http.StatusOK)
+}
+
+func (c *call) size() (container.Size, error) {
+	h, err1 := strconv.ParseUint(c.get("h"), 10, 16)
+	w, err2 := strconv.ParseUint(c.get("w"), 10, 16)
+	if err1 != nil || err2 != nil {
+		return container.Size{}, badRequest("invalid resize height or width: %s, %s", c.get("h"), c.get("w"))
+	}
+	return container.Size{Height: uint16(h), Width: uint16(w)}, nil
+}
+
+// removal says how to remove.
+type removal struct{ force, volumes, link bool }
+
+// removeContainer answers DELETE /containers/{id}.
+func (s *Server) removeContainer(c *call) error {
+	r, err := s.byID(c)
+	if err != nil {
+		return err
+	}
+	if c.flag("link") {
+		return c.done(http.StatusNoContent)
+	}
+	o := removal{force: c.flag("force"), volumes: c.flag("v")}
+	if running(r) && !o.force {
+		state, advice := "running", "stop the container before removing or force remove"
+		if r.State == container.Paused {
+			state, advice = "paused", "unpause and then stop the container before removing or force remove"
+		}
+		return conflict("cannot remove container %q: container is %s: %s", "/"+r.Config.Name, state, advice)
+	}
+	if err := s.remove(context.WithoutCancel(c.ctx()), r.ID, o); err != nil {
+		return err
+	}
+	return c.done(http.StatusNoContent)
+}
+
+// remove deletes a container, its own sandbox, and if asked its anonymous volumes.
+func (s *Server) remove(ctx context.Context, id string, o removal) error {
+	defer s.op.lock(id)()
+	r, err := s.e.Containers.Get(id)
+	if err != nil {
+		return nil
+	}
+	st := load(r)
+	s.restarts.forget(id)
+	s.health.stop(id)
+	if running(r) {
+		if !o.force {
+			return conflict("cannot remove container %q: container is running", "/"+r.Config.Name)
+		}
+		if err := s.e.Containers.Stop(ctx, id, 0); err != nil {
+			return err
+		}
+	}
+	s.give(ctx, r, st)
+	if err := s.e.Containers.Remove(ctx, id); err != nil {
+		return err
+	}
+	if sb, err := s.e.Sandboxes.Get(r.Config.Sandbox); err == nil && sb.Config.Origin == Origin && len(s.e.Containers.In(sb.ID)) == 0 {
+		s.resolve.left(sb.ID)
+		if err := s.e.Sandboxes.Remove(ctx, sb.ID); err != nil {
+			return err
+		}
+	}
+	if o.volumes {
+		for _, m := range st.Mounts {
+			if m.Type != dm.TypeVolume {
+				continue
+			}
+			if v, err := s.volumes.Get(m.Name); err == nil && v.Anonymous && len(s.volumeUsers(m.Name)) == 0 {
+				if err := s.volumes.Remove(m.Name); err != nil {
+					s.log.Warn("remove volume", "volume", m.Name, "error", err)
+				} else {
+					s.hub.volume("destroy", m.Name, nil)
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,366 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	dc "github.com/moby/moby/api/types/container"
+	dm "github.com/moby/moby/api/types/mount"
+
+	"nau/internal/engine/image"
+	"nau/internal/engine/layer"
+	"nau/internal/engine/record"
+	"nau/internal/engine/spec"
+	"nau/internal/engine/volume"
+	"nau/internal/kernel"
+)
+
+// wish is one mount as asked for, in whatever way.
+type wish struct {
+	point   dc.MountPoint
+	mount   spec.Mount
+	volume  *volume.Volume // to make, when the mount is of a volume
+	subpath string
+	noCopy  bool
+	must    bool // the source of a bind must exist
+}
+
+// errMount words an error of a --mount.
+func errMount(m dm.Mount, format string, args ...any) error {
+	return badRequest("invalid mount config for type %q: %s", m.Type, fmt.Sprintf(format, args...))
+}
+
+// parseBind reads "source:target[:options]" of -v.
+func parseBind(text string) (wish, error) {
+	parts := strings.Split(text, ":")
+	var source, target, mode string
+	switch len(parts) {
+	case 1:
+		target = parts[0]
+	case 2:
+		source, target = parts[0], parts[1]
+	case 3:
+		source, target, mode = parts[0], parts[1], parts[2]
+	default:
+		return wish{}, badRequest("invalid volume specification: '%s'", text)
+	}
+	if target == "" || len(parts) > 1 && source == "" {
+		return wish{}, badRequest("invalid volume specification: '%s'", text)
+	}
+	if !path.IsAbs(target) {
+		return wish{}, badRequest("invalid volume specification: '%s': invalid mount config for type \"volume\": invalid mount path: '%s' mount path must be absolute", text, target)
+	}
+	if path.Clean(target) == "/" {
+		return wish{}, badRequest("invalid volume specification: '%s': invalid specification: destination can't be '/'", text)
+	}
+	w := wish{point: dc.MountPoint{Destination: path.Clean(target), Mode: mode, RW: true}, mount: spec.Mount{Target: path.Clean(target)}}
+	for _, o := range strings.Split(mode, ",") {
+		switch o {
+		case "", "rw", "z", "Z", "consistent", "cached", "delegated":
+		case "ro":
+			w.point.RW, w.mount.ReadOnly = false, true
+		case "nocopy":
+			w.noCopy = true
+		case "private", "rprivate", "shared", "rshared", "slave", "rslave":
+			w.point.Propagation = dm.Propagation(o)
+			w.mount.Propagation = propagation(dm.Propagation(o))
+		default:
+			return wish{}, badRequest("invalid volume specification: '%s': invalid mode: %s", text, mode)
+		}
+	}
+	if path.IsAbs(source) {
+		w.point.Type, w.point.Source = dm.TypeBind, path.Clean(source)
+		w.mount.Source, w.mount.MakeSource = path.Clean(source), true
+		if w.point.Propagation == "" {
+			w.point.Propagation = dm.PropagationRPrivate
+		}
+		return w, nil
+	}
+	w.point.Type, w.point.Name = dm.TypeVolume, source
+	w.volume = &volume.Volume{Name: source}
+	return w, checkVolumeName(source)
+}
+
+func checkVolumeName(name string) error {
+	if name != "" && !volume.NameRule.MatchString(name) {
+		return badRequest("create %s: %q includes invalid characters for a local volume name, only %q are allowed. If you intended to pass a host directory, use absolute path",
+			name, name, "[a-zA-Z0-9][a-zA-Z0-9_.-]")
+	}
+	return nil
+}
+
+func propagation(p dm.Propagation) spec.Propagation {
+	switch p {
+	case dm.PropagationRShared, dm.PropagationShared:
+		return spec.PropagateShared
+	case dm.PropagationRSlave, dm.PropagationSlave:
+		return spec.PropagateSlave
+	}
+	return spec.PropagatePrivate
+}
+
+// parseMount reads one --mount.
+func parseMount(m dm.Mount) (wish, error) {
+	if m.Target == "" {
+		return wish{}, errMount(m, "field Target must not be empty")
+	}
+	if !path.IsAbs(m.Target) {
+		return wish{}, errMount(m, "invalid mount path: '%s' mount path must be absolute", m.Target)
+	}
+	target := path.Clean(m.Target)
+	if target == "/" {
+		return wish{}, errMount(m, "invalid specification: destination can't be '/'")
+	}
+	w := wish{point: dc.MountPoint{Type: m.Type, Destination: target, RW: !m.ReadOnly}, mount: spec.Mount{Target: target, ReadOnly: m.ReadOnly}}
+	switch m.Type {
+	case dm.TypeBind:
+		if m.Source == "" {
+			return wish{}, errMount(m, "field Source must not be empty")
+		}
+		if !path.IsAbs(m.Source) {
+			return wish{}, errMount(m, "invalid mount path: '%s' mount path must be absolute", m.Source)
+		}
+		w.mount.Source, w.point.Source, w.must = path.Clean(m.Source), path.Clean(m.Source), true
+		w.point.Propagation = dm.PropagationRPrivate
+		if o := m.BindOptions; o != nil {
+			w.mount.NonRecursive = o.NonRecursive
+			w.must, w.mount.MakeSource = !o.CreateMountpoint, o.CreateMountpoint
+			w.mount.RecursiveReadOnly = m.ReadOnly && o.ReadOnlyForceRecursive
+			if o.Propagation != "" {
+				w.point.Propagation = o.Propagation
+				w.mount.Propagation = propagation(o.Propagation)
+			}
+		}
+		if w.must {
+			if _, err := os.Stat(w.mount.Source); err != nil {
+				return wish{}, errMount(m, "bind source path does not exist: %s", m.Source)
+			}
+		}
+	case dm.TypeVolume:
+		if m.BindOptions != nil {
+			return wish{}, errMount(m, "field BindOptions must not be specified")
+		}
+		w.point.Name, w.volume = m.Source, &volume.Volume{Name: m.Source}
+		if o := m.VolumeOptions; o != nil {
+			w.noCopy, w.subpath = o.NoCopy, o.Subpath
+			w.volume.Labels = o.Labels
+			if d := o.DriverConfig; d != nil {
+				if d.Name != "" && d.Name != "local" {
+					return wish{}, notFound("error looking up volume plugin %s: plugin %q not found", d.Name, d.Name)
+				}
+				w.volume.Options = d.Options
+			}
+		}
+		return w, checkVolumeName(m.Source)
+	case dm.TypeTmpfs:
+		if m.Source != "" {
+			return wish{}, errMount(m, "field Source must not be specified")
+		}
+		w.mount.Type, w.mount.Options = "tmpfs", []string{"nosuid", "nodev", "noexec"}
+		if o := m.TmpfsOptions; o != nil {
+			if o.SizeBytes > 0 {
+				w.mount.Options = append(w.mount.Options, fmt.Sprintf("size=%d", o.SizeBytes))
+			}
+			if o.Mode != 0 {
+				w.mount.Options = append(w.mount.Options, fmt.Sprintf("mode=%o", o.Mode.Perm()))
+			}
+		}
+	case dm.TypeImage:
+		w.mount.Type, w.mount.Source, w.point.Source = spec.MountImage, m.Source, m.Source
+		w.mount.ReadOnly, w.point.RW = true, false
+		if m.ImageOptions != nil {
+			w.mount.SubPath = m.ImageOptions.Subpath
+		}
+	default:
+		return wish{}, badRequest("invalid mount config for type %q: mount type unknown: %q", m.Type, m.Type)
+	}
+	return w, nil
+}
+
+// wishes gathers all mounts of a request. What comes later in Docker's order wins the target: volumes-from, binds, mounts, then the image's volumes
+// that nothing covers.
+func (s *Server) wishes(c *dc.Config, h *dc.HostConfig) ([]wish, error) {
+	var out []wish
+	put := func(w wish) {
+		out = slices.DeleteFunc(out, func(o wish) bool { return o.point.Destination == w.point.Destination })
+		out = append(out, w)
+	}
+	for _, from := range h.VolumesFrom {
+		key, mode, _ := strings.Cut(from, ":")
+		r, err := s.find(key)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range load(r).Mounts {
+			if p.Type != dm.TypeVolume && p.Type != dm.TypeBind {
+				continue
+			}
+			if mode == "ro" {
+				p.RW = false
+			}
+			w := wish{point: p, mount: spec.Mount{Target: p.Destination, Source: p.Source, ReadOnly: !p.RW}, noCopy: true}
+			if p.Type == dm.TypeVolume {
+				w.volume = &volume.Volume{Name: p.Name}
+			}
+			put(w)
+		}
+	}
+	seen := map[string]bool{}
+	once := func(target string) error {
+		if seen[target] {
+			return badRequest("Duplicate mount point: %s", target)
+		}
+		seen[target] = true
+		return nil
+	}
+	for _, b := range h.Binds {
+		w, err := parseBind(b)
+		if err != nil {
+			return nil, err
+		}
+		if err := once(w.point.Destination); err != nil {
+			return nil, err
+		}
+		put(w)
+	}
+	for _, m := range h.Mounts {
+		w, err := parseMount(m)
+		if err != nil {
+			return nil, err
+		}
+		if err := once(w.point.Destination); err != nil {
+			return nil, err
+		}
+		put(w)
+	}
+	for target, options := range h.Tmpfs {
+		if !path.IsAbs(target) {
+			return nil, badRequest("invalid mount path: '%s' mount path must be absolute", target)
+		}
+		opts := []string{"noexec", "nosuid", "nodev"}
+		if options != "" {
+			for _, o := range strings.Split(options, ",") {
+				opts = slices.DeleteFunc(opts, func(have string) bool { return have == "no"+o })
+				if o != "exec" && o != "suid" && o != "dev" && o != "rw" {
+					opts = append(opts, o)
+				}
+			}
+		}
+		put(wish{point: dc.MountPoint{Type: dm.TypeTmpfs, Destination: path.Clean(target), RW: true},
+			mount: spec.Mount{Type: "tmpfs", Target: path.Clean(target), Options: opts}})
+	}
+	for target := range c.Volumes {
+		target = path.Clean(target)
+		if !path.IsAbs(target) || target == "/" {
+			return nil, badRequest("invalid volume specification: '%s'", target)
+		}
+		if !slices.ContainsFunc(out, func(w wish) bool { return w.point.Destination == target }) {
+			out = append(out, wish{point: dc.MountPoint{Type: dm.TypeVolume, Destination: target, RW: true}, mount: spec.Mount{Target: target}, volume: &volume.Volume{}})
+		}
+	}
+	return out, nil
+}
+
+// realise makes the volumes of a container's wishes and fills them with what the image has at their place.
+func (s *Server) realise(ctx context.Context, all []wish, img *image.Image) (mounts []spec.Mount, points []dc.MountPoint, err error) {
+	for _, w := range all {
+		if w.volume != nil {
+			if w.volume.Name == "" {
+				w.volume.Name, w.volume.Anonymous = record.NewID(), true
+			}
+			v, fresh, err := s.volumes.Create(*w.volume)
+			if err != nil {
+				return nil, nil, err
+			}
+			if fresh {
+				s.hub.volume("create", v.Name, nil)
+			}
+			w.point.Name, w.point.Driver, w.point.Source = v.Name, "local", s.volumes.Path(v.Name)
+			w.mount.Source = w.point.Source
+			if w.point.Mode == "" {
+				w.point.Mode = "z"
+			}
+			if !w.noCopy && w.subpath == "" && len(v.Options) == 0 {
+				if err := s.copyUp(ctx, img, w.point.Destination, w.point.Source); err != nil {
+					return nil, nil, fmt.Errorf("copy %s of the image into volume %s: %w", w.point.Destination, v.Name, err)
+				}
+			}
+			if w.subpath != "" {
+				sub, err := subFolder(w.point.Source, w.subpath)
+				if err != nil {
+					return nil, nil, err
+				}
+				w.mount.Source = sub
+			}
+		}
+		mounts, points = append(mounts, w.mount), append(points, w.point)
+	}
+	return mounts, points, nil
+}
+
+// subFolder finds a folder in a volume; it never leads out of it.
+func subFolder(root, sub string) (string, error) {
+	clean := path.Clean("/" + sub)
+	real, err := filepath.EvalSymlinks(root + clean)
+	if err != nil {
+		return "", badRequest("cannot access path %s: no such file or directory", clean)
+	}
+	if base, err := filepath.EvalSymlinks(root); err != nil || real != base && !strings.HasPrefix(real, base+"/") {
+		return "", badRequest("subpath %s leads out of the volume", sub)
+	}
+	return real, nil
+}
+
+// copyUp fills an empty volume with the image's content at target.
+func (s *Server) copyUp(ctx context.Context, img *image.Image, target, into string) error {
+	if entries, err := os.ReadDir(into); err != nil || len(entries) > 0 {
+		return err
+	}
+	lower, err := s.e.Layers.Lower(img.DiffIDs)
+	if err != nil || len(lower) == 0 {
+		return err
+	}
+	found := false
+	for _, dir := range lower { // a look, so that images without anything there cost no mount
+		if _, err := os.Lstat(dir + target); err == nil {
+			found = true
+		}
+	}
+	if !found && len(lower) > 0 && strings.Count(target, "/") == 1 {
+		return nil
+	}
+	view, err := os.MkdirTemp(s.e.Config().RunDir, "view-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(view)
+	if err := (kernel.Overlay{Lower: append(lower, s.empty())}).MountAt(view, 0); err != nil {
+		return err
+	}
+	defer kernel.Unmount(view)
+	info, err := layer.Stat(view, target+"/.")
+	if errors.Is(err, layer.ErrNotFound) || err == nil && !info.Mode.IsDir() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	pr, pw := io.Pipe()
+	go func() { pw.CloseWithError(layer.ArchivePath(ctx, pw, view, target+"/.")) }()
+	defer pr.Close()
+	return layer.Extract(ctx, into, "/", pr, layer.ExtractOptions{})
+}
+
+// empty is an empty folder: an overlay without an upper one needs two lower ones.
+func (s *Server) empty() string {
+	dir := filepath.Join(s.dir, "empty")
+	_ = os.MkdirAll(dir, 0o755)
+	return dir
+}

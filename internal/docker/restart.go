@@ -1,0 +1,201 @@
+package docker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	dc "github.com/moby/moby/api/types/container"
+
+	"nau/internal/engine/container"
+)
+
+// The pauses between restarts, and the run after which they begin anew. Source: Docker's documentation, "Start containers automatically".
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = time.Minute
+	goodRun    = 10 * time.Second
+)
+
+// end is how a run ended.
+type end struct {
+	code    int
+	ran     time.Duration
+	stopped bool          // by a user
+	tries   int           // restarts on failure so far
+	pause   time.Duration // before this run
+}
+
+// again decides whether a container is started again, and after what pause.
+func again(p dc.RestartPolicy, e end) (bool, time.Duration) {
+	if e.stopped {
+		return false, 0
+	}
+	switch p.Name {
+	case dc.RestartPolicyAlways, dc.RestartPolicyUnlessStopped:
+	case dc.RestartPolicyOnFailure:
+		if e.code == 0 || p.MaximumRetryCount > 0 && e.tries >= p.MaximumRetryCount {
+			return false, 0
+		}
+	default:
+		return false, 0
+	}
+	if e.pause == 0 || e.ran >= goodRun {
+		return true, firstPause
+	}
+	return true, min(2*e.pause, lastPause)
+}
+
+// atStart decides whether a container that does not run is started when the server starts.
+func atStart(p dc.RestartPolicy, stopped, ranBefore bool, code int) bool {
+	switch p.Name {
+	case dc.RestartPolicyAlways:
+		return ranBefore
+	case dc.RestartPolicyUnlessStopped:
+		return ranBefore && !stopped
+	case dc.RestartPolicyOnFailure:
+		return ranBefore && !stopped && code != 0
+	}
+	return false
+}
+
+// restarts are the containers that wait to be started again.
+type restarts struct {
+	mu  sync.Mutex
+	all map[string]*restart
+}
+
+type restart struct {
+	pause time.Duration
+	timer *time.Timer // nil while it runs
+}
+
+// pause is how long the last one was; 0 if there was none.
+func (r *restarts) pause(id string) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if x := r.all[id]; x != nil {
+		return x.pause
+	}
+	return 0
+}
+
+// after runs f when the pause is over, unless forgotten before.
+func (r *restarts) after(id string, pause time.Duration, f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.all == nil {
+		r.all = map[string]*restart{}
+	}
+	x := &restart{pause: pause}
+	x.timer = time.AfterFunc(pause, func() {
+		r.mu.Lock()
+		mine := r.all[id] == x
+		if mine {
+			x.timer = nil
+		}
+		r.mu.Unlock()
+		if mine {
+			f()
+		}
+	})
+	r.all[id] = x
+}
+
+// pending reports whether the container waits for its restart.
+func (r *restarts) pending(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	x := r.all[id]
+	return x != nil && x.timer != nil
+}
+
+func (r *restarts) forget(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if x := r.all[id]; x != nil {
+		if x.timer != nil {
+			x.timer.Stop()
+		}
+		delete(r.all, id)
+	}
+}
+
+func (r *restarts) stopAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, x := range r.all {
+		if x.timer != nil {
+			x.timer.Stop()
+		}
+		delete(r.all, id)
+	}
+}
+
+// died acts on the end of a container's run.
+func (s *Server) died(id string) {
+	r, err := s.e.Containers.Get(id)
+	if err != nil || r.Config.Origin != Origin {
+		return
+	}
+	s.health.stop(id)
+	if running(r) {
+		return // started again already
+	}
+	st := load(r)
+	if st.Host.AutoRemove {
+		if err := s.remove(context.Background(), id, removal{force: true, volumes: true}); err != nil {
+			s.log.Error("remove container", "container", id, "error", err)
+		}
+		return
+	}
+	yes, pause := again(st.Host.RestartPolicy, end{code: r.ExitCode, ran: r.Finished.Sub(r.Started), stopped: st.Stopped, tries: st.Failures, pause: s.restarts.pause(id)})
+	if !yes || s.life.Err() != nil {
+		s.restarts.forget(id)
+		s.settle(context.Background(), id)
+		return
+	}
+	s.restartAfter(r, pause)
+}
+
+func (s *Server) restartAfter(r *container.Record, pause time.Duration) {
+	s.restarts.after(r.ID, pause, func() {
+		if s.life.Err() != nil {
+			return
+		}
+		err := s.change(r.ID, func(st *stored) { st.Restarts++; st.Failures++ })
+		if err == nil {
+			err = s.start(s.life, r.ID, false)
+		}
+		if err != nil {
+			s.log.Warn("restart container", "container", r.ID, "error", err)
+			if now, err := s.e.Containers.Get(r.ID); err == nil && !running(now) {
+				s.died(r.ID)
+			}
+		}
+	})
+}
+
+// recover brings policies in line with what happened while no server was there.
+func (s *Server) recover() {
+	for _, r := range s.e.Containers.List() {
+		if r.Config.Origin != Origin || s.life.Err() != nil {
+			continue
+		}
+		st := load(r)
+		switch {
+		case running(r):
+			if err := s.resolve.joined(r.Config.Sandbox); err != nil {
+				s.log.Warn("serve names", "container", r.ID, "error", err)
+			}
+			s.watchHealth(r, st)
+		case r.State == container.Created:
+		case st.Host.AutoRemove:
+			_ = s.remove(s.life, r.ID, removal{force: true, volumes: true})
+		case atStart(st.Host.RestartPolicy, st.Stopped, !r.Started.IsZero(), r.ExitCode):
+			s.restartAfter(r, firstPause)
+		default:
+			s.settle(s.life, r.ID)
+		}
+	}
+}
