@@ -7,6 +7,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -60,6 +61,9 @@ func (c *call) apply(w *writing, data []byte, subresource string) error {
 		out, err := fm.Apply(before, declared.DeepCopy(), w.manager, force)
 		if err != nil {
 			return nil, applyError(err)
+		}
+		if err := c.settleCustom(out, writeOptions{validation: metav1.FieldValidationIgnore}); err != nil {
+			return nil, err
 		}
 		if _, free := out.(runtime.Unstructured); free && !c.ep.schemaless {
 			conv := &converter{ep: c.ep}
@@ -123,12 +127,10 @@ func (c *call) fromHub(obj runtime.Object) (runtime.Object, error) {
 	return source.toStorage(obj)
 }
 
-// judgeApplied finds unknown fields: the merge drops none by itself, it refuses them with a message of its own.
+// judgeApplied finds unknown fields of built-in kinds. Those of custom kinds are refused by the merge, as upstream: it has
+// their schema.
 func (c *call) judgeApplied(declared *unstructured.Unstructured, o writeOptions) error {
-	if c.ep.schemaless {
-		return c.settleCustom(declared, o)
-	}
-	if o.strictness() == wire.Ignore {
+	if c.ep.schemaless || o.strictness() == wire.Ignore {
 		return nil
 	}
 	probe := c.ep.ver.New()

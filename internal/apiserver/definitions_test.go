@@ -101,6 +101,15 @@ func TestCustomResources(t *testing.T) {
 	if parts, _, _ := unstructured.NestedSlice(w.Object, "spec", "parts"); len(parts) != 2 {
 		t.Errorf("a list by key merges: %v", parts)
 	}
+	for part, field := range map[string]string{
+		`"spec":{"bogus":1}`:         ".spec.bogus",
+		`"metadata":{"unknown":"x"}`: ".metadata.unknown",
+	} {
+		r := c.do("PATCH", path+"/a?fieldManager=one", `{"apiVersion":"example.com/v1","kind":"Widget",`+part+`}`, "Content-Type", "application/apply-patch+yaml")
+		if r.code < 400 || !strings.Contains(string(r.body), field+": field not declared in schema") {
+			t.Errorf("apply of %s: %d %s", part, r.code, r.body)
+		}
+	}
 	get(c.do("GET", "/apis/example.com/v2/namespaces/ns/widgets/a", nil), 200)
 	if w.GetAPIVersion() != "example.com/v2" {
 		t.Errorf("version %s", w.GetAPIVersion())
