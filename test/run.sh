@@ -5,7 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-all}
-export CGO_ENABLED=0 GOFLAGS=-buildvcs=false
+# -trimpath as in `make build`: what is compiled once serves every checkout.
+export CGO_ENABLED=0 GOFLAGS="-buildvcs=false -trimpath"
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY KUBECONFIG DOCKER_HOST || true
 
 needs() { # PROGRAM PACKAGE: install PACKAGE where PROGRAM is missing
@@ -41,8 +42,8 @@ e2e() {
     exit 1
   fi
   make build
-  go build -trimpath -o bin/mkimages ./test/images/mkimages
-  go test -tags e2e -count=1 -timeout 20m ${RUN:+-run "$RUN"} ./test/e2e/...
+  go vet -tags e2e ./test/e2e/...
+  go test -tags e2e -count=1 -timeout 15m -parallel 2 ${RUN:+-run "$RUN"} ./test/e2e/...
 }
 
 case $what in

@@ -14,6 +14,7 @@ import (
 // The manifests of the lectures, applied as written with the stock kubectl on a
 // fresh machine whose registry serves images of the names that they use.
 func TestLectures(t *testing.T) {
+	t.Parallel()
 	m := harness.New(t)
 	m.Registry()
 	m.Up()
@@ -119,6 +120,7 @@ func TestLectures(t *testing.T) {
 
 // What kubectl's everyday commands print and do.
 func TestKubectl(t *testing.T) {
+	t.Parallel()
 	m := harness.New(t)
 	m.Registry()
 	m.Up()
@@ -237,6 +239,7 @@ func TestKubectl(t *testing.T) {
 
 // A killed nau disturbs no container and loses no acknowledged write.
 func TestKillAndRestart(t *testing.T) {
+	t.Parallel()
 	m := harness.New(t)
 	m.Registry()
 	m.Up()
@@ -291,6 +294,7 @@ func podState(t *testing.T, m *harness.Machine, name string) containerState {
 // What is purged leaves nothing: the harness compares the machine before and
 // after, here after a crash with pods running.
 func TestPurgeAfterACrash(t *testing.T) {
+	t.Parallel()
 	m := harness.New(t)
 	m.Registry()
 	before := m.Kernel()
@@ -305,6 +309,7 @@ func TestPurgeAfterACrash(t *testing.T) {
 
 // Mistakes on the command line are one line and exit code 2.
 func TestCommandLine(t *testing.T) {
+	t.Parallel()
 	m := harness.New(t)
 	tests := []struct {
 		args []string

@@ -102,13 +102,7 @@ func (m *Machine) HTTP() *http.Client {
 // Occupy takes a TCP port inside until the function that it returns is called.
 func (m *Machine) Occupy(port int) (release func()) {
 	m.t.Helper()
-	var listener net.Listener
-	if err := m.inside(func() (err error) {
-		listener, err = net.Listen("tcp", ":"+strconv.Itoa(port))
-		return err
-	}); err != nil {
-		m.t.Fatal(err)
-	}
+	listener := m.Listen("tcp", ":"+strconv.Itoa(port))
 	return func() { listener.Close() }
 }
 
