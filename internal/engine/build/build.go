@@ -1,0 +1,188 @@
+// Package build makes images out of Dockerfiles: parser and shell words are libraries, the solver and the executor are here.
+//
+// The life of a build: Parse makes a plan of the Dockerfile (stages, who needs whom); stages run at the same time, each over its base image or
+// the stage it continues; Expand turns a stage's instructions into steps once its base's configuration is known; a step's result is looked up
+// by content — the files below, the instruction, the inputs' digest — and made when it is not there: RUN as a container of the engine, COPY,
+// ADD and WORKDIR by writing into a snapshot. What a snapshot changed becomes a layer; layers are kept by images without a name, as Docker's
+// classic builder does, so that prune and rmi free what a cache holds. The target stage's image gets the names.
+//
+// Parse and Expand are pure. Nothing here speaks Docker's API: internal/docker and cmd/nau translate. The engine's fronts import it.
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"nau/internal/engine/container"
+	"nau/internal/engine/image"
+	"nau/internal/engine/layer"
+	"nau/internal/engine/sandbox"
+	"nau/internal/engine/spec"
+)
+
+// Kinds of errors; test with errors.Is.
+var (
+	ErrDockerfile  = errors.New("dockerfile parse error")        // the Dockerfile, or what it names, is wrong
+	ErrContext     = errors.New("build context")                 // a file that the context does not have, or a context that cannot be read
+	ErrUnsupported = errors.New("not supported by this builder") // with what to do instead
+	ErrEntitlement = errors.New("entitlement is not allowed")    // a privilege that the request does not grant
+)
+
+// RunError is a RUN that ended with another code than 0.
+type RunError struct {
+	Args []string
+	Code int
+}
+
+func (e *RunError) Error() string {
+	last := ""
+	for i, a := range e.Args {
+		if i > 0 {
+			last += " "
+		}
+		last += a
+	}
+	return fmt.Sprintf("The command '%s' returned a non-zero code: %d", last, e.Code)
+}
+
+// Origin marks the containers and sandboxes of builds in the engine's records; fronts leave them out of their lists.
+const Origin = "build"
+
+// Config of a Builder.
+type Config struct {
+	Dir        string // of cache records, cache mounts and work folders
+	Images     *image.Store
+	Layers     *layer.Store
+	Containers *container.Manager // nil: no RUN
+	Sandboxes  *sandbox.Manager
+	Network    string // that RUN steps join; "" = none
+	Log        *slog.Logger
+}
+
+// Request is one build.
+type Request struct {
+	Context    io.Reader // archive of the context in any compression; nil = Folder
+	Folder     string    // of the context on this machine; "" with a nil Context = an empty context
+	Dockerfile string    // path in the context; "" = "Dockerfile"
+	Inline     []byte    // the Dockerfile itself, instead of one in the context
+	Args       map[string]*string
+	Target     string
+	Tags       []string
+	Labels     map[string]string
+	NoCache    bool
+	Pull       bool // ask registries for base images even if they are here
+	Platform   string
+	Secrets    map[string]Secret // by ID
+	SSH        map[string]string // by ID: path of an agent's socket
+	Network    string            // of RUN without --network: "", "default", "none", "host", or a network's name
+	Hosts      []sandbox.HostAlias
+	Resources  spec.Resources
+	ShmSize    int64
+	Insecure   bool // grants RUN --security=insecure
+	HostNet    bool // grants RUN --network=host
+	Auth       func(host string) (*image.Auth, error)
+	Epoch      *time.Time // SOURCE_DATE_EPOCH; nil = the argument of that name, else the clock
+	Progress   func(Event)
+}
+
+// Secret is the value of one --secret.
+type Secret struct{ Data []byte }
+
+// Builder makes images in one engine.
+type Builder struct {
+	cfg    Config
+	cache  *cache
+	mounts cacheMounts
+}
+
+// New opens the builder and removes what a crash left.
+func New(cfg Config) (*Builder, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	b := &Builder{cfg: cfg, mounts: cacheMounts{dir: filepath.Join(cfg.Dir, "mounts"), busy: map[string]*cacheMount{}}}
+	for _, d := range []string{"work", "mounts", "cache"} {
+		if err := os.MkdirAll(filepath.Join(cfg.Dir, d), 0o700); err != nil {
+			return nil, fmt.Errorf("open builder: %w", err)
+		}
+	}
+	b.cache = &cache{dir: filepath.Join(cfg.Dir, "cache"), images: cfg.Images}
+	if err := b.clean(); err != nil {
+		return nil, fmt.Errorf("open builder: %w", err)
+	}
+	return b, nil
+}
+
+// Build runs one build to its end and returns the image. Nothing of it is left besides the image and the cache, however it ends.
+func (b *Builder) Build(ctx context.Context, req Request) (*image.Image, error) {
+	r, err := b.begin(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	img, err := r.solve()
+	if cerr := r.close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, err
+	}
+	return img, nil
+}
+
+// EventKind says what an event tells.
+type EventKind string
+
+// The kinds of events. Events of one stage come in order; those of different stages mix.
+const (
+	StepBegins  EventKind = "step"     // Text, Number, Total
+	StepRuns    EventKind = "running"  // ID: the container
+	StepOutput  EventKind = "output"   // Data, Stderr
+	StepPulls   EventKind = "pull"     // Pull
+	StepEnds    EventKind = "done"     // ID: the image so far, if there is one; Cached; Err
+	StageEnds   EventKind = "stage"    // Err
+	Warning     EventKind = "warning"  // Text
+	BuildBegins EventKind = "begin"    // Total, Stages
+	BuildEnds   EventKind = "built"    // ID
+	Tagged      EventKind = "tagged"   // Text
+	Triggers    EventKind = "triggers" // Number of ONBUILD triggers that follow
+)
+
+// Event is one thing that happened in a build. Stage is -1 when it is about the whole.
+type Event struct {
+	Kind   EventKind
+	Time   time.Time
+	Stage  int
+	Name   string // of the stage
+	Number int    // of the step in the whole plan, from 1; 0 = a trigger's
+	Total  int
+	Stages []int // that will run, in order
+	Text   string
+	ID     string
+	Cached bool
+	Stderr bool
+	Data   []byte
+	Pull   image.Event
+	Err    error
+}
+
+// parsePlatform reads a platform; "" is this machine's.
+func parsePlatform(s string) ocispec.Platform {
+	if s == "" {
+		return image.ParsePlatform("linux")
+	}
+	return image.ParsePlatform(s)
+}
+
+func shortID(id digest.Digest) string {
+	e := id.Encoded()
+	return e[:min(12, len(e))]
+}

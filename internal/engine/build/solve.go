@@ -1,0 +1,511 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/distribution/reference"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
+
+	"nau/internal/engine/image"
+	"nau/internal/engine/layer"
+	"nau/internal/engine/record"
+	"nau/internal/kernel"
+)
+
+// snapshotPrefix begins the keys of the builder's own snapshots.
+const snapshotPrefix = "build-"
+
+// solving is one build under way.
+type solving struct {
+	b      *Builder
+	req    Request
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	plan   *Plan
+	id     string
+	dir    string // of this build; removed at its end
+	work   *image.Work
+	epoch  *time.Time
+	target ocispec.Platform
+
+	stages []*stageRun
+	ended  sync.WaitGroup
+	tell   sync.Mutex // one event at a time
+
+	mu      sync.Mutex
+	mounted []string          // mount points below dir, in order
+	keys    []string          // snapshots
+	views   map[string]*view  // read-only trees by chain
+	boxes   map[string]string // sandbox IDs by stage and mode
+	count   int
+	context *tree
+	ctxDir  string
+}
+
+// stageRun is one stage under way.
+type stageRun struct {
+	once  sync.Once
+	done  chan struct{}
+	state *state
+	err   error
+}
+
+// state is what a stage has come to.
+type state struct {
+	config   ImageConfig
+	platform ocispec.Platform
+	author   string
+	layers   []image.LayerBlob
+	history  []ocispec.History
+	scope    Scope
+	parent   digest.Digest // image that the next one continues
+	exact    digest.Digest // image of exactly this state; "" = none made yet
+	created  time.Time     // of the last layer
+	fresh    bool          // a layer was added over the base image
+}
+
+func (s *state) copy() *state {
+	c := *s
+	c.config = clone(s.config)
+	c.layers, c.history = slices.Clone(s.layers), slices.Clone(s.history)
+	return &c
+}
+
+func (s *state) diffIDs() []digest.Digest {
+	out := make([]digest.Digest, len(s.layers))
+	for i, l := range s.layers {
+		out[i] = l.DiffID
+	}
+	return out
+}
+
+// begin reads context and Dockerfile, and makes the plan.
+func (b *Builder) begin(ctx context.Context, req Request) (_ *solving, err error) {
+	r := &solving{b: b, req: req, id: record.NewID()[:16], work: b.cfg.Images.Work(), views: map[string]*view{}, boxes: map[string]string{}, target: parsePlatform(req.Platform)}
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	r.dir = filepath.Join(b.cfg.Dir, "work", r.id)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	for _, t := range req.Tags {
+		if _, err := reference.ParseNormalizedNamed(t); err != nil {
+			return nil, fmt.Errorf("invalid tag %q: %w: %w", t, image.ErrInvalidReference, err)
+		}
+	}
+	if err := os.Mkdir(r.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("begin build: %w", err)
+	}
+	if err := r.openContext(); err != nil {
+		return nil, err
+	}
+	text, err := r.dockerfile()
+	if err != nil {
+		return nil, err
+	}
+	r.plan, err = Parse(text, Options{Args: req.Args, Target: req.Target, Platform: r.target, Builder: parsePlatform(""), Labels: req.Labels})
+	if err != nil {
+		return nil, err
+	}
+	if r.epoch = req.Epoch; r.epoch == nil {
+		if v := req.Args["SOURCE_DATE_EPOCH"]; v != nil && *v != "" {
+			n, err := strconv.ParseInt(*v, 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("read SOURCE_DATE_EPOCH %q: %w: it is not a number of seconds", *v, ErrDockerfile)
+			}
+			r.epoch = new(time.Unix(n, 0).UTC())
+		}
+	}
+	for range r.plan.Stages {
+		r.stages = append(r.stages, &stageRun{done: make(chan struct{})})
+	}
+	return r, nil
+}
+
+// openContext unpacks the context's archive, or opens its folder.
+func (r *solving) openContext() error {
+	r.ctxDir = r.req.Folder
+	if r.req.Context != nil || r.ctxDir == "" {
+		r.ctxDir = filepath.Join(r.dir, "context")
+		if err := os.Mkdir(r.ctxDir, 0o755); err != nil {
+			return err
+		}
+	}
+	if r.req.Context != nil {
+		if err := layer.Extract(r.ctx, r.ctxDir, "/", r.req.Context, layer.ExtractOptions{Owner: &[2]int{0, 0}, Overwrite: true}); err != nil {
+			return fmt.Errorf("%w: %w", ErrContext, err)
+		}
+	}
+	var err error
+	if r.context, err = openTree(r.ctxDir); err != nil {
+		return fmt.Errorf("%w: %w", ErrContext, err)
+	}
+	return nil
+}
+
+// dockerfile reads the Dockerfile and the ignore file that goes with it.
+func (r *solving) dockerfile() ([]byte, error) {
+	name := r.req.Dockerfile
+	if name == "" {
+		name = "Dockerfile"
+	}
+	name = strings.TrimPrefix(path.Clean("/"+name), "/")
+	rules, err := r.context.read(name + ".dockerignore")
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		rules, err = r.context.read(".dockerignore")
+	}
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("%w: %w", ErrContext, err)
+	}
+	text := r.req.Inline
+	if text == nil {
+		if text, err = r.context.read(name); err != nil {
+			return nil, fmt.Errorf("Cannot locate specified Dockerfile: %s: %w: %w", name, ErrContext, err)
+		}
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, fmt.Errorf("%w: the Dockerfile (%s) cannot be empty", ErrDockerfile, name)
+	}
+	if r.context.ignore, err = ParseIgnore(string(rules)); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrContext, err)
+	}
+	return text, nil
+}
+
+// read reads a small file.
+func (t *tree) read(name string) ([]byte, error) {
+	fd, err := kernel.OpenInRoot(t.root, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxDockerfile+1))
+}
+
+// solve runs what the target needs.
+func (r *solving) solve() (*image.Image, error) {
+	r.emit(Event{Kind: BuildBegins, Stage: -1, Total: r.plan.Total, Stages: r.plan.Needed})
+	for _, w := range r.plan.Warnings {
+		r.emit(Event{Kind: Warning, Stage: -1, Text: w})
+	}
+	for _, i := range r.plan.Needed {
+		r.start(i)
+	}
+	st, err := r.result(r.plan.Target)
+	if err != nil {
+		r.cancel(err)
+		r.ended.Wait()
+		if cause := context.Cause(r.ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+			return nil, cause // what failed first
+		}
+		return nil, err
+	}
+	r.ended.Wait()
+	img, err := r.finish(st)
+	if err != nil {
+		return nil, err
+	}
+	r.emit(Event{Kind: BuildEnds, Stage: -1, ID: img.ID.String()})
+	for _, t := range r.req.Tags {
+		named, err := reference.ParseNormalizedNamed(t)
+		if err == nil {
+			r.emit(Event{Kind: Tagged, Stage: -1, ID: img.ID.String(), Text: reference.FamiliarString(reference.TagNameOnly(named))})
+		}
+	}
+	return img, nil
+}
+
+func (r *solving) start(i int) {
+	s := r.stages[i]
+	s.once.Do(func() {
+		r.ended.Go(func() {
+			s.state, s.err = r.stage(i)
+			if s.err != nil {
+				r.cancel(s.err)
+			}
+			r.emit(Event{Kind: StageEnds, Stage: i, Err: s.err})
+			close(s.done)
+		})
+	})
+}
+
+// result waits for a stage.
+func (r *solving) result(i int) (*state, error) {
+	r.start(i)
+	<-r.stages[i].done // every step heeds the context
+	return r.stages[i].state, r.stages[i].err
+}
+
+func (r *solving) emit(e Event) {
+	if r.req.Progress == nil {
+		return
+	}
+	e.Time = time.Now()
+	r.tell.Lock()
+	defer r.tell.Unlock()
+	r.req.Progress(e)
+}
+
+// stage runs one stage to its end.
+func (r *solving) stage(i int) (*state, error) {
+	s := r.plan.Stages[i]
+	ev := Event{Kind: StepBegins, Stage: i, Name: s.Name, Number: s.First, Total: r.plan.Total, Text: s.From}
+	r.emit(ev)
+	st, err := r.base(i)
+	done := ev
+	done.Kind, done.Err = StepEnds, err
+	if err == nil {
+		done.ID = st.exact.String()
+	}
+	r.emit(done)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(st.config.OnBuild); n > 0 {
+		r.emit(Event{Kind: Triggers, Stage: i, Number: n})
+	}
+	steps, _, scope, err := r.plan.Expand(i, st.config, st.scope)
+	if err != nil {
+		return nil, err
+	}
+	st.scope = scope
+	number := s.First
+	for _, step := range steps {
+		ev := Event{Kind: StepBegins, Stage: i, Name: s.Name, Total: r.plan.Total, Text: step.Text}
+		if !step.Trigger {
+			number++
+			ev.Number = number
+		}
+		r.emit(ev)
+		ev.Kind = StepEnds
+		ev.Cached, err = r.step(i, st, step)
+		if err == nil && st.exact == "" && step.Run == nil && step.Copy == nil && step.Dir == nil {
+			ev.ID = ""
+		} else {
+			ev.ID = st.exact.String()
+		}
+		ev.Err = err
+		r.emit(ev)
+		if err != nil {
+			var code *RunError
+			if !errors.As(err, &code) && step.Line > 0 {
+				err = fmt.Errorf("line %d: %w", step.Line, err)
+			}
+			return nil, err
+		}
+	}
+	return st, nil
+}
+
+// base makes the state that a stage begins with.
+func (r *solving) base(i int) (*state, error) {
+	s := r.plan.Stages[i]
+	if s.Parent >= 0 {
+		st, err := r.result(s.Parent)
+		if err != nil {
+			return nil, err
+		}
+		return st.copy(), nil
+	}
+	platform := r.target
+	if s.Platform != "" {
+		platform = image.ParsePlatform(s.Platform)
+	}
+	if s.Base == Scratch {
+		st := &state{platform: platform}
+		st.config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+		return st, nil
+	}
+	img, err := r.image(i, s.Base, platform)
+	if err != nil {
+		return nil, err
+	}
+	var cfg dockerspec.DockerOCIImage
+	if err := json.Unmarshal(img.RawConfig, &cfg); err != nil {
+		return nil, fmt.Errorf("read configuration of image %s: %w", s.Base, err)
+	}
+	st := &state{config: cfg.Config, platform: cfg.Platform, author: cfg.Author, history: cfg.History, parent: img.ID, exact: img.ID}
+	if cfg.Created != nil {
+		st.created = *cfg.Created
+	}
+	for n, d := range img.DiffIDs {
+		st.layers = append(st.layers, image.LayerBlob{Blob: img.Layers[n], DiffID: d})
+	}
+	return st, nil
+}
+
+// image finds or pulls an image and holds it.
+func (r *solving) image(stage int, ref string, platform ocispec.Platform) (*image.Image, error) {
+	img, err := r.b.cfg.Images.Get(ref)
+	fits := err == nil && (img.Config.OS == "" || img.Config.OS == platform.OS) && (img.Config.Architecture == "" || img.Config.Architecture == platform.Architecture)
+	if !fits || r.req.Pull && !strings.HasPrefix(ref, "sha256:") {
+		if err != nil && !errors.Is(err, image.ErrNotFound) {
+			return nil, err
+		}
+		opts := image.PullOptions{Platform: &platform, Progress: func(e image.Event) { r.emit(Event{Kind: StepPulls, Stage: stage, Pull: e}) }}
+		if r.req.Auth != nil {
+			if named, err := reference.ParseNormalizedNamed(ref); err == nil {
+				if opts.Auth, err = r.req.Auth(reference.Domain(named)); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if img, err = r.b.cfg.Images.Pull(r.ctx, ref, opts); err != nil {
+			return nil, err
+		}
+	}
+	r.work.Hold(img)
+	return img, nil
+}
+
+// step runs one step and tells whether it came from the cache.
+func (r *solving) step(i int, st *state, step Step) (hit bool, err error) {
+	if err := r.ctx.Err(); err != nil {
+		return false, context.Cause(r.ctx)
+	}
+	switch {
+	case step.Run != nil:
+		return r.run(i, st, step)
+	case step.Copy != nil:
+		return r.copy(i, st, step)
+	case step.Dir != nil:
+		return r.workdir(st, step)
+	}
+	st.meta(r, step)
+	return false, nil
+}
+
+// meta notes a step that changes the configuration only.
+func (s *state) meta(r *solving, step Step) {
+	if m, ok := strings.CutPrefix(step.History, "MAINTAINER "); ok {
+		s.author = m
+	}
+	s.config = step.Config
+	s.exact = ""
+	s.history = append(s.history, ocispec.History{Created: r.date(s.created), CreatedBy: step.History, Comment: historyComment, EmptyLayer: true})
+}
+
+const historyComment = "nau.dockerfile.v1"
+
+// date is a history entry's time.
+func (r *solving) date(t time.Time) *time.Time {
+	if r.epoch != nil {
+		return r.epoch
+	}
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// cachedLayer finds the layer of key or makes it, and moves the state on.
+func (r *solving) cachedLayer(st *state, step Step, key string, make func() (image.LayerBlob, error)) (hit bool, err error) {
+	unlock, err := r.b.cache.lock(r.ctx, key)
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	var rec cached
+	if !r.req.NoCache {
+		rec, hit = r.b.cache.get(key, r.work)
+	}
+	if !hit {
+		if rec.Layer, err = make(); err != nil {
+			return false, err
+		}
+		rec.Created = time.Now().UTC()
+		if r.epoch != nil {
+			rec.Created = *r.epoch
+		}
+	}
+	st.config = step.Config
+	st.layers = append(st.layers, rec.Layer)
+	st.created, st.fresh, st.exact = rec.Created, true, ""
+	st.history = append(st.history, ocispec.History{Created: r.date(rec.Created), CreatedBy: step.History, Comment: historyComment})
+	if hit {
+		if img, err := r.b.cfg.Images.Get(rec.Image.String()); err == nil && bytes.Equal(img.RawConfig, r.encode(st, st.created)) {
+			st.exact, st.parent = img.ID, img.ID
+		}
+		return true, nil
+	}
+	img, err := r.materialise(st)
+	if err != nil {
+		return false, err
+	}
+	rec.Image = img.ID
+	return false, r.b.cache.put(key, rec)
+}
+
+// encode makes the configuration blob of a state.
+func (r *solving) encode(st *state, created time.Time) []byte {
+	doc := dockerspec.DockerOCIImage{Config: st.config}
+	doc.Platform, doc.Author, doc.Created = st.platform, st.author, r.date(created)
+	doc.RootFS = ocispec.RootFS{Type: "layers", DiffIDs: st.diffIDs()}
+	doc.History = st.history
+	b, err := json.Marshal(doc)
+	if err != nil {
+		panic(err) // plain data only
+	}
+	return b
+}
+
+// materialise makes an image without a name of the state, if there is none of exactly this state.
+func (r *solving) materialise(st *state) (*image.Image, error) {
+	if st.exact != "" {
+		return r.b.cfg.Images.Get(st.exact.String())
+	}
+	img, err := r.work.Create(r.ctx, image.CreateOptions{Config: r.encode(st, st.created), Layers: st.layers, Parent: st.parent})
+	if err != nil {
+		return nil, err
+	}
+	st.parent, st.exact = img.ID, img.ID
+	return img, nil
+}
+
+// finish makes the result and gives it its names. One without new layers is dated by when it was first made.
+func (r *solving) finish(st *state) (*image.Image, error) {
+	if st.exact != "" {
+		for _, t := range r.req.Tags {
+			if err := r.b.cfg.Images.Tag(r.ctx, st.exact.String(), t); err != nil {
+				return nil, err
+			}
+		}
+		return r.b.cfg.Images.Get(st.exact.String())
+	}
+	create := func(created time.Time) (*image.Image, error) {
+		return r.work.Create(r.ctx, image.CreateOptions{Config: r.encode(st, created), Layers: st.layers, Names: r.req.Tags, Parent: st.parent})
+	}
+	if st.fresh || r.epoch != nil {
+		return create(st.created)
+	}
+	key := keyOf("result", r.encode(st, time.Time{}))
+	rec, hit := r.b.cache.get(key, r.work)
+	if hit && !r.req.NoCache {
+		return create(rec.Created)
+	}
+	rec.Created = time.Now().UTC()
+	img, err := create(rec.Created)
+	if err != nil {
+		return nil, err
+	}
+	rec.Image = img.ID
+	return img, r.b.cache.put(key, rec)
+}
