@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"strings"
 	"syscall"
 	"time"
 
@@ -166,10 +167,44 @@ func (s *Server) getChanges(c *call) error {
 		return err
 	}
 	out := []dc.FilesystemChange{}
-	for _, ch := range all {
+	for _, ch := range visible(all, r) {
 		out = append(out, dc.FilesystemChange{Kind: dc.ChangeType(ch.Kind), Path: ch.Path})
 	}
 	return c.json(http.StatusOK, out)
+}
+
+// visible leaves out what the runtime made itself: places for mounts, and folders changed by that alone.
+func visible(all []layer.Change, r *container.Record) []layer.Change {
+	made := map[string]bool{"/etc/hostname": true, "/etc/hosts": true, "/etc/resolv.conf": true, "/dev": true, "/proc": true, "/sys": true}
+	for _, m := range r.Config.Mounts {
+		made[path.Clean(m.Target)] = true
+	}
+	keep := make([]bool, len(all))
+	touched := map[string]bool{}         // folders in which something counts
+	for i := len(all) - 1; i >= 0; i-- { // sorted by path: what lies in a folder comes after it
+		c := all[i]
+		mine := made[c.Path] && c.Kind != layer.Deleted
+		for dir := path.Dir(c.Path); dir != "/"; dir = path.Dir(dir) {
+			mine = mine || made[dir] && dir != "/etc"
+		}
+		inner := false // only here because of mounts inside
+		for m := range made {
+			inner = inner || strings.HasPrefix(m, c.Path+"/")
+		}
+		keep[i] = !mine && (!inner || touched[c.Path] || c.Kind == layer.Deleted)
+		if keep[i] {
+			for dir := path.Dir(c.Path); dir != "/"; dir = path.Dir(dir) {
+				touched[dir] = true
+			}
+		}
+	}
+	var out []layer.Change
+	for i, c := range all {
+		if keep[i] {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 func (s *Server) exportContainer(c *call) error {

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -170,7 +171,7 @@ func (s *Server) startExec(c *call) error {
 			return c.done(http.StatusOK)
 		}
 	}
-	// The head goes out when it runs: a program that is not there is an answer with a status code.
+	// What could not be run is told on the stream, as Docker does: the client asks for the exit code afterwards.
 	in, out, errs := &late{ready: make(chan struct{})}, &late{ready: make(chan struct{})}, &late{ready: make(chan struct{})}
 	if e.req.AttachStdin {
 		cfg.Stdin = in
@@ -188,9 +189,6 @@ func (s *Server) startExec(c *call) error {
 	case <-started:
 	case early = <-result:
 		ended = true
-		if early != nil {
-			return execError(early)
-		}
 	}
 	conn, reader, err := c.hijack(e.req.Tty)
 	if err != nil {
@@ -206,6 +204,9 @@ func (s *Server) startExec(c *call) error {
 	out.open(nil, o)
 	errs.open(nil, er)
 	in.open(&detachable{from: reader, keys: e.keys, gone: once}, nil)
+	if early != nil {
+		_, _ = io.WriteString(o, oneLine(execError(early))+"\r\n")
+	}
 	if !ended {
 		select {
 		case <-result:

@@ -16,6 +16,7 @@ import (
 	dc "github.com/moby/moby/api/types/container"
 	de "github.com/moby/moby/api/types/events"
 	dn "github.com/moby/moby/api/types/network"
+	"github.com/opencontainers/go-digest"
 
 	"nau/internal/engine/network"
 	"nau/internal/engine/record"
@@ -30,9 +31,12 @@ type net_ struct {
 
 // The networks that need no record: they are not the engine's.
 var fixed = map[string]net_{
-	"host": {Network: dn.Network{Name: "host", ID: strings.Repeat("0", 63) + "1", Driver: "host", Scope: "local", EnableIPv4: true, IPAM: dn.IPAM{Driver: "default"}, Options: map[string]string{}, Labels: map[string]string{}}},
-	"none": {Network: dn.Network{Name: "none", ID: strings.Repeat("0", 63) + "2", Driver: "null", Scope: "local", EnableIPv4: true, IPAM: dn.IPAM{Driver: "default"}, Options: map[string]string{}, Labels: map[string]string{}}},
+	"host": {Network: dn.Network{Name: "host", ID: fixedID("host"), Driver: "host", Scope: "local", EnableIPv4: true, IPAM: dn.IPAM{Driver: "default"}, Options: map[string]string{}, Labels: map[string]string{}}},
+	"none": {Network: dn.Network{Name: "none", ID: fixedID("none"), Driver: "null", Scope: "local", EnableIPv4: true, IPAM: dn.IPAM{Driver: "default"}, Options: map[string]string{}, Labels: map[string]string{}}},
 }
+
+// fixedID is an ID that is the same everywhere.
+func fixedID(name string) string { return digest.FromString("network " + name).Encoded() }
 
 // networks lists all of Docker's networks.
 func (s *Server) networks() []net_ {
