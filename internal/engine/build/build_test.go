@@ -194,7 +194,7 @@ USER web
 CMD ["sh"]
 `, "dir/a": "A", "dir/b/c": "C", "sub1": "1", "sub2": "2", ".dockerignore": "sub2\n"}
 	img, out := b.must(files, func(r *Request) { r.Tags = []string{"built:1"}; r.Labels = map[string]string{"k": "v"} })
-	for _, s := range []string{"Step 1/12 : FROM ", "\nout\n", "hello /work/deep", "Successfully built " + shortID(img.ID), "Successfully tagged built:1"} {
+	for _, s := range []string{"Step 1/13 : FROM ", "\nout\n", "hello /work/deep", "Successfully built " + shortID(img.ID), "Successfully tagged built:1"} {
 		if !strings.Contains(out, s) {
 			t.Errorf("output lacks %q:\n%s", s, out)
 		}
@@ -211,7 +211,7 @@ CMD ["sh"]
 		}
 	}
 	again, out := b.must(files, func(r *Request) { r.Labels = map[string]string{"k": "v"} })
-	if again.ID != img.ID || strings.Count(out, "Using cache") != 6 || strings.Contains(out, "Running in") {
+	if again.ID != img.ID || strings.Count(out, "Using cache") != 7 || strings.Contains(out, "Running in") {
 		t.Errorf("second build: %s, want %s\n%s", again.ID, img.ID, out)
 	}
 	files["dir/a"] = "changed"

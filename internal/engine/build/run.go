@@ -266,7 +266,8 @@ func (m *runMounts) bind(mnt *instructions.Mount, v *view) error {
 	if err := clone.AttachPath(show); err != nil {
 		return err
 	}
-	m.undo = append(m.undo, func() error { return kernel.Unmount(show) })
+	below := show
+	m.undo = append(m.undo, func() error { return kernel.Unmount(below) })
 	if !mnt.ReadOnly {
 		above, err := m.r.place("upper")
 		if err != nil {
