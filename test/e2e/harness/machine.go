@@ -66,7 +66,7 @@ func New(t testing.TB) *Machine {
 		if t.Failed() {
 			m.showLog()
 		}
-		m.Command(nau, "down", "--purge", "--data-dir", m.DataDir, "--run-dir", m.RunDir).Run()
+		m.Purge()
 		if after := m.Kernel(); !t.Failed() {
 			before.Equal(t, after)
 		}
@@ -74,6 +74,20 @@ func New(t testing.TB) *Machine {
 		os.RemoveAll(dir)
 	})
 	return m
+}
+
+// Purge ends it with all that it made, whatever state it is in.
+func (m *Machine) Purge() {
+	m.Command(m.Nau, "down", "--purge", "--data-dir", m.DataDir, "--run-dir", m.RunDir).Run()
+}
+
+// Beside is a second place for an instance on the same machine.
+func (m *Machine) Beside() *Machine {
+	b := *m
+	b.DataDir, b.RunDir = filepath.Join(m.Dir, "data-b"), filepath.Join(m.Dir, "run-b")
+	b.env = append(cleanEnv(), "KUBECONFIG="+b.Kubeconfig(), "HOME="+b.Dir)
+	m.t.Cleanup(b.Purge)
+	return &b
 }
 
 func repository(t testing.TB) string {

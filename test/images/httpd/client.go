@@ -29,6 +29,9 @@ type fetchOptions struct {
 }
 
 func fetch(o fetchOptions) error {
+	if strings.HasPrefix(o.url, "udp://") {
+		return askUDP(o)
+	}
 	if !strings.Contains(o.url, "://") {
 		o.url = "http://" + o.url
 	}

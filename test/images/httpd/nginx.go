@@ -75,7 +75,7 @@ func signalMaster(what string) error {
 	return syscall.Kill(pid, sig)
 }
 
-// app is the examples' own application: it tells its version and where it runs, on port 8080 or $PORT.
+// app is the examples' own application: it tells its version and where it runs, on port 8080 or $PORT, by HTTP and to every UDP packet.
 func app(args []string) error {
 	port := os.Getenv("PORT")
 	if port == "" {
@@ -83,6 +83,9 @@ func app(args []string) error {
 	}
 	host, _ := os.Hostname()
 	text := fmt.Sprintf("app %s on %s\n", os.Getenv("APP_VERSION"), host)
+	if err := answerUDP(":"+port, text); err != nil {
+		return err
+	}
 	return serve([]server{{listen: []string{":" + port}, code: 200, text: text}}, nil)
 }
 
@@ -116,7 +119,14 @@ func serve(servers []server, reload func() ([]server, error)) error {
 		if err != nil {
 			return fmt.Errorf("bind() to %s failed: %w", addr, err)
 		}
-		h := &http.Server{ReadHeaderTimeout: time.Minute, IdleTimeout: 75 * time.Second, Handler: logged(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocols := new(http.Protocols)
+		protocols.SetHTTP1(true)
+		protocols.SetUnencryptedHTTP2(true)
+		h := &http.Server{Protocols: protocols, ReadHeaderTimeout: time.Minute, IdleTimeout: 75 * time.Second, Handler: logged(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == healthCheck {
+				healthy(w)
+				return
+			}
 			s := (*current.Load())[addr]
 			if s == nil {
 				s = &servers[0]
