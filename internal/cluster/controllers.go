@@ -13,6 +13,7 @@ import (
 	"nau/internal/apiserver/rbac"
 	"nau/internal/client"
 	"nau/internal/controller/deployment"
+	"nau/internal/controller/disruption"
 	"nau/internal/controller/endpoints"
 	"nau/internal/controller/endpointslice"
 	"nau/internal/controller/endpointslicemirroring"
@@ -71,6 +72,9 @@ func controllers(p *controlPlane) ([]component, error) {
 		}},
 		{"endpointslicemirroring-controller", func(c *client.Set, _ record.EventRecorder) (runner, error) {
 			return endpointslicemirroring.New(endpointslicemirroring.Config{Client: c.Kubernetes, Informers: informers, Log: log})
+		}},
+		{"disruption-controller", func(c *client.Set, r record.EventRecorder) (runner, error) {
+			return disruption.New(disruption.Config{Client: c.Kubernetes, Informers: informers, Recorder: r, Log: log})
 		}},
 		{"generic-garbage-collector", func(c *client.Set, r record.EventRecorder) (runner, error) {
 			return garbagecollector.New(garbagecollector.Config{Metadata: c.Metadata, Discovery: c.Discovery, ListerWatcher: p.ListerWatcher, Recorder: r, Log: log})
