@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"nau/internal/engine"
+	"nau/internal/engine/build"
 	"nau/internal/engine/volume"
 )
 
@@ -43,6 +44,7 @@ type Server struct {
 	log     *slog.Logger
 	dir     string // of what is kept beside the engine's records
 	volumes *volume.Store
+	builder *build.Builder
 	hub     *hub
 	execs   execs
 	names   names
@@ -77,6 +79,9 @@ func New(c Config) (*Server, error) {
 	s.hub = newHub()
 	s.resolve = newResolvers(s)
 	if err := s.openNetworks(); err != nil {
+		return nil, err
+	}
+	if err := s.openBuilder(); err != nil {
 		return nil, err
 	}
 	sub := s.e.Events.Subscribe()

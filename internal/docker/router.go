@@ -88,6 +88,7 @@ func (s *Server) routes() []route {
 		{"POST", "/networks/{id}/connect", s.connectNetwork}, {"POST", "/networks/{id}/disconnect", s.disconnectNetwork},
 
 		{"GET", "/plugins", func(c *call) error { return c.json(http.StatusOK, []any{}) }},
+		{"POST", "/build", s.buildImage},
 		{"POST", "/build/prune", func(c *call) error {
 			return c.json(http.StatusOK, map[string]any{"CachesDeleted": nil, "SpaceReclaimed": 0})
 		}},

@@ -1,0 +1,229 @@
+package docker
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	bt "github.com/moby/moby/api/types/build"
+	dn "github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/registry"
+
+	"nau/internal/engine/build"
+	"nau/internal/engine/image"
+	"nau/internal/engine/spec"
+)
+
+// openBuilder opens the builder, which removes what a crash left of builds.
+func (s *Server) openBuilder() (err error) {
+	cfg := build.Config{Dir: filepath.Join(s.e.Config().DataDir, "build"), Images: s.e.Images, Layers: s.e.Layers, Containers: s.e.Containers,
+		Sandboxes: s.e.Sandboxes, Log: s.log}
+	if n := s.defaultNetwork(); n != nil {
+		cfg.Network = n.spec.Name
+	}
+	s.builder, err = build.New(cfg)
+	return err
+}
+
+// buildImage answers POST /build of the classic builder. The cache is by content, so cachefrom has nothing to add.
+func (s *Server) buildImage(c *call) error {
+	req, err := s.buildRequest(c)
+	if err != nil {
+		return err
+	}
+	if body, ok := req.Context.(io.Closer); ok {
+		defer body.Close()
+	}
+	p := newProgress(c)
+	quiet := c.flag("q")
+	text := &build.Text{Out: streamLines{p}}
+	req.Progress = func(e build.Event) {
+		switch {
+		case quiet:
+			return
+		case e.Kind == build.StepPulls:
+			p.event(e.Pull)
+			return
+		case e.Kind == build.BuildEnds:
+			p.put(line{Aux: bt.Result{ID: e.ID}})
+		}
+		text.Event(e)
+	}
+	img, err := s.builder.Build(c.ctx(), req)
+	var run *build.RunError
+	switch {
+	case err == nil:
+		if quiet {
+			p.put(line{Stream: img.ID.String() + "\n"})
+		}
+		return nil
+	case errors.As(err, &run):
+		p.put(map[string]any{"errorDetail": map[string]any{"code": run.Code, "message": oneLine(err)}, "error": oneLine(err)})
+		return nil
+	case errors.Is(err, build.ErrDockerfile), errors.Is(err, build.ErrContext), errors.Is(err, build.ErrUnsupported), errors.Is(err, build.ErrEntitlement):
+		err = badRequest("%s", oneLine(err))
+	}
+	return p.finish(err)
+}
+
+// streamLines sends text as documents of the build stream.
+type streamLines struct{ p *progress }
+
+func (s streamLines) Write(b []byte) (int, error) {
+	s.p.put(line{Stream: string(b)})
+	return len(b), nil
+}
+
+// buildRequest reads the query. Source: Docker Engine API, "ImageBuild".
+func (s *Server) buildRequest(c *call) (build.Request, error) {
+	req := build.Request{Dockerfile: c.get("dockerfile"), Target: c.get("target"), NoCache: c.flag("nocache"), Pull: c.flag("pull"), Platform: c.get("platform"),
+		Context: c.Body}
+	switch {
+	case c.get("version") == "2":
+		return req, badRequest("BuildKit is not served on this endpoint: set DOCKER_BUILDKIT=0, or use docker buildx with a builder of its own")
+	case c.flag("squash"):
+		return req, badRequest("squash is only supported with experimental mode")
+	case c.get("outputs") != "":
+		return req, badRequest("outputs need BuildKit; the image is in the engine when the build ends")
+	}
+	for _, t := range c.query["t"] {
+		if t != "" {
+			req.Tags = append(req.Tags, t)
+		}
+	}
+	documents := map[string]any{"buildargs": &req.Args, "labels": &req.Labels}
+	for name, into := range documents {
+		if v := c.get(name); v != "" {
+			if err := json.Unmarshal([]byte(v), into); err != nil {
+				return req, badRequest("error reading %s: %v", name, err)
+			}
+		}
+	}
+	if err := s.buildPlace(c, &req); err != nil {
+		return req, err
+	}
+	auths, err := registryConfig(c.Header.Get("X-Registry-Config"))
+	if err != nil {
+		return req, err
+	}
+	req.Auth = func(host string) (*image.Auth, error) {
+		for _, key := range []string{host, "https://" + host, "https://index.docker.io/v1/"} {
+			if a, ok := auths[key]; ok && (key != "https://index.docker.io/v1/" || host == "docker.io") {
+				return authOf(a), nil
+			}
+		}
+		return nil, nil
+	}
+	return req, remoteContext(c, &req)
+}
+
+// buildPlace reads limits and network of the RUN steps.
+func (s *Server) buildPlace(c *call, req *build.Request) error {
+	number := func(name string) int64 { n, _ := strconv.ParseInt(c.get(name), 10, 64); return n }
+	positive := func(name string) *int64 {
+		if n := number(name); n != 0 {
+			return &n
+		}
+		return nil
+	}
+	unsigned := func(name string) *uint64 {
+		if n := number(name); n > 0 {
+			return new(uint64(n))
+		}
+		return nil
+	}
+	req.Resources = spec.Resources{Memory: positive("memory"), Swap: positive("memswap"), CPUShares: unsigned("cpushares"), CPUQuota: positive("cpuquota"),
+		CPUPeriod: unsigned("cpuperiod"), Cpus: c.get("cpusetcpus"), Mems: c.get("cpusetmems")}
+	req.ShmSize = number("shmsize")
+	switch mode := cmp.Or(c.get("networkmode"), "default"); mode {
+	case "default", dn.NetworkBridge:
+		req.Network = "default"
+	case "none", "host":
+		req.Network = mode
+	default:
+		n, err := s.network(mode)
+		if err != nil {
+			return err
+		}
+		req.Network = n.spec.Name
+	}
+	var hosts []string
+	for _, h := range c.query["extrahosts"] {
+		if json.Unmarshal([]byte(h), &hosts) != nil {
+			hosts = append(hosts, strings.Split(h, ",")...)
+		}
+	}
+	if len(hosts) == 0 {
+		return nil
+	}
+	n := s.defaultNetwork()
+	if n == nil {
+		n = &net_{}
+	}
+	var err error
+	req.Hosts, err = extraHosts(hosts, n.gateway(false))
+	return err
+}
+
+// registryConfig reads credentials by registry.
+func registryConfig(header string) (map[string]registry.AuthConfig, error) {
+	if header == "" {
+		return nil, nil
+	}
+	b, err := base64.URLEncoding.DecodeString(header)
+	if err != nil {
+		return nil, badRequest("read X-Registry-Config: %v", err)
+	}
+	var out map[string]registry.AuthConfig
+	if err := json.Unmarshal(b, &out); err != nil {
+		return nil, badRequest("read X-Registry-Config: %v", err)
+	}
+	return out, nil
+}
+
+// maxRemote bounds a Dockerfile that is fetched instead of a context.
+const maxRemote = 4 << 20
+
+// remoteContext fetches a context that is named by URL: an archive, or a Dockerfile alone.
+func remoteContext(c *call, req *build.Request) error {
+	remote := c.get("remote")
+	if remote == "" {
+		return nil
+	}
+	if !strings.HasPrefix(remote, "http://") && !strings.HasPrefix(remote, "https://") || strings.HasSuffix(strings.Split(remote, "#")[0], ".git") {
+		return badRequest("cannot use %q as a context: repositories are not cloned here; clone it and build from the folder", remote)
+	}
+	r, err := http.NewRequestWithContext(c.ctx(), http.MethodGet, remote, nil)
+	if err != nil {
+		return badRequest("%v", err)
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return fail(http.StatusInternalServerError, "unable to download remote context %s: %v", remote, err)
+	}
+	if res.StatusCode != http.StatusOK {
+		res.Body.Close()
+		return badRequest("unable to download remote context %s: %s", remote, res.Status)
+	}
+	if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") {
+		req.Context = res.Body
+		return nil
+	}
+	defer res.Body.Close()
+	req.Context = nil
+	if req.Inline, err = io.ReadAll(io.LimitReader(res.Body, maxRemote)); err != nil {
+		return fmt.Errorf("download remote context %s: %w", remote, err)
+	}
+	if len(bytes.TrimSpace(req.Inline)) == 0 {
+		return badRequest("the Dockerfile at %s is empty", remote)
+	}
+	return nil
+}
