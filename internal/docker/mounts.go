@@ -13,6 +13,7 @@ import (
 
 	dc "github.com/moby/moby/api/types/container"
 	dm "github.com/moby/moby/api/types/mount"
+	"golang.org/x/sys/unix"
 
 	"nau/internal/engine/image"
 	"nau/internal/engine/layer"
@@ -345,17 +346,33 @@ func (s *Server) copyUp(ctx context.Context, img *image.Image, target, into stri
 		return err
 	}
 	defer kernel.Unmount(view)
-	info, err := layer.Stat(view, target+"/.")
-	if errors.Is(err, layer.ErrNotFound) || err == nil && !info.Mode.IsDir() {
-		return nil
-	}
+	// The kernel finds the folder below the view: a link in the image never leads out of it.
+	root, err := kernel.OpenPath(view)
 	if err != nil {
 		return err
 	}
+	defer kernel.Close(root)
+	dir, err := kernel.OpenInRoot(root, target, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil // nothing there, or no folder
+	}
+	defer kernel.Close(dir)
+	if err := likeFolder(dir, into); err != nil {
+		return err
+	}
 	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(layer.ArchivePath(ctx, pw, view, target+"/.")) }()
+	go func() { pw.CloseWithError(layer.Archive(ctx, pw, kernel.FdPath(dir)+"/.")) }()
 	defer pr.Close()
 	return layer.Extract(ctx, into, "/", pr, layer.ExtractOptions{})
+}
+
+// likeFolder gives a volume the owner and mode of the image's folder.
+func likeFolder(dir int, into string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, "", &st, unix.AT_EMPTY_PATH); err != nil {
+		return err
+	}
+	return errors.Join(os.Chown(into, int(st.Uid), int(st.Gid)), unix.Chmod(into, st.Mode&0o7777))
 }
 
 // empty is an empty folder: an overlay without an upper one needs two lower ones.
