@@ -16,19 +16,21 @@ unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY KUBECONFIG || true
 echo "# decisions of the scheduler, in memory"
 (cd "$root" && go test ./internal/scheduler/ranking -run '^$' -bench . -benchtime 20000x | grep Benchmark)
 
-kbench=${KBENCH:-$out/kbench}
-if [ ! -x "$kbench" ]; then
-  [ -d "$peers/bench" ] || { echo "no kbench in $peers: set PEERS" >&2; exit 2; }
-  cp -r "$peers/bench" "$out/kbench-src" && chmod -R u+w "$out/kbench-src"
-  (cd "$out/kbench-src" && GOFLAGS='-buildvcs=false -mod=mod' go build -o "$kbench" .)
+[ -d "$peers/bench" ] || { echo "no peers and no kbench in $peers: set PEERS" >&2; exit 2; }
+if [ ! -x "$peers/bench/kbench" ]; then # built in a copy: the peers' own folder is left as it is
+  cp -r "$peers" "$out/peers" && chmod -R u+w "$out/peers"
+  peers=$out/peers
+  (cd "$peers/bench" && GOFLAGS='-buildvcs=false -mod=mod' go build -o kbench .)
 fi
-export KBENCH=$kbench
+kbench=$peers/bench/kbench
+images=${UPSTREAM_IMAGES:-/tmp/upstream-images}
+[ -d "$images/reg" ] || python3 "$peers/images/mkimages.py" "$images" --big >/dev/null
 
 ns=naubench$$
 dir=$(mktemp -d /tmp/nau-bench-run-XXXX)
 inside() { nsenter --net=/run/netns/$ns "$@"; }
 want() { case " $steps " in *" $1 "*) return 0 ;; esac; return 1; }
-up() { inside "$root/bin/nau" up -d --data-dir "$dir/data" --run-dir "$dir/run" --node-name bench >"$dir/up.txt" || { cat "$dir/up.txt" "$dir/data/nau.log" >&2; return 1; }; }
+up() { inside "$root/bin/nau" up -d --data-dir "$dir/data" --run-dir "$dir/run" --node-name bench --registry-port 0 >"$dir/up.txt" || { cat "$dir/up.txt" "$dir/data/nau.log" >&2; return 1; }; }
 down() { inside "$root/bin/nau" down --purge --data-dir "$dir/data" --run-dir "$dir/run" >/dev/null; }
 pids() { echo "nau=$(cat "$dir/run/nau.pid"),monitor=~^[^ ]*nau-oci monitor .*$dir/"; }
 kb() {
@@ -50,17 +52,25 @@ ip -n $ns link add uplink type bridge
 ip -n $ns addr add 192.0.2.10/24 dev uplink
 ip -n $ns link set uplink up
 
+inside "$kbench" registry --dir "$images/reg" --addr 127.0.0.1:5000 >"$dir/registry.log" 2>&1 &
+registry=$!
+
 if want cold; then
   for _ in $(seq "${RCOLD:-5}"); do
-    up
-    awk '/ s  /{printf "%s\"%s\": %s", (n++ ? ", " : "{\"bench\": \"coldstart-inside\", "), $3" "$4, $1*1000} END{print "}"}' "$dir/up.txt" | tee -a "$out/nau.jsonl"
+    t0=$(date +%s%N)
+    inside "$root/bin/nau" up --data-dir "$dir/data" --run-dir "$dir/run" --node-name bench --registry-port 0 >"$dir/up.txt" 2>"$dir/up.log" &
+    until [ -s "$dir/data/kubeconfig" ]; do sleep 0.005; done
+    kb coldstart --t0 "$t0" --image 127.0.0.1:5000/busybox:1
     down
+    wait $! || true
   done
 fi
 for step in idle api sched svc pods deploy; do
   if want $step; then up; break; fi
 done
-image=${IMAGE:-busybox}
+if want pods || want deploy; then # the image is on the node
+  inside "$kbench" pod-latency --kubeconfig "$dir/data/kubeconfig" --n 1 >/dev/null 2>&1 || true
+fi
 if want idle; then kb mem --window "${WINDOW:-60s}" --label idle-no-pods; fi
 if want api; then
   kb api-write --n 300 -c 1 --label full-c1
@@ -78,6 +88,13 @@ if want pods; then
 fi
 if want deploy; then for _ in $(seq "${R:-3}"); do kb deploy-scale --n 30; done; fi
 if want idle; then sleep 20; kb mem --window "${WINDOW:-60s}" --label idle-after-load; fi
+
+if want engine; then
+  want idle || want pods || up
+  "$peers/enginebench.sh" "$out/engine.jsonl" --steps "${ENGINE_STEPS:-raw ctr docker podman}" \
+    --add-sock "nau=$dir/run/docker.sock" >/dev/null 2>"$out/engine.log" || echo "the engines' side ended early: see $out/engine.log" >&2
+  python3 "$peers/summarize.py" "$out/engine.jsonl"
+fi
 
 vs=()
 if [ "${UPSTREAM:-1}" = 1 ] && [ -x /tmp/peer/out/kube-apiserver ]; then
