@@ -107,7 +107,7 @@ func New(cfg Config) (*Server, error) {
 	s.health.extra = cfg.Ready
 	s.health.store = cfg.Store
 	s.stages = s.pipeline()
-	s.registry = newRegistry(s.open)
+	s.registry = newRegistry(s.open, s.Store.Drop)
 	if err := s.registry.add(cfg.Table...); err != nil {
 		return nil, fmt.Errorf("build resource registry: %w", err)
 	}

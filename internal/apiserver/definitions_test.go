@@ -124,6 +124,22 @@ func TestCustomResources(t *testing.T) {
 	}
 	c.do("PATCH", path+"/a", `[]`, "Content-Type", "application/strategic-merge-patch+json").fails(415, metav1.StatusReasonUnsupportedMediaType, "")
 
+	// What was stored before is read as the newest definition says.
+	v := c.registry.now()
+	c.do("PATCH", crds+"/widgets.example.com", `[
+	  {"op":"add","path":"/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/shape","value":{"type":"string","default":"round"}},
+	  {"op":"add","path":"/spec/versions/0/selectableFields","value":[{"jsonPath":".spec.shape"}]}]`, "Content-Type", "application/json-patch+json").want(200)
+	<-v.replaced
+	get(c.do("GET", path+"/a", nil), 200)
+	if shape, _, _ := unstructured.NestedString(w.Object, "spec", "shape"); shape != "round" {
+		t.Errorf("the new default is not there: %+v", w.Object)
+	}
+	var list unstructured.UnstructuredList
+	r = c.do("GET", path+"?fieldSelector=spec.shape%3Dround", nil).want(200)
+	if err := list.UnmarshalJSON(r.body); err != nil || len(list.Items) != 1 {
+		t.Errorf("by the new field: %v %s", err, r.body)
+	}
+
 	c.do("DELETE", crds+"/widgets.example.com", nil).want(200)
 	c.until(404, path)
 	c.until(404, crds+"/widgets.example.com")

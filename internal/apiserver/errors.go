@@ -48,7 +48,9 @@ func translate(err error, gr schema.GroupResource, name string) error {
 	case errors.Is(err, store.ErrNoSpace):
 		return apierrors.NewInternalError(fmt.Errorf("the store has reached its quota: %w", err))
 	case errors.Is(err, store.ErrClosed):
-		return apierrors.NewServiceUnavailable("the server is shutting down")
+		e := apierrors.NewServiceUnavailable("the server is shutting down, or the kind is being defined anew")
+		e.ErrStatus.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+		return e
 	case errors.Is(err, context.DeadlineExceeded):
 		return apierrors.NewTimeoutError("request did not complete within the requested timeout", 0)
 	}

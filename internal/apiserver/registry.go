@@ -19,7 +19,8 @@ import (
 // resources), each change making a new view.
 type registry struct {
 	open func(*kind) *store.Collection
-	mu   sync.Mutex // held by writers
+	drop func(prefix string) // has the store forget a collection
+	mu   sync.Mutex          // held by writers
 	// customs are the custom kinds by their resources; guarded by mu.
 	customs map[*api.Resource]*custom.Kind
 	view    atomic.Pointer[view]
@@ -39,8 +40,8 @@ type view struct {
 	foreign    map[schema.GroupVersionKind]openapi.Schema // of kinds without a Go type
 }
 
-func newRegistry(open func(*kind) *store.Collection) *registry {
-	r := &registry{open: open}
+func newRegistry(open func(*kind) *store.Collection, drop func(prefix string)) *registry {
+	r := &registry{open: open, drop: drop}
 	r.view.Store(&view{replaced: make(chan struct{}), endpoints: map[schema.GroupVersionResource]*endpoint{}, kinds: map[*api.Resource]*kind{}})
 	return r
 }
@@ -50,10 +51,11 @@ func (r *registry) add(resources ...*api.Resource) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.view.Load()
-	return r.replace(append(slices.Clone(old.table), resources...))
+	return r.replace(append(slices.Clone(old.table), resources...), nil)
 }
 
-// swapCustom takes out a custom resource (nil: none) and takes in another (nil: none).
+// swapCustom takes out a custom resource (nil: none) and takes in another (nil: none). The store reads the objects anew:
+// what the old definition made of them, defaults and selectable fields, is forgotten.
 func (r *registry) swapCustom(out *api.Resource, in *custom.Kind) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,16 +69,28 @@ func (r *registry) swapCustom(out *api.Resource, in *custom.Kind) error {
 		}
 		customs[in.Resource] = in
 	}
-	old := r.customs
+	old, withdrawn := r.customs, r.view.Load().kinds[out]
 	r.customs = customs
-	if err := r.replace(table); err != nil {
+	if err := r.replace(table, withdrawn); err != nil {
 		r.customs = old
 		return err
+	}
+	if in != nil {
+		r.view.Load().kinds[in.Resource].open()
+	} else if withdrawn != nil {
+		r.close(withdrawn)
 	}
 	return nil
 }
 
-func (r *registry) replace(table []*api.Resource) error {
+// close has the store forget a kind's collection. Who still has the kind cannot open it again.
+func (r *registry) close(k *kind) {
+	k.open()
+	r.drop(k.prefix())
+}
+
+// replace makes a view of table. A new kind of the same objects as withdrawn (nil: none) takes its collection's place.
+func (r *registry) replace(table []*api.Resource, withdrawn *kind) error {
 	old := r.view.Load()
 	index, err := api.NewIndex(table)
 	if err != nil {
@@ -90,7 +104,14 @@ func (r *registry) replace(table []*api.Resource) error {
 	for _, res := range table {
 		k := old.kinds[res]
 		if k == nil {
-			k = newKind(res, r.open)
+			open := r.open
+			if withdrawn != nil && withdrawn.res.Prefix == res.Prefix {
+				open = func(k *kind) *store.Collection {
+					r.close(withdrawn)
+					return r.open(k)
+				}
+			}
+			k = newKind(res, open)
 			k.custom = r.customs[res]
 		}
 		if k.custom != nil {

@@ -14,7 +14,7 @@ import (
 
 // Every kind of the table goes into the store and back, and out in both media types, in every version that serves it.
 func TestEveryKindIsStoredAndShown(t *testing.T) {
-	reg := newRegistry(nil)
+	reg := newRegistry(nil, nil)
 	if err := reg.add(builtin.Table()...); err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,7 @@ func toggle(r *rand.Rand, m map[string]string) map[string]string {
 
 // The quick way must come to what the library comes to, over random histories of one object.
 func TestQuickTrackingIsTheLibrarys(t *testing.T) {
-	reg := newRegistry(nil)
+	reg := newRegistry(nil, nil)
 	if err := reg.add(builtin.Table()...); err != nil {
 		t.Fatal(err)
 	}

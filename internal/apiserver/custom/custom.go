@@ -176,7 +176,7 @@ func (v *version) describe(old bool) map[string]any {
 	refs := "#/components/schemas/"
 	if old {
 		refs = "#/definitions/"
-		if v.preserve {
+		if v.preserve || s.XPreserveUnknownFields {
 			return out
 		}
 		s = openapiv2.ToStructuralOpenAPIV2(s)
