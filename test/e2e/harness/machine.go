@@ -64,6 +64,7 @@ func New(t testing.TB) *Machine {
 	before := m.Kernel()
 	t.Cleanup(func() {
 		if t.Failed() {
+			m.showState()
 			m.showLog()
 		}
 		m.Purge()
@@ -268,6 +269,14 @@ func (m *Machine) Down(flags ...string) string {
 // Example is the path of a manifest of the lectures.
 func (m *Machine) Example(name string) string {
 	return filepath.Join(repository(m.t), "test", "e2e", "testdata", "lectures", name)
+}
+
+// showState tells what the cluster thinks of its pods, where it still answers.
+func (m *Machine) showState() {
+	for _, args := range [][]string{{"get", "pods", "-A", "-o", "wide"}, {"get", "events", "-A", "--sort-by=.lastTimestamp"}} {
+		r := m.Do("", "kubectl", append(args, "--request-timeout=5s")...)
+		m.t.Logf("kubectl %s:\n%s%s", strings.Join(args, " "), r.Stdout, r.Stderr)
+	}
 }
 
 func (m *Machine) showLog() {
