@@ -51,6 +51,10 @@ func (s *Server) attachContainer(c *call) error {
 	}
 	conn, reader, err := c.hijack(tty)
 	if err != nil {
+		if place != nil {
+			cancel()
+			_ = place.Run(ctx)
+		}
 		return err
 	}
 	defer conn.Close()

@@ -114,6 +114,7 @@ type detachable struct {
 	keys []byte
 	held int    // keys that have matched so far
 	rest []byte // to hand out first
+	end  error  // after rest
 	gone func()
 }
 
@@ -124,30 +125,33 @@ func (d *detachable) Read(b []byte) (int, error) {
 			d.rest = d.rest[n:]
 			return n, nil
 		}
+		if d.end != nil {
+			if d.end == errDetached {
+				d.gone()
+			}
+			return 0, d.end
+		}
 		buf := make([]byte, len(b))
 		n, err := d.from.Read(buf)
-		for _, ch := range buf[:n] {
-			if ch == d.keys[d.held] {
-				if d.held++; d.held == len(d.keys) {
-					d.gone()
-					return 0, errDetached
-				}
-				continue
-			}
+		d.end = err
+		d.take(buf[:n])
+	}
+}
+
+// take sorts what was read into keys and input.
+func (d *detachable) take(b []byte) {
+	for _, ch := range b {
+		if ch != d.keys[d.held] {
 			d.rest = append(d.rest, d.keys[:d.held]...)
 			d.held = 0
-			if ch == d.keys[0] {
-				d.held = 1
-				if len(d.keys) == 1 {
-					d.gone()
-					return 0, errDetached
-				}
+			if ch != d.keys[0] {
+				d.rest = append(d.rest, ch)
 				continue
 			}
-			d.rest = append(d.rest, ch)
 		}
-		if err != nil && len(d.rest) == 0 {
-			return 0, err
+		if d.held++; d.held == len(d.keys) {
+			d.end = errDetached
+			return
 		}
 	}
 }
