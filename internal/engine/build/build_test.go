@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"nau/internal/engine"
 	"nau/internal/engine/image"
@@ -409,4 +413,33 @@ func TestBuildOnbuildAddAndParents(t *testing.T) {
 	have := b.tree(img, 1)
 	want(t, have, map[string]string{"onbuild": "644 0:0 triggered", "un/in/tar": "644 0:0 unpacked", "plain/f": "644 0:0 triggered", "p/x/y/z.txt": "644 0:0 z",
 		"p/x/y/no.md": "", "bin/linked": "644 0:0 triggered", "etc/f": "644 0:0 triggered"})
+}
+
+func TestBuildAddURL(t *testing.T) {
+	b := newBed(t)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "downloaded") }))
+	defer srv.Close()
+	sum := digest.FromString("downloaded").String()
+	img, _ := b.must(map[string]string{"Dockerfile": "FROM BASE\nADD --checksum=" + sum + " " + srv.URL + "/dir/name.txt /d/\nADD --chmod=755 " + srv.URL + "/x /y"}, nil)
+	want(t, b.tree(img, 1), map[string]string{"d/name.txt": "600 0:0 downloaded", "y": "755 0:0 downloaded"})
+	_, _, err := b.build(map[string]string{"Dockerfile": "FROM BASE\nADD --checksum=" + digest.FromString("other").String() + " " + srv.URL + "/dir/name.txt /d/"}, nil)
+	if !errors.Is(err, ErrContext) {
+		t.Error(err)
+	}
+}
+
+// A link in the stage leads where it leads inside the stage, whatever it says about the host.
+func TestBuildCopyFollowsLinksInside(t *testing.T) {
+	b := newBed(t)
+	outside := t.TempDir()
+	img, _ := b.must(map[string]string{"f": "x", "Dockerfile": "FROM BASE AS a2\nRUN mkdir /real && echo y > /real/y && ln -s /real/y /ly\nFROM BASE\nRUN mkdir -p " + outside + " /real && ln -s " + outside + " /out && ln -s /real /link \n" +
+		"COPY f /out/f\nCOPY f /link/\nCOPY --from=a2 /ly /followed"}, nil)
+	want(t, b.tree(img, 1), map[string]string{strings.TrimPrefix(outside, "/") + "/f": "644 0:0 x", "real/f": "644 0:0 x", "followed": "644 0:0 y"})
+	if left, _ := os.ReadDir(outside); len(left) != 0 {
+		t.Errorf("the host got %v", left)
+	}
+	_, out, err := b.build(map[string]string{"dir/bin2/x": "x", "Dockerfile": "FROM BASE\nRUN ln -s /bin /bin2\nCOPY dir /"}, nil)
+	if !errors.Is(err, layer.ErrExists) {
+		t.Errorf("a folder over a link: %v\n%s", err, out)
+	}
 }

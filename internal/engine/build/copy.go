@@ -339,8 +339,9 @@ func (p piece) sum(ctx context.Context, h hash.Hash, alter func(*tar.Header)) er
 
 // put writes a piece into the root file system mounted at dir.
 func (p piece) put(ctx context.Context, dir string, alter func(*tar.Header), chown string, owner [2]int) error {
-	opts := layer.ExtractOptions{Overwrite: true}
+	opts := layer.ExtractOptions{}
 	if p.archive != nil {
+		opts.Overwrite = true // as tar does; a COPY that would put a folder in a link's place is refused
 		f, err := p.archive()
 		if err != nil {
 			return err

@@ -53,6 +53,7 @@ type solving struct {
 	keys    []string          // snapshots
 	views   map[string]*view  // read-only trees by chain
 	boxes   map[string]string // sandbox IDs by stage and mode
+	images  map[string]func() (*image.Image, error)
 	count   int
 	context *tree
 	ctxDir  string
@@ -97,7 +98,8 @@ func (s *state) diffIDs() []digest.Digest {
 
 // begin reads context and Dockerfile, and makes the plan.
 func (b *Builder) begin(ctx context.Context, req Request) (_ *solving, err error) {
-	r := &solving{b: b, req: req, id: record.NewID()[:16], work: b.cfg.Images.Work(), views: map[string]*view{}, boxes: map[string]string{}, target: parsePlatform(req.Platform)}
+	r := &solving{b: b, req: req, id: record.NewID()[:16], work: b.cfg.Images.Work(), views: map[string]*view{}, boxes: map[string]string{}, images: map[string]func() (*image.Image, error){},
+		target: parsePlatform(req.Platform)}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.dir = filepath.Join(b.cfg.Dir, "work", r.id)
 	defer func() {
@@ -352,8 +354,20 @@ func (r *solving) base(i int) (*state, error) {
 	return st, nil
 }
 
-// image finds or pulls an image and holds it.
+// image finds or pulls an image and holds it, once in a build.
 func (r *solving) image(stage int, ref string, platform ocispec.Platform) (*image.Image, error) {
+	key := keyOf(ref, platform)
+	r.mu.Lock()
+	find := r.images[key]
+	if find == nil {
+		find = sync.OnceValues(func() (*image.Image, error) { return r.pull(stage, ref, platform) })
+		r.images[key] = find
+	}
+	r.mu.Unlock()
+	return find()
+}
+
+func (r *solving) pull(stage int, ref string, platform ocispec.Platform) (*image.Image, error) {
 	img, err := r.b.cfg.Images.Get(ref)
 	fits := err == nil && (img.Config.OS == "" || img.Config.OS == platform.OS) && (img.Config.Architecture == "" || img.Config.Architecture == platform.Architecture)
 	if !fits || r.req.Pull && !strings.HasPrefix(ref, "sha256:") {
