@@ -57,6 +57,12 @@ func (h *handler) exec(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	cmd := r.URL.Query()["command"]
+	if h.Streamer != nil && asksV5(r) {
+		h.serveV5(w, r, opts, func(ctx context.Context, in io.Reader, out, err io.WriteCloser, resize <-chan remotecommand.TerminalSize) error {
+			return h.Streamer.Exec(ctx, id, cmd, in, out, err, opts.TTY, resize)
+		})
+		return
+	}
 	if h.Streamer != nil {
 		remotecommand.ServeExec(w, r, executor{h.Streamer}, "", "", id, cmd, opts, streamIdle, streamCreate, remotecommand.SupportedStreamingProtocols)
 		return
@@ -83,6 +89,12 @@ func (h *handler) attach(w http.ResponseWriter, r *http.Request) {
 	opts.TTY = tty
 	if tty {
 		opts.Stderr = false
+	}
+	if h.Streamer != nil && asksV5(r) {
+		h.serveV5(w, r, opts, func(ctx context.Context, in io.Reader, out, err io.WriteCloser, resize <-chan remotecommand.TerminalSize) error {
+			return h.Streamer.Attach(ctx, id, in, out, err, opts.TTY, resize)
+		})
+		return
 	}
 	if h.Streamer != nil {
 		remotecommand.ServeAttach(w, r, executor{h.Streamer}, "", "", id, opts, streamIdle, streamCreate, remotecommand.SupportedStreamingProtocols)
