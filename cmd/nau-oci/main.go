@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"nau/internal/oci"
@@ -49,13 +50,16 @@ func commands() []command {
 		{"update", "[flags] ID", "change a container's limits", update},
 		{"events", "[--stats] [--interval DURATION] ID", "print a container's resource figures and out-of-memory events", events},
 		{"spec", "[--bundle DIR]", "write an example config.json", spec},
-		{"hold", "", "hold a PID namespace as its process 1, until SIGTERM", hold},
+		{"hold", "[-- COMMAND [ARG…]]", "be process 1 of a PID namespace: reap, until SIGTERM or the command's end", hold},
 		{"features", "", "print what this runtime can do", features},
 		{"monitor", "--socket PATH --state DIR", "keep an instance's containers", monitorCommand},
 	}
 }
 
 func main() {
+	if filepath.Base(os.Args[0]) == initName {
+		os.Exit(dispatch(append([]string{"hold"}, os.Args[1:]...)))
+	}
 	os.Exit(dispatch(os.Args[1:]))
 }
 

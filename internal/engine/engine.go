@@ -176,7 +176,7 @@ func (e *Engine) openContainers(ctx context.Context) (err error) {
 	e.Containers, err = container.Open(ctx, container.Settings{
 		Dir: filepath.Join(cfg.DataDir, "containers"), RunDir: filepath.Join(cfg.RunDir, "containers"),
 		Images: e.Images, Layers: e.Layers, Sandboxes: e.Sandboxes, Runtime: e.monitor, Runtimes: cfg.Runtimes,
-		Host: e.host, Events: e.Events, Log: cfg.Log,
+		Host: e.host, Init: cfg.NauOCI, Events: e.Events, Log: cfg.Log,
 		Revive: func(context.Context) error { _, err := monitor.Start(e.monitorOptions()); return err },
 		Others: e.pauseEvent,
 	}, e.isPause)
