@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
@@ -21,13 +23,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"nau/internal/apiserver/authn"
 	"nau/internal/apiserver/authz"
 	"nau/internal/apiserver/identity"
 	"nau/internal/apiserver/wire"
-
-	"net/http"
 )
 
 func TestErrorsAreWhatClientsParse(t *testing.T) {
@@ -57,6 +59,12 @@ func TestErrorsAreWhatClientsParse(t *testing.T) {
 	}
 	c.do("POST", cms, "x", "Content-Type", "text/plain").fails(415, metav1.StatusReasonUnsupportedMediaType, "accepted media types include")
 	c.do("PATCH", cms+"/a", "{}", "Content-Type", "text/plain").fails(415, metav1.StatusReasonUnsupportedMediaType, "application/json-patch+json")
+	reviews := schema.GroupResource{Group: "authorization.k8s.io", Resource: "selfsubjectaccessreviews"}
+	c.Virtual = map[schema.GroupResource]Reviewer{reviews: func(_ context.Context, _ *identity.User, _ string, obj runtime.Object) (runtime.Object, error) {
+		return obj, nil
+	}}
+	c.do("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", `{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","spec":{"nonResourceAttributes":{"path":"/","verb":"get"}}}`,
+		"Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").fails(406, metav1.StatusReasonNotAcceptable, "")
 	c.do("GET", cms, nil, "Accept", "text/html").fails(406, metav1.StatusReasonNotAcceptable, "only the following media types are accepted")
 	c.do("PUT", cms, "{}").fails(405, metav1.StatusReasonMethodNotAllowed, "")
 	c.do("GET", "/api/v1/nothings", nil).want(404)

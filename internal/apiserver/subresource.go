@@ -15,6 +15,7 @@ import (
 	"nau/internal/apiserver/admission"
 	"nau/internal/apiserver/authz"
 	"nau/internal/apiserver/identity"
+	"nau/internal/apiserver/wire"
 )
 
 // TokenIssuer signs tokens for service accounts.
@@ -152,6 +153,12 @@ func (c *call) virtual() error {
 	if review == nil || c.info.Verb != "create" {
 		return c.notAllowed()
 	}
+	// A review has no metadata: there is no table of it.
+	plain, ok := wire.Negotiate(c.r.Header.Get("Accept"), nil)
+	if !ok {
+		return notAcceptable()
+	}
+	c.accept = plain
 	w, err := c.writer("CreateOptions")
 	if err != nil {
 		return err
