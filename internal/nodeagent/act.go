@@ -56,6 +56,7 @@ func (w *worker) act(ctx context.Context, pod *corev1.Pod, plan *life.Plan) {
 	changed := false
 	for _, s := range plan.Stop {
 		changed = true
+		w.replacing = w.replacing || s.Reason == "changed" || s.Reason == "resize"
 		if err := w.stopOne(ctx, pod, &s); err != nil && ctx.Err() == nil {
 			a.cfg.Log.Warn("stop container", "pod", podName(pod), "container", s.Container.Name, "err", err)
 			w.fail(a.cfg.Clock.Now())

@@ -48,7 +48,10 @@ func (w *worker) round(ctx context.Context) {
 	plan := life.Decide(&life.Input{Pod: pod, Observed: w.observed(), Health: w.health(), BackOffs: w.backoffs, Hash: runspec.Hash, Now: now})
 	w.tellCrashes(pod, plan)
 	w.apply(ctx, pod, plan)
-	w.publish(pod, plan)
+	if !w.replacing || len(plan.Start) == 0 { // a container that is replaced at once is not told of as gone
+		w.publish(pod, plan)
+	}
+	w.replacing = false
 	w.act(ctx, pod, plan)
 	if w.sent != nil && pod.Status.StartTime == nil {
 		p := *pod

@@ -52,6 +52,7 @@ type worker struct {
 	mounts    map[string]volume.Source
 	mountNext time.Time
 	sandbox   *sandboxConfig
+	replacing bool // a container was stopped to be started anew with another image or other resources
 	cleaned   bool
 	deleted   bool
 	retryAt   time.Time
