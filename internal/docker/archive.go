@@ -57,8 +57,8 @@ func (s *Server) view(ctx context.Context, r *container.Record) (root string, do
 	}, nil
 }
 
-func missing(r *container.Record, name string) error {
-	return notFound("Could not find the file %s in container %s", name, r.ID)
+func missing(c *call, name string) error {
+	return notFound("Could not find the file %s in container %s", name, c.vars["id"])
 }
 
 // archive finds the container and path of an archive request.
@@ -74,10 +74,10 @@ func (s *Server) archive(c *call) (*container.Record, string, error) {
 }
 
 // statHeader puts a path's description into the answer's head.
-func statHeader(c *call, root string, r *container.Record, name string) error {
+func statHeader(c *call, root, name string) error {
 	info, err := layer.Stat(root, name)
 	if errors.Is(err, layer.ErrNotFound) {
-		return missing(r, name)
+		return missing(c, name)
 	}
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (s *Server) statArchive(c *call) error {
 		return err
 	}
 	defer done()
-	if err := statHeader(c, root, r, name); err != nil {
+	if err := statHeader(c, root, name); err != nil {
 		return err
 	}
 	return c.done(http.StatusOK)
@@ -116,7 +116,7 @@ func (s *Server) getArchive(c *call) error {
 		return err
 	}
 	defer done()
-	if err := statHeader(c, root, r, name); err != nil {
+	if err := statHeader(c, root, name); err != nil {
 		return err
 	}
 	c.w.Header().Set("Content-Type", "application/x-tar")
@@ -144,7 +144,7 @@ func (s *Server) putArchive(c *call) error {
 	}
 	info, err := layer.Stat(root, path.Clean(name)+"/.")
 	if errors.Is(err, layer.ErrNotFound) {
-		return missing(r, name)
+		return missing(c, name)
 	}
 	if err == nil && !info.Mode.IsDir() {
 		return badRequest("extraction point is not a directory")

@@ -110,6 +110,9 @@ func (s *Server) buildRequest(c *call) (build.Request, error) {
 	if err := s.buildPlace(c, &req); err != nil {
 		return req, err
 	}
+	if err := buildSecrets(c, &req); err != nil {
+		return req, err
+	}
 	auths, err := registryConfig(c.Header.Get("X-Registry-Config"))
 	if err != nil {
 		return req, err
@@ -187,6 +190,27 @@ func registryConfig(header string) (map[string]registry.AuthConfig, error) {
 		return nil, badRequest("read X-Registry-Config: %v", err)
 	}
 	return out, nil
+}
+
+// buildSecrets reads X-Build-Secrets, which Docker's classic endpoint does not have: a JSON map of IDs to contents (base64), in base64.
+func buildSecrets(c *call, req *build.Request) error {
+	header := c.Header.Get("X-Build-Secrets")
+	if header == "" {
+		return nil
+	}
+	var contents map[string][]byte
+	b, err := base64.StdEncoding.DecodeString(header)
+	if err == nil {
+		err = json.Unmarshal(b, &contents)
+	}
+	if err != nil {
+		return badRequest("read X-Build-Secrets: it is not a map in base64")
+	}
+	req.Secrets = map[string]build.Secret{}
+	for id, data := range contents {
+		req.Secrets[id] = build.Secret{Data: data}
+	}
+	return nil
 }
 
 // maxRemote bounds a Dockerfile that is fetched instead of a context.
