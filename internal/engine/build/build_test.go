@@ -443,3 +443,36 @@ func TestBuildCopyFollowsLinksInside(t *testing.T) {
 		t.Errorf("a folder over a link: %v\n%s", err, out)
 	}
 }
+
+func TestBuildFolder(t *testing.T) {
+	b := newBed(t)
+	dir := t.TempDir()
+	for n, text := range map[string]string{"Dockerfile": "FROM " + b.ref + "\nCOPY . /all/\nRUN --mount=target=/ctx ls /ctx", "keep": "k", "drop": "d", ".dockerignore": "*\n!keep\n"} {
+		if err := os.WriteFile(filepath.Join(dir, n), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var packed bytes.Buffer
+	if err := Archive(t.Context(), &packed, dir, ""); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	text := &Text{Out: &out}
+	one, err := b.b.Build(t.Context(), Request{Folder: dir, Progress: text.Event})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	two, err := b.b.Build(t.Context(), Request{Context: &packed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one.ID != two.ID {
+		t.Errorf("the folder gives %s, its archive %s", one.ID, two.ID)
+	}
+	have := b.tree(one, 1)
+	want(t, have, map[string]string{"all/keep": "600 0:0 k", "all/drop": "", "all/Dockerfile": ""})
+	if strings.Contains(out.String(), "drop") || !strings.Contains(out.String(), "keep") {
+		t.Errorf("the mounted context:\n%s", &out)
+	}
+	b.idle()
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"nau/internal/cluster"
+	"nau/internal/engine/build"
+)
+
+func newBuild() *cobra.Command {
+	config := cluster.Default()
+	var file, target, platform, network string
+	var tags, args, labels, secrets []string
+	var noCache, pull, quiet bool
+	cmd := &cobra.Command{
+		Use:   "build FOLDER",
+		Short: "Build an image from a Dockerfile",
+		Long: `Build makes an image from the Dockerfile in FOLDER. Pods can use it at once, no push needed:
+
+  sudo nau build -t app:v1 .
+  kubectl run app --image app:v1`,
+		Args: cobra.ExactArgs(1),
+	}
+	placeFlags(cmd, &config)
+	f := cmd.Flags()
+	f.StringVarP(&file, "file", "f", "", "the Dockerfile, a path in FOLDER (default Dockerfile)")
+	f.StringArrayVarP(&tags, "tag", "t", nil, "name of the image; may be given several times")
+	f.StringArrayVar(&args, "build-arg", nil, "NAME=VALUE of an ARG; NAME alone takes the environment's")
+	f.StringArrayVar(&labels, "label", nil, "KEY=VALUE put on the image")
+	f.StringArrayVar(&secrets, "secret", nil, "id=ID,src=FILE or id=ID,env=NAME for RUN --mount=type=secret")
+	f.StringVar(&target, "target", "", "stage to build (default the last)")
+	f.StringVar(&platform, "platform", "", "platform of the image (default this machine's)")
+	f.StringVar(&network, "network", "", "network of RUN: default, none, host or a network's name")
+	f.BoolVar(&noCache, "no-cache", false, "run every step")
+	f.BoolVar(&pull, "pull", false, "ask registries for newer base images")
+	f.BoolVarP(&quiet, "quiet", "q", false, "print the image's ID only")
+	cmd.RunE = func(cmd *cobra.Command, where []string) error {
+		if err := config.Complete(); err != nil {
+			return err
+		}
+		q := url.Values{"dockerfile": {file}, "target": {target}, "platform": {platform}, "networkmode": {network}, "t": tags}
+		for name, on := range map[string]bool{"nocache": noCache, "pull": pull, "q": quiet} {
+			if on {
+				q.Set(name, "1")
+			}
+		}
+		q.Set("buildargs", asJSON(pairsOf(args, os.LookupEnv)))
+		q.Set("labels", asJSON(pairsOf(labels, func(string) (string, bool) { return "", true })))
+		hidden, err := readSecrets(secrets)
+		if err != nil {
+			return err
+		}
+		return requestBuild(cmd.Context(), filepath.Join(config.RunDir, "docker.sock"), q, hidden, where[0], file, cmd.OutOrStdout())
+	}
+	return cmd
+}
+
+// pairsOf reads NAME=VALUE; otherwise answers for a NAME alone.
+func pairsOf(list []string, otherwise func(string) (string, bool)) map[string]string {
+	out := map[string]string{}
+	for _, text := range list {
+		name, value, ok := strings.Cut(text, "=")
+		if !ok {
+			value, ok = otherwise(name)
+		}
+		if ok {
+			out[name] = value
+		}
+	}
+	return out
+}
+
+func asJSON(v any) string {
+	b, _ := json.Marshal(v)
+	return string(b)
+}
+
+// readSecrets reads what --secret names.
+func readSecrets(list []string) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, text := range list {
+		fields := map[string]string{}
+		for part := range strings.SplitSeq(text, ",") {
+			k, v, _ := strings.Cut(part, "=")
+			fields[k] = v
+		}
+		id, src, env := fields["id"], fields["src"]+fields["source"], fields["env"]
+		if id == "" {
+			return nil, flagError("--secret", text, "id=ID,src=FILE or id=ID,env=NAME")
+		}
+		if src == "" {
+			value, ok := os.LookupEnv(cmp.Or(env, id))
+			if !ok {
+				return nil, flagError("--secret", text, "id=ID,src=FILE or id=ID,env=NAME")
+			}
+			out[id] = []byte(value)
+			continue
+		}
+		b, err := os.ReadFile(src)
+		if err != nil {
+			return nil, fmt.Errorf("read secret %s: %w", id, err)
+		}
+		out[id] = b
+	}
+	return out, nil
+}
+
+// requestBuild sends the context to the engine and prints what it answers.
+func requestBuild(ctx context.Context, socket string, q url.Values, secrets map[string][]byte, folder, file string, out io.Writer) error {
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}}
+	pr, pw := io.Pipe()
+	packed := make(chan error, 1)
+	go func() {
+		err := build.Archive(ctx, pw, folder, file)
+		packed <- err
+		pw.CloseWithError(err)
+	}()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://nau/build?"+q.Encode(), pr)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/x-tar")
+	if len(secrets) > 0 {
+		req.Header.Set("X-Build-Secrets", base64.StdEncoding.EncodeToString([]byte(asJSON(secrets))))
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		select {
+		case perr := <-packed:
+			if perr != nil {
+				return perr
+			}
+		default:
+		}
+		return fmt.Errorf("reach Nau at %s: %w; `nau up -d` starts it", socket, err)
+	}
+	defer res.Body.Close()
+	type document struct{ Stream, Status, ID, Error, Message string }
+	for dec := json.NewDecoder(res.Body); ; {
+		var d document
+		if err := dec.Decode(&d); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return fmt.Errorf("read answer of Nau: %w", err)
+		}
+		switch {
+		case d.Error != "" || d.Message != "":
+			return errors.New(cmp.Or(d.Error, d.Message))
+		case d.Stream != "":
+			fmt.Fprint(out, d.Stream)
+		case d.Status != "" && d.ID == "":
+			fmt.Fprintln(out, d.Status)
+		}
+	}
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("build: Nau answers %s", res.Status)
+	}
+	return nil
+}
