@@ -52,7 +52,9 @@ func monitorCommand(g *global, args []string) error {
 	debug.SetGCPercent(50)
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
-	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
+	// Caught and dropped, not ignored: containers would inherit that, and what is
+	// caught is the default again after an exec.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
 	log := slog.New(slog.NewTextHandler(g.logFile, nil))
 	return server.Run(ctx, server.Config{Socket: *socket, StateDir: *state, Log: log, Ready: func() {
 		if os.Getenv(readyEnv) != "" {

@@ -111,6 +111,13 @@ func (s *Server) pidOf(c *container.Config, ns *runtimeapi.NamespaceOption) erro
 	return nil
 }
 
+// The kubelet's defaults for containerLogMaxSize and containerLogMaxFiles: the
+// monitor rotates while it writes, so that no burst can fill the disk.
+const (
+	logSize  = 10 << 20
+	logFiles = 5
+)
+
 func logOf(sb *sandbox.Record, p *runtimeapi.ContainerConfig, podNow *runtimeapi.PodSandboxConfig) monitor.LogConfig {
 	dir := sb.Config.LogDir
 	if d := podNow.GetLogDirectory(); d != "" {
@@ -119,7 +126,7 @@ func logOf(sb *sandbox.Record, p *runtimeapi.ContainerConfig, podNow *runtimeapi
 	if dir == "" || p.GetLogPath() == "" {
 		return monitor.LogConfig{Format: "none"}
 	}
-	return monitor.LogConfig{Path: filepath.Join(dir, p.GetLogPath()), Format: "cri"}
+	return monitor.LogConfig{Path: filepath.Join(dir, p.GetLogPath()), Format: "cri", MaxSize: logSize, MaxFiles: logFiles}
 }
 
 func userOf(sec *runtimeapi.LinuxContainerSecurityContext) (spec.User, error) {

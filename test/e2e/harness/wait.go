@@ -106,6 +106,35 @@ func (m *Machine) Occupy(port int) (release func()) {
 	return func() { listener.Close() }
 }
 
+// Listening gives the TCP ports of the node's network that something listens on
+// beyond loopback.
+func (m *Machine) Listening() (ports []int) {
+	m.t.Helper()
+	for _, table := range []string{"tcp", "tcp6"} {
+		if err := m.inside(func() error {
+			data, err := os.ReadFile("/proc/thread-self/net/" + table)
+			if err != nil {
+				return err
+			}
+			for line := range strings.Lines(string(data)) {
+				fields := strings.Fields(line)
+				if len(fields) < 4 || fields[3] != "0A" { // TCP_LISTEN
+					continue
+				}
+				address, port, _ := strings.Cut(fields[1], ":")
+				number, err := strconv.ParseInt(port, 16, 32)
+				if err == nil && address != "0100007F" {
+					ports = append(ports, int(number))
+				}
+			}
+			return nil
+		}); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	return ports
+}
+
 // Kill kills nau as a crash would, and waits until it is gone.
 func (m *Machine) Kill() {
 	m.t.Helper()
