@@ -336,6 +336,7 @@ func (s *Server) dir(id string) string { return filepath.Join(s.cfg.StateDir, "c
 // events sends the journal's tail, then what comes.
 func (s *Server) events(ctx context.Context, conn *monitor.Conn, since uint64) {
 	s.answer(conn, nil, nil)
+	_ = conn.SetDeadline(time.Time{}) // the answer's: a quiet stream is a healthy one
 	for {
 		batch, err := s.journal.after(ctx, since)
 		if err != nil {
@@ -350,7 +351,6 @@ func (s *Server) events(ctx context.Context, conn *monitor.Conn, since uint64) {
 		if err != nil {
 			return
 		}
-		_ = conn.SetDeadline(time.Time{})
 		if err := conn.Write(b); err != nil {
 			return
 		}
