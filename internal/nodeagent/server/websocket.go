@@ -12,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+	"k8s.io/klog/v2"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 	utilexec "k8s.io/utils/exec"
 )
@@ -63,7 +64,8 @@ func (h *handler) serveV5(w http.ResponseWriter, r *http.Request, opts *remoteco
 		channelResize: wsstream.ReadChannel,
 	}}})
 	conn.SetIdleTimeout(streamIdle)
-	_, streams, err := conn.Open(w, r)
+	// The end of a connection is no error worth a line, whoever closes it.
+	_, streams, err := conn.Open(w, r.WithContext(klog.NewContext(r.Context(), klog.New(nil))))
 	if err != nil {
 		h.Log.Warn("open WebSocket", "path", r.URL.Path, "err", err)
 		return
