@@ -160,8 +160,16 @@ func nameTaken(name, id string) error {
 	return conflict("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, id)
 }
 
-// pidMode maps --pid.
+// pidMode maps --pid and --ipc=container.
 func (s *Server) pidMode(e *container.Config, h *dc.HostConfig) error {
+	if h.IpcMode.IsContainer() {
+		other, err := s.find(h.IpcMode.Container())
+		if err != nil {
+			return err
+		}
+		e.IPCOf = other.ID
+		h.IpcMode = dc.IpcMode("container:" + other.ID)
+	}
 	switch {
 	case h.PidMode.IsHost():
 		e.PID = container.PIDHost
@@ -192,7 +200,7 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 		}
 		return undo, nil
 	}
-	if cfg.Hostname == "" && !host.NetworkMode.IsHost() {
+	if cfg.Hostname == "" && !host.NetworkMode.IsHost() && !host.UTSMode.IsHost() {
 		cfg.Hostname = e.ID[:12]
 	}
 	var endpoints map[string]*dn.EndpointSettings

@@ -279,6 +279,7 @@ func extraHosts(list []string, gateway netip.Addr) ([]sandbox.HostAlias, error) 
 func (s *Server) sandboxConfig(c *dc.Config, h *dc.HostConfig, nets []attachment) (sandbox.Config, error) {
 	out := sandbox.Config{Origin: Origin, Hostname: c.Hostname, Domainname: c.Domainname, HostNet: h.NetworkMode.IsHost(),
 		Sysctls: maps.Clone(h.Sysctls), ShmSize: h.ShmSize, Privileged: h.Privileged}
+	out.HostUTS = h.UTSMode.IsHost()
 	if h.IpcMode.IsHost() {
 		out.IPC = sandbox.Host
 	}
@@ -326,6 +327,9 @@ func checkModes(c *dc.Config, h *dc.HostConfig) error {
 	}
 	if !h.UsernsMode.Valid() || !h.PidMode.Valid() || !h.UTSMode.Valid() || !h.IpcMode.Valid() || !h.CgroupnsMode.Valid() {
 		return badRequest("invalid namespace mode")
+	}
+	if h.UTSMode.IsHost() && c.Hostname != "" {
+		return badRequest("conflicting options: hostname and the UTS mode")
 	}
 	if h.ShmSize < 0 {
 		return badRequest("SHM size can not be less than 0")

@@ -117,6 +117,7 @@ func (s *Server) openPlace(ctx context.Context, r *container.Record, st *stored)
 		}
 		err = s.e.Sandboxes.Start(ctx, sb.ID)
 		if err == nil {
+			s.networkEvents("connect", r)
 			return s.resolve.joined(sb.ID)
 		}
 		if errors.Is(err, network.ErrPortTaken) && picked && try < 16 {
@@ -179,6 +180,7 @@ func (s *Server) give(ctx context.Context, r *container.Record, st *stored) {
 		}
 	}
 	s.resolve.left(sb.ID)
+	s.networkEvents("disconnect", r)
 	if err := s.e.Sandboxes.Stop(ctx, sb.ID); err != nil {
 		s.log.Warn("stop sandbox", "sandbox", sb.ID, "error", err)
 	}

@@ -18,6 +18,7 @@ import (
 	dn "github.com/moby/moby/api/types/network"
 	"github.com/opencontainers/go-digest"
 
+	"nau/internal/engine/container"
 	"nau/internal/engine/network"
 	"nau/internal/engine/record"
 	"nau/internal/engine/sandbox"
@@ -232,7 +233,10 @@ type attachment struct {
 }
 
 func (a attachment) engine() sandbox.Attachment {
-	out := sandbox.Attachment{Network: a.net.spec.Name, Aliases: a.names}
+	out := sandbox.Attachment{Network: a.net.spec.Name, Aliases: a.names, MAC: net.HardwareAddr(a.settings.MacAddress)}
+	if len(out.MAC) == 0 {
+		out.MAC = nil
+	}
 	if c := a.settings.IPAMConfig; c != nil {
 		for _, ip := range []netip.Addr{c.IPv4Address, c.IPv6Address} {
 			if ip.IsValid() {
@@ -288,6 +292,9 @@ func attach(n net_, settings *dn.EndpointSettings, name string) (attachment, err
 		return attachment{}, badRequest("invalid endpoint settings:\nnetwork-scoped aliases are only supported for user-defined networks")
 	}
 	if c := settings.IPAMConfig; c != nil {
+		if !n.named() && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
+			return attachment{}, badRequest("invalid config for network %s: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only", n.Name)
+		}
 		for _, ip := range []netip.Addr{c.IPv4Address, c.IPv6Address} {
 			if ip.IsValid() && !slices.ContainsFunc(n.spec.Subnets, func(p netip.Prefix) bool { return p.Contains(ip) }) {
 				return attachment{}, badRequest("invalid config for network %s: invalid endpoint settings:\nno configured subnet contains IP address %s", n.Name, ip)
@@ -472,6 +479,19 @@ func (f filters) until(t time.Time) bool {
 		m, err := parseTime(v)
 		return err == nil && t.Before(m)
 	})
+}
+
+// networkEvents tells of a container's coming into or going out of all its networks.
+func (s *Server) networkEvents(action de.Action, r *container.Record) {
+	sb := s.placeOf(r)
+	if sb == nil {
+		return
+	}
+	for _, e := range sb.Endpoints {
+		if n, err := s.network(e.Network); err == nil {
+			s.hub.publish(de.NetworkEventType, action, n.ID, map[string]string{"name": n.Name, "type": n.Driver, "container": r.ID}, time.Time{})
+		}
+	}
 }
 
 // connectNetwork answers POST /networks/{id}/connect.

@@ -89,9 +89,7 @@ func (s *Server) routes() []route {
 
 		{"GET", "/plugins", func(c *call) error { return c.json(http.StatusOK, []any{}) }},
 		{"POST", "/build", s.buildImage},
-		{"POST", "/build/prune", func(c *call) error {
-			return c.json(http.StatusOK, map[string]any{"CachesDeleted": nil, "SpaceReclaimed": 0})
-		}},
+		{"POST", "/build/prune", s.pruneBuilds},
 	}
 }
 
@@ -137,6 +135,8 @@ func (s *Server) router() http.Handler {
 		switch {
 		case known:
 			writeError(w, fail(http.StatusMethodNotAllowed, "method %s is not allowed for %s", r.Method, path))
+		case path == "/swarm/init" || path == "/swarm/join":
+			writeError(w, fail(http.StatusNotImplemented, "this engine does not form a swarm"))
 		case parts[0] == "swarm" || parts[0] == "services" || parts[0] == "nodes" || parts[0] == "tasks" || parts[0] == "secrets" || parts[0] == "configs":
 			writeError(w, fail(http.StatusServiceUnavailable, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."))
 		default:

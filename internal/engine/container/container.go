@@ -57,6 +57,7 @@ type Config struct {
 	Resources  spec.Resources `json:",omitzero"`
 	PID        PIDMode        `json:",omitempty"` // "" = as the sandbox has it
 	PIDOf      string         `json:",omitempty"` // ID of the container whose PID namespace to join
+	IPCOf      string         `json:",omitempty"` // ID of the container whose IPC namespace and shared memory to join
 	OpenStdin  bool           `json:",omitempty"`
 	StdinOnce  bool           `json:",omitempty"`
 	Size       Size           `json:",omitzero"`  // of the terminal at first

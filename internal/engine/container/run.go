@@ -107,6 +107,20 @@ func (m *Manager) launch(ctx context.Context, r *Record) error {
 		}
 		in.Namespaces.PID, in.Namespaces.HostPID = fmt.Sprintf("/proc/%d/ns/pid", target.Pid), false
 	}
+	if r.Config.IPCOf != "" {
+		target, err := m.Get(r.Config.IPCOf)
+		if err != nil {
+			return err
+		}
+		if target.State != Running {
+			return fmt.Errorf("join IPC namespace of container %s: it is %s", target.ID[:12], target.State)
+		}
+		other, err := m.set.Sandboxes.Place(target.Config.Sandbox)
+		if err != nil {
+			return err
+		}
+		in.Namespaces.IPC, in.Namespaces.HostIPC, in.ShmDir = other.Namespaces.IPC, other.Namespaces.HostIPC, other.ShmDir
+	}
 	s, err := spec.Build(in)
 	if err != nil {
 		return err

@@ -385,10 +385,11 @@ func (m *Manager) Remove(name string, eps []Endpoint) error {
 // AttachRequest asks for one endpoint.
 type AttachRequest struct {
 	Network string
-	Sandbox string       // ID; owner of the leases
-	Netns   *os.File     // the sandbox's network namespace
-	Link    string       // name inside; default "eth0"
-	Addrs   []netip.Addr // wished for; empty = any
+	Sandbox string           // ID; owner of the leases
+	Netns   *os.File         // the sandbox's network namespace
+	Link    string           // name inside; default "eth0"
+	Addrs   []netip.Addr     // wished for; empty = any
+	MAC     net.HardwareAddr // wished for; nil = made of the address
 	Ports   []Port
 }
 
@@ -397,7 +398,7 @@ func (m *Manager) Attach(ctx context.Context, r AttachRequest) (Endpoint, error)
 	if r.Link == "" {
 		r.Link = "eth0"
 	}
-	e := Endpoint{Network: r.Network, Sandbox: r.Sandbox, Link: r.Link}
+	e := Endpoint{Network: r.Network, Sandbox: r.Sandbox, Link: r.Link, MAC: r.MAC}
 	n, err := m.reserve(&e, r.Addrs)
 	if err != nil {
 		return Endpoint{}, fmt.Errorf("attach sandbox %s to network %s: %w", r.Sandbox, r.Network, err)
@@ -445,7 +446,9 @@ func (m *Manager) reserve(e *Endpoint, wished []netip.Addr) (*network, error) {
 		e.Gateways = append(e.Gateways, p.gateway)
 	}
 	if n.spec.Driver == Bridge {
-		e.MAC = macOf(e.Addrs[0].Addr())
+		if e.MAC == nil {
+			e.MAC = macOf(e.Addrs[0].Addr())
+		}
 		e.HostLink = hostLink(e.Sandbox, e.Link)
 	}
 	n.parts++

@@ -20,7 +20,7 @@ import (
 // draft checks a wish and makes the record of it.
 func (m *Manager) draft(c Config) (*Record, error) {
 	r := &Record{ID: record.NewID(), Config: c, State: Ready, Created: time.Now()}
-	if r.Config.Hostname == "" && !c.HostNet {
+	if r.Config.Hostname == "" && !c.HostNet && !c.HostUTS {
 		r.Config.Hostname = r.ID[:12]
 	}
 	r.Cgroup = c.Cgroup
@@ -109,7 +109,7 @@ func (m *Manager) Connect(ctx context.Context, id string, a Attachment) error {
 			return err
 		}
 		defer ns.Close()
-		made, err := m.set.Net.Attach(ctx, network.AttachRequest{Network: a.Network, Sandbox: id, Netns: ns, Link: freeLink(r.Endpoints), Addrs: a.Addrs})
+		made, err := m.set.Net.Attach(ctx, network.AttachRequest{Network: a.Network, Sandbox: id, Netns: ns, Link: freeLink(r.Endpoints), Addrs: a.Addrs, MAC: a.MAC})
 		if err != nil {
 			return err
 		}

@@ -211,7 +211,10 @@ func (m *Manager) build(ctx context.Context, r *Record) error {
 	c := &r.Config
 	pins := map[kernel.Namespace]string{}
 	if !c.HostNet {
-		pins[kernel.Net], pins[kernel.UTS] = m.ns(r.ID, kernel.Net), m.ns(r.ID, kernel.UTS)
+		pins[kernel.Net] = m.ns(r.ID, kernel.Net)
+		if !c.HostUTS {
+			pins[kernel.UTS] = m.ns(r.ID, kernel.UTS)
+		}
 	}
 	if c.IPC != Host {
 		pins[kernel.IPC] = m.ns(r.ID, kernel.IPC)
@@ -314,7 +317,7 @@ func (m *Manager) connect(ctx context.Context, r *Record) error {
 		return m.set.Net.Loopback(ns)
 	}
 	for i, a := range r.Config.Networks {
-		req := network.AttachRequest{Network: a.Network, Sandbox: r.ID, Netns: ns, Link: fmt.Sprintf("eth%d", i), Addrs: a.Addrs}
+		req := network.AttachRequest{Network: a.Network, Sandbox: r.ID, Netns: ns, Link: fmt.Sprintf("eth%d", i), Addrs: a.Addrs, MAC: a.MAC}
 		if i == 0 {
 			req.Ports = r.Config.Ports
 		}
@@ -388,8 +391,11 @@ func (m *Manager) place(r *Record) Place {
 		ShmDir: filepath.Join(dir, "shm"),
 	}
 	n := &p.Namespaces
-	if n.HostNet, n.HostUTS = c.HostNet, c.HostNet; !c.HostNet {
-		n.Net, n.UTS = m.ns(r.ID, kernel.Net), m.ns(r.ID, kernel.UTS)
+	if n.HostNet = c.HostNet; !c.HostNet {
+		n.Net = m.ns(r.ID, kernel.Net)
+	}
+	if n.HostUTS = c.HostNet || c.HostUTS; !n.HostUTS {
+		n.UTS = m.ns(r.ID, kernel.UTS)
 	}
 	if n.HostIPC = c.IPC == Host; n.HostIPC {
 		p.ShmDir = "/dev/shm"

@@ -10,6 +10,7 @@ package sandbox
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"time"
 
@@ -49,6 +50,7 @@ type Config struct {
 	Networks   []Attachment      `json:",omitempty"` // none: loopback only, unless HostNet
 	Ports      []network.Port    `json:",omitempty"` // published on the first network
 	HostNet    bool              `json:",omitempty"`
+	HostUTS    bool              `json:",omitempty"` // with HostNet too
 	IPC        Share             `json:",omitempty"`
 	PID        Share             `json:",omitempty"`
 	Sysctls    map[string]string `json:",omitempty"`
@@ -75,8 +77,9 @@ type HostAlias struct {
 // Attachment wishes for a place in a network.
 type Attachment struct {
 	Network string
-	Addrs   []netip.Addr `json:",omitempty"`
-	Aliases []string     `json:",omitempty"`
+	Addrs   []netip.Addr     `json:",omitempty"`
+	Aliases []string         `json:",omitempty"`
+	MAC     net.HardwareAddr `json:",omitempty"` // nil = made of the address
 }
 
 // State of a sandbox.
