@@ -83,6 +83,6 @@ Every command explains itself with --help.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w (see `%s --help`)", errFlags, err, cmd.CommandPath())
 	})
-	root.AddCommand(newUp(), newDown(), newStatus(), newBuild(), newDoctor(), newVersion())
+	root.AddCommand(newUp(), newDown(), newStatus(), newBuild(), newDoctor(), newAnatomy(), newVersion())
 	return root
 }
