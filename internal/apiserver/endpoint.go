@@ -188,6 +188,18 @@ func (k *kind) Stamp(obj runtime.Object, revision int64) {
 	}
 }
 
+// Restamped is a copy with another resource version; a typed object's shares everything below the top.
+func (k *kind) Restamped(obj runtime.Object, revision int64) runtime.Object {
+	var out runtime.Object
+	if k.schemaless {
+		out = obj.DeepCopyObject()
+	} else {
+		out = shallow(obj)
+	}
+	k.Stamp(out, revision)
+	return out
+}
+
 // Attributes are the labels and selectable fields.
 func (k *kind) Attributes(obj runtime.Object) (labels.Set, fields.Set) {
 	m, err := meta.Accessor(obj)
@@ -270,11 +282,16 @@ func (ep *endpoint) labelled(obj runtime.Object) (runtime.Object, error) {
 	return withKind(v, ep.gvk), nil
 }
 
-func withKind(obj runtime.Object, gvk schema.GroupVersionKind) runtime.Object {
+// shallow is a copy of the object's top; everything below is shared.
+func shallow(obj runtime.Object) runtime.Object {
 	old := reflect.ValueOf(obj).Elem()
 	fresh := reflect.New(old.Type())
 	fresh.Elem().Set(old)
-	out := fresh.Interface().(runtime.Object)
+	return fresh.Interface().(runtime.Object)
+}
+
+func withKind(obj runtime.Object, gvk schema.GroupVersionKind) runtime.Object {
+	out := shallow(obj)
 	out.GetObjectKind().SetGroupVersionKind(gvk)
 	return out
 }

@@ -34,6 +34,7 @@ import (
 	"nau/internal/apiserver/identity"
 	"nau/internal/apiserver/rbac"
 	"nau/internal/client"
+	"nau/internal/cluster/host"
 	"nau/internal/cluster/pki"
 	"nau/internal/cluster/version"
 	"nau/internal/store"
@@ -60,7 +61,11 @@ type controlPlane struct {
 
 // openStore opens etcd, embedded or by its endpoints.
 func openStore(ctx context.Context, c *Config) (*store.Store, error) {
-	sc := store.Config{Dir: filepath.Join(c.DataDir, "etcd"), Endpoints: c.EtcdEndpoints, Log: c.Log}
+	sc := store.Config{Dir: filepath.Join(c.DataDir, "etcd"), Endpoints: c.EtcdEndpoints, Log: c.Log, Spare: func() {
+		if err := host.Settle(); err != nil {
+			c.Log.Warn("settle down", "error", err)
+		}
+	}}
 	if c.EtcdCA != "" || c.EtcdCert != "" {
 		config := &tls.Config{MinVersion: tls.VersionTLS12}
 		if c.EtcdCA != "" {

@@ -256,7 +256,7 @@ func (c *Collection) decode(p kv.Pair) *Entry {
 	if c.cfg.Transformer != nil {
 		plain, stale, err = c.cfg.Transformer.Open(p.Value, p.Key)
 	}
-	e := &Entry{Key: p.Key[len(c.cfg.Prefix):], Revision: p.Revision, Stale: stale, codec: c.cfg.Codec}
+	e := &Entry{Key: p.Key[len(c.cfg.Prefix):], Revision: p.Revision, Stale: stale, codec: c.cfg.Codec, size: len(p.Value)}
 	if err == nil {
 		e.Object, err = c.cfg.Codec.Decode(plain)
 	}
@@ -319,7 +319,7 @@ func (c *Collection) take(write kv.Change, now time.Time) {
 		c.history.chunks = append(c.history.chunks, grown)
 		c.history.trim(now, c.cfg.History)
 	}
-	c.history.count++
+	c.history.weigh(c.main.last, ch)
 	if len(c.narrow) > 0 {
 		c.narrowly(ch)
 	}
@@ -329,7 +329,7 @@ func (c *Collection) take(write kv.Change, now time.Time) {
 func (c *Collection) own(key string, write kv.Change) *Entry {
 	for _, p := range c.pending[key] {
 		if p.entry == nil && bytes.Equal(p.sealed, write.Value) {
-			p.entry = &Entry{Key: key, Object: p.value.Object, Revision: write.Revision, codec: c.cfg.Codec}
+			p.entry = &Entry{Key: key, Object: p.value.Object, Revision: write.Revision, codec: c.cfg.Codec, size: len(write.Value)}
 			c.cfg.Codec.Stamp(p.entry.Object, write.Revision)
 			return p.entry
 		}
@@ -419,18 +419,39 @@ func (c *Collection) freezeLocked() *snapshot {
 	return c.frozen
 }
 
-// trim ages the history and forgets snapshots nobody pages over any more.
-func (c *Collection) trim(now time.Time) {
+// trim ages the history and the encoded forms, and forgets snapshots nobody
+// pages over any more. It tells about how many bytes that leaves to the garbage
+// collector.
+func (c *Collection) trim(now time.Time) (freed int) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.phase != warm {
-		return
+		c.mu.Unlock()
+		return 0
 	}
-	c.history.trim(now, c.cfg.History)
+	const decoded = 4 // times its stored size is what an object takes
+	freed = decoded * c.history.trim(now, c.cfg.History)
+	past := c.history.past(now)
+	present := c.freezeLocked()
+	freed += c.tidyLocked(now)
+	c.mu.Unlock()
+	for _, e := range past {
+		freed += e.age(true)
+	}
+	present.tree.Scan(func(e *Entry) bool {
+		freed += e.age(false)
+		return true
+	})
+	return freed
+}
+
+// tidyLocked lets go of pages and tells watchers that a bookmark is due.
+func (c *Collection) tidyLocked(now time.Time) (freed int) {
 	kept := c.paged[:0]
 	for _, s := range c.paged {
-		if now.Sub(s.used) < c.store.cfg.Retain {
+		if now.Sub(s.used) < pagedFor {
 			kept = append(kept, s)
+		} else if s.revision < c.last {
+			freed += muchFreed // at worst everything has changed since
 		}
 	}
 	clear(c.paged[len(kept):])
@@ -447,6 +468,7 @@ func (c *Collection) trim(now time.Time) {
 	for _, f := range c.narrow {
 		mark(f)
 	}
+	return freed
 }
 
 // cut ends every watcher.

@@ -21,8 +21,9 @@ type Entry struct {
 	Stale bool
 
 	codec Codec
+	size  int // of the stored value, in bytes; 0 if it was never stored
 	attrs atomic.Pointer[attributes]
-	forms atomic.Pointer[[]form]
+	forms atomic.Pointer[form]
 	// encoding serialises encoders, so that each form is made once.
 	encoding sync.Mutex
 }
@@ -32,9 +33,13 @@ type attributes struct {
 	fields fields.Set
 }
 
+// form is one encoding, in a list that only grows at its head, or is replaced.
 type form struct {
 	name  string
 	bytes []byte
+	next  *form
+	// read: somebody asked for it again since the last turn of the house.
+	read atomic.Bool
 }
 
 // Labels are the object's labels. Read only.
@@ -75,26 +80,42 @@ func (e *Entry) Encoded(name string, encode func(runtime.Object) ([]byte, error)
 	if b == nil {
 		b = []byte{}
 	}
-	var forms []form
-	if old := e.forms.Load(); old != nil {
-		forms = append(make([]form, 0, len(*old)+1), *old...)
-	}
-	forms = append(forms, form{name, b})
-	e.forms.Store(&forms)
+	e.forms.Store(&form{name: name, bytes: b, next: e.forms.Load()})
 	return b, nil
 }
 
 func (e *Entry) encoded(name string) []byte {
-	forms := e.forms.Load()
-	if forms == nil {
-		return nil
-	}
-	for i := range *forms {
-		if (*forms)[i].name == name {
-			return (*forms)[i].bytes
+	for f := e.forms.Load(); f != nil; f = f.next {
+		if f.name == name {
+			if !f.read.Load() {
+				f.read.Store(true)
+			}
+			return f.bytes
 		}
 	}
 	return nil
+}
+
+// age forgets the forms that nobody asked for again since the call before, or
+// all of them, and tells how many bytes those held. They are made anew when
+// somebody does.
+func (e *Entry) age(all bool) (freed int) {
+	if e.forms.Load() == nil || !e.encoding.TryLock() {
+		return 0
+	}
+	defer e.encoding.Unlock()
+	var kept *form
+	for f := e.forms.Load(); f != nil; f = f.next {
+		if f.read.Swap(false) && !all {
+			kept = &form{name: f.name, bytes: f.bytes, next: kept}
+		} else {
+			freed += cap(f.bytes)
+		}
+	}
+	if freed > 0 {
+		e.forms.Store(kept)
+	}
+	return freed
 }
 
 // selects tells whether the entry matches both selectors; nil matches all.

@@ -31,8 +31,7 @@ func (ch *change) gone() *Entry {
 		return e
 	}
 	p := ch.previous
-	e := &Entry{Key: p.Key, Object: p.Object.DeepCopyObject(), Revision: ch.revision, codec: p.codec}
-	e.codec.Stamp(e.Object, ch.revision)
+	e := &Entry{Key: p.Key, Object: p.codec.Restamped(p.Object, ch.revision), Revision: ch.revision, codec: p.codec}
 	if !ch.departed.CompareAndSwap(nil, e) {
 		return ch.departed.Load()
 	}
@@ -47,6 +46,9 @@ type chunk struct {
 	n     atomic.Int32
 	items []*change
 	next  atomic.Pointer[chunk]
+	// weight is the stored size of the states that the items replaced. Guarded
+	// by the collection's mu; counted in the main feed only.
+	weight int
 }
 
 func (k *chunk) newest() *change { return k.items[k.n.Load()-1] }
@@ -177,6 +179,7 @@ func (c *cursor) sequence() uint64 { return c.chunk.first + uint64(c.at) }
 type history struct {
 	chunks []*chunk
 	count  int
+	weight int // the chunks' sum
 	// base: every change after this revision is in the chunks.
 	base int64
 }
@@ -187,29 +190,67 @@ const (
 	freshFor = 75 * time.Second
 	// keepAtLeast events are kept however old they are.
 	keepAtLeast = 128
+	// heavy is the weight, in stored bytes, above which events are kept for
+	// briefly only. In memory a replaced state takes some four times as much.
+	heavy   = 4 << 20
+	briefly = 10 * time.Second
 )
 
-// trim forgets chunks from the oldest on; the newest chunk always stays.
-func (h *history) trim(now time.Time, limit int) {
-	drop := 0
+// weigh counts what the newest change of the newest chunk keeps alive.
+func (h *history) weigh(k *chunk, ch *change) {
+	h.count++
+	if ch.previous != nil {
+		k.weight += ch.previous.size
+		h.weight += ch.previous.size
+	}
+}
+
+// trim forgets chunks from the oldest on; the newest chunk always stays. It
+// tells the weight of what it forgot.
+func (h *history) trim(now time.Time, limit int) (lost int) {
+	drop, before := 0, h.weight
 	for drop < len(h.chunks)-1 {
 		k := h.chunks[drop]
 		n := int(k.n.Load())
 		if n > 0 {
 			newest := k.newest()
 			tooMany := h.count > limit
-			stale := h.count-n >= keepAtLeast && now.Sub(newest.at) > freshFor
+			fresh := freshFor
+			if h.weight > heavy {
+				fresh = briefly
+			}
+			stale := h.count-n >= keepAtLeast && now.Sub(newest.at) > fresh
 			if !tooMany && !stale {
 				break
 			}
 			h.base = newest.revision
 		}
 		h.count -= n
+		h.weight -= k.weight
 		drop++
 	}
 	if drop > 0 {
 		h.chunks = append([]*chunk(nil), h.chunks[drop:]...)
 	}
+	return before - h.weight
+}
+
+// past are the replaced states in the chunks that are older than briefly.
+func (h *history) past(now time.Time) (out []*Entry) {
+	for _, k := range h.chunks {
+		for _, ch := range k.items[:k.n.Load()] {
+			if now.Sub(ch.at) < briefly {
+				return out
+			}
+			if ch.previous != nil {
+				out = append(out, ch.previous)
+			}
+			if gone := ch.departed.Load(); gone != nil {
+				out = append(out, gone)
+			}
+		}
+	}
+	return out
 }
 
 // after is the cursor before the first change later than revision, which must

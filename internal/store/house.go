@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"runtime/metrics"
 	"time"
 
 	"nau/internal/store/kv"
@@ -14,6 +15,10 @@ const (
 	bookmarkEvery = time.Minute
 	// reclaimEvery bounds how often a full database is tidied up out of turn.
 	reclaimEvery = 10 * time.Second
+	// Memory is given back, out of the garbage collector's turn, after a turn
+	// that freed so many bytes, or when so many were allocated since.
+	muchFreed     = 8 << 20
+	muchAllocated = 96 << 20
 )
 
 // keepHouse sends bookmarks, trims histories, and compacts etcd: at each turn to
@@ -25,6 +30,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 	mark, marked := s.applied.Load(), s.cfg.Clock.Now()
 	var compacted int64
 	var reclaimed time.Time
+	spared := allocated()
 	for {
 		select {
 		case <-ctx.Done():
@@ -38,7 +44,10 @@ func (s *Store) keepHouse(ctx context.Context) {
 			}
 		case <-tick.C():
 			now := s.cfg.Clock.Now()
-			s.trim(now)
+			if freed := s.trim(now); freed >= muchFreed || allocated()-spared >= muchAllocated {
+				s.cfg.Spare()
+				spared = allocated()
+			}
 			if s.cfg.Retain < 0 || now.Sub(marked) < s.cfg.Retain {
 				continue
 			}
@@ -51,13 +60,22 @@ func (s *Store) keepHouse(ctx context.Context) {
 	}
 }
 
-func (s *Store) trim(now time.Time) {
+// allocated is how many bytes this process ever took from its heap.
+func allocated() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// trim tells about how many bytes it leaves to the garbage collector.
+func (s *Store) trim(now time.Time) (freed int) {
 	s.mu.RLock()
 	collections := append([]*Collection(nil), s.collections...)
 	s.mu.RUnlock()
 	for _, c := range collections {
-		c.trim(now)
+		freed += c.trim(now)
 	}
+	return freed
 }
 
 func (s *Store) tidy(ctx context.Context, revision int64) {

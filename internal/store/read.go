@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/tidwall/btree"
 
@@ -189,6 +190,10 @@ func (c *Collection) page(s *snapshot, start string, opts ListOptions) *Page {
 // keptPages bounds the snapshots that are held for lists being paged; older ones
 // are made anew from the history or from etcd.
 const keptPages = 8
+
+// pagedFor is how long such a snapshot is held after its last use. It may be all
+// that keeps thousands of deleted objects in memory.
+const pagedFor = 30 * time.Second
 
 // keep holds a snapshot for the pages to come.
 func (c *Collection) keep(s *snapshot) {

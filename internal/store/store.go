@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"sort"
 	"strings"
 	"sync"
@@ -35,6 +36,10 @@ type Config struct {
 	// Retain is how long history is kept for exact reads and paging; 0 means
 	// 5 minutes. Negative turns compaction off (an external etcd may do its own).
 	Retain time.Duration
+	// Spare gives memory back to the system. It is called after a turn of the
+	// house before which, or in which, much became garbage; nil means
+	// [debug.FreeOSMemory].
+	Spare func()
 	// Clock paces bookmarks, trimming and compaction; nil is the real one.
 	Clock clock.WithTicker
 	// Log receives what an operator should know; nil discards.
@@ -51,6 +56,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Retain == 0 {
 		c.Retain = 5 * time.Minute
+	}
+	if c.Spare == nil {
+		c.Spare = debug.FreeOSMemory
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}

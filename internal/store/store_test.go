@@ -31,6 +31,12 @@ func (codec) Decode(b []byte) (runtime.Object, error) {
 	return t, json.Unmarshal(b, t)
 }
 
+func (c codec) Restamped(obj runtime.Object, revision int64) runtime.Object {
+	out := obj.DeepCopyObject()
+	c.Stamp(out, revision)
+	return out
+}
+
 func (codec) Stamp(obj runtime.Object, revision int64) {
 	obj.(*thing).ResourceVersion = strconv.FormatInt(revision, 10)
 }

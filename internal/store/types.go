@@ -14,6 +14,9 @@ type Codec interface {
 	Decode(value []byte) (runtime.Object, error)
 	// Stamp sets metadata.resourceVersion, before anybody else sees the object.
 	Stamp(obj runtime.Object, revision int64)
+	// Restamped is a copy with another resourceVersion; it may share with the
+	// original what is below the top, for neither is changed again.
+	Restamped(obj runtime.Object, revision int64) runtime.Object
 	// Attributes gives the labels and the selectable fields, including
 	// metadata.name and metadata.namespace. The sets are only read.
 	Attributes(obj runtime.Object) (labels.Set, fields.Set)

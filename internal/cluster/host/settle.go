@@ -15,7 +15,7 @@ import (
 // the pages of this program's file that have been mapped in passing. Kernels
 // that keep files in large folios map megabytes of code around each function
 // that runs once; what is needed again is mapped again, in small pieces, from
-// the page cache.
+// the page cache. The same goes for etcd's database, which is mapped whole.
 func Settle() error {
 	debug.FreeOSMemory()
 	exe, err := os.Readlink("/proc/self/exe")
@@ -28,7 +28,10 @@ func Settle() error {
 	}
 	defer maps.Close()
 	for lines := bufio.NewScanner(maps); lines.Scan(); {
-		start, end, ok := readOnlyPart(lines.Text(), exe)
+		start, end, ok := readOnlyPart(lines.Text(), " "+exe)
+		if !ok {
+			start, end, ok = readOnlyPart(lines.Text(), "/etcd/member/snap/db")
+		}
 		if !ok {
 			continue
 		}
@@ -41,11 +44,12 @@ func Settle() error {
 	return nil
 }
 
-// readOnlyPart reads a line of /proc/PID/maps: the bounds of a mapping of the
-// program's file that cannot be written. Such pages are always clean.
-func readOnlyPart(line, exe string) (start, end uintptr, ok bool) {
+// readOnlyPart reads a line of /proc/PID/maps: the bounds of a mapping of a file,
+// known by the end of the line, that cannot be written through it: its pages are
+// there in the page cache.
+func readOnlyPart(line, file string) (start, end uintptr, ok bool) {
 	fields := strings.Fields(line)
-	if len(fields) < 6 || strings.Contains(fields[1], "w") || !strings.HasSuffix(line, " "+exe) {
+	if len(fields) < 6 || strings.Contains(fields[1], "w") || !strings.HasSuffix(line, file) {
 		return 0, 0, false
 	}
 	from, to, ok := strings.Cut(fields[0], "-")

@@ -3,7 +3,7 @@ package host
 import "testing"
 
 func TestReadOnlyPart(t *testing.T) {
-	const exe = "/usr/bin/nau"
+	const exe = " /usr/bin/nau"
 	tests := []struct {
 		line       string
 		start, end uintptr
