@@ -18,29 +18,39 @@ import (
 	"nau/internal/store"
 )
 
-// A watch gathers events into one write when they come thick: a write to an HTTP/2 stream costs as much as twenty events. An
-// event after a pause of gatherMost is sent at once; a stream of them is sent each gatherMost, or as often as gatherEvents
-// have come together at the rate of before.
+// A watch gathers events into one write when they come thick: a write to an HTTP/2 stream costs as much as twenty events.
 const (
-	gatherMost   = 15 * time.Millisecond
-	gatherEvents = 10
+	// thick is the mean time between events below which they are gathered; rarer ones are sent at once.
+	thick = 12 * time.Millisecond
+	// gatherEvents are waited for, at the present rate, but not longer than gatherMost.
+	gatherEvents = 16
+	gatherMost   = 25 * time.Millisecond
 	watchBuffer  = 64 << 10
 )
 
-// buffers are lent to watches while they write; an idle watch holds none.
-var buffers = sync.Pool{New: func() any { b := make([]byte, 0, watchBuffer); return &b }}
+// pace tells how long to wait between writes.
+type pace struct {
+	last     time.Time     // the write before
+	interval time.Duration // between events, a moving average
+}
 
-// gather is how long to wait before the next write, after one that carried n events and came since after the one before.
-func gather(n int, since time.Duration) time.Duration {
-	if since >= gatherMost || n == 0 {
+// wrote takes note of a write of n events, and tells how long to wait before the next. The first events after a pause are
+// sent one by one: it takes a few of them to look like a stream.
+func (p *pace) wrote(n int, now time.Time) time.Duration {
+	if n == 0 {
 		return 0
 	}
-	if n >= gatherEvents {
-		n = gatherEvents
+	since := min(now.Sub(p.last), 8*thick)
+	p.last = now
+	p.interval = (3*p.interval + since/time.Duration(n)) / 4
+	if p.interval >= thick {
+		return 0
 	}
-	// At the present rate, n events take since.
-	return min(max(since, time.Millisecond)*time.Duration(gatherEvents)/time.Duration(n), gatherMost)
+	return min(p.interval*gatherEvents, gatherMost)
 }
+
+// buffers are lent to watches while they write; an idle watch holds none.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, watchBuffer); return &b }}
 
 // watch streams events: shared encodings wrapped once, batches in one write.
 func (c *call) watch() error {
@@ -92,7 +102,7 @@ func (c *call) watch() error {
 	_ = flush.Flush()
 
 	quietBookmark := opts.Initial && !o.bookmarks && o.initial == nil
-	var last time.Time
+	rate := pace{interval: 8 * thick}
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	defer timer.Stop()
@@ -137,17 +147,14 @@ func (c *call) watch() error {
 			*lent = buf[:0]
 			buffers.Put(lent)
 		}
-		now := time.Now()
-		if d := gather(len(events), now.Sub(last)); d > 0 {
+		if d := rate.wrote(len(events), time.Now()); d > 0 {
 			timer.Reset(d)
 			select {
 			case <-timer.C:
 			case <-ctx.Done():
 				return nil
 			}
-			now = time.Now()
 		}
-		last = now
 	}
 }
 
