@@ -1,6 +1,7 @@
 package model
 
 import (
+	"bytes"
 	"reflect"
 	"sync"
 )
@@ -77,16 +78,22 @@ func prune(x, y reflect.Value) (all bool) {
 	return all
 }
 
-// same is reflect.DeepEqual that looks at addresses first: stored objects share most of their parts.
+// same is reflect.DeepEqual for trees, looking at addresses first: stored objects share most of their parts. What it cannot
+// look into counts as different.
 func same(x, y reflect.Value) bool {
 	switch x.Kind() {
 	case reflect.Pointer:
 		if x.Pointer() == y.Pointer() {
 			return true
 		}
-		if x.IsNil() || y.IsNil() {
-			return false
+		return !x.IsNil() && !y.IsNil() && same(x.Elem(), y.Elem())
+	case reflect.Struct:
+		for i := range x.NumField() {
+			if !same(x.Field(i), y.Field(i)) {
+				return false
+			}
 		}
+		return true
 	case reflect.Map:
 		if x.Pointer() == y.Pointer() {
 			return true
@@ -94,6 +101,13 @@ func same(x, y reflect.Value) bool {
 		if x.Len() != y.Len() || x.IsNil() != y.IsNil() {
 			return false
 		}
+		for entries := x.MapRange(); entries.Next(); {
+			v := y.MapIndex(entries.Key())
+			if !v.IsValid() || !same(entries.Value(), v) {
+				return false
+			}
+		}
+		return true
 	case reflect.Slice:
 		if x.Len() != y.Len() || x.IsNil() != y.IsNil() {
 			return false
@@ -101,12 +115,27 @@ func same(x, y reflect.Value) bool {
 		if x.Len() == 0 || x.Pointer() == y.Pointer() {
 			return true
 		}
+		if x.Type().Elem().Kind() == reflect.Uint8 {
+			return bytes.Equal(x.Bytes(), y.Bytes())
+		}
+		for i := range x.Len() {
+			if !same(x.Index(i), y.Index(i)) {
+				return false
+			}
+		}
+		return true
 	case reflect.String:
 		return x.String() == y.String()
 	case reflect.Bool:
 		return x.Bool() == y.Bool()
-	case reflect.Int, reflect.Int32, reflect.Int64:
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		return x.Int() == y.Int()
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return x.Uint() == y.Uint()
+	case reflect.Interface:
+		if x.IsNil() && y.IsNil() {
+			return true
+		}
 	}
-	return reflect.DeepEqual(x.Interface(), y.Interface())
+	return x.CanInterface() && y.CanInterface() && reflect.DeepEqual(x.Interface(), y.Interface())
 }
