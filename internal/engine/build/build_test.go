@@ -476,3 +476,20 @@ func TestBuildFolder(t *testing.T) {
 	}
 	b.idle()
 }
+
+// What a cache mount holds when it is removed leads to no deletion elsewhere.
+func TestBuilderMountsPruneStaysInside(t *testing.T) {
+	b := newBed(t)
+	canary := filepath.Join(t.TempDir(), "canary")
+	if err := os.WriteFile(canary, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.must(map[string]string{"Dockerfile": "FROM BASE\nRUN --mount=type=cache,target=/c ln -s " + filepath.Dir(canary) + " /c/out && echo 12345 > /c/f"}, nil)
+	removed, err := b.b.Prune(t.Context())
+	if err != nil || len(removed) != 1 || removed[0].Bytes != 6 {
+		t.Errorf("removed %v: %v", removed, err)
+	}
+	if _, err := os.Stat(canary); err != nil {
+		t.Error(err)
+	}
+}

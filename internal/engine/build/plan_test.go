@@ -3,7 +3,10 @@ package build
 import (
 	"encoding/json"
 	"errors"
+	"go/parser"
+	"go/token"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -281,4 +284,24 @@ func FuzzPlan(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestOnlyTheParserOfBuildKit(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const buildkit = "github.com/moby/buildkit/"
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range f.Imports {
+			p := strings.Trim(i.Path.Value, `"`)
+			if strings.HasPrefix(p, buildkit) && !slices.Contains([]string{"parser", "instructions", "shell"}, strings.TrimPrefix(p, buildkit+"frontend/dockerfile/")) {
+				t.Errorf("%s imports %s: only BuildKit's parser is a library here, its solver would be a second engine", name, p)
+			}
+		}
+	}
 }

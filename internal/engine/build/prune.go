@@ -1,0 +1,87 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// CacheMount is one folder of RUN --mount=type=cache.
+type CacheMount struct {
+	Name  string
+	Bytes int64 // of the files in it
+	InUse bool
+}
+
+// CacheMounts lists the folders that RUN steps share between builds. Cached layers are images' and are accounted for there.
+func (b *Builder) CacheMounts(ctx context.Context) ([]CacheMount, error) {
+	list, err := os.ReadDir(b.mounts.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list cache mounts: %w", err)
+	}
+	var out []CacheMount
+	for _, e := range list {
+		b.mounts.mu.Lock()
+		m := CacheMount{Name: e.Name(), InUse: b.mounts.busy[e.Name()] != nil}
+		b.mounts.mu.Unlock()
+		if m.Bytes, err = size(ctx, filepath.Join(b.mounts.dir, e.Name())); err != nil {
+			return nil, fmt.Errorf("measure cache mount %s: %w", e.Name(), err)
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+// size adds up regular files; what vanishes meanwhile counts nothing, and no link is followed.
+func size(ctx context.Context, dir string) (n int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		if i, err := d.Info(); err == nil {
+			n += i.Size()
+		}
+		return nil
+	})
+	return n, err
+}
+
+// Prune removes the cache mounts that no build uses, and the records of cached layers whose images are gone.
+func (b *Builder) Prune(ctx context.Context) (removed []CacheMount, err error) {
+	all, err := b.CacheMounts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range all {
+		if err := ctx.Err(); err != nil {
+			return removed, err
+		}
+		gone, err := b.mounts.remove(m.Name)
+		if err != nil {
+			return removed, fmt.Errorf("remove cache mount %s: %w", m.Name, err)
+		}
+		if gone {
+			removed = append(removed, m)
+		}
+	}
+	return removed, b.cache.sweep()
+}
+
+// remove deletes a folder that nobody uses. Taking one waits meanwhile; what lies in it is unlinked, never followed.
+func (c *cacheMounts) remove(name string) (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.busy[name] != nil {
+		return false, nil
+	}
+	return true, os.RemoveAll(filepath.Join(c.dir, name))
+}
