@@ -84,5 +84,21 @@ Every command explains itself with --help.`,
 		return fmt.Errorf("%w: %w (see `%s --help`)", errFlags, err, cmd.CommandPath())
 	})
 	root.AddCommand(newUp(), newDown(), newStatus(), newBuild(), newDoctor(), newAnatomy(), newVersion())
+	blameUser(root)
 	return root
+}
+
+// blameUser marks what commands say about their arguments as the caller's.
+func blameUser(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return fmt.Errorf("%w: %w (see `%s --help`)", errFlags, err, cmd.CommandPath())
+			}
+			return nil
+		}
+	}
+	for _, child := range cmd.Commands() {
+		blameUser(child)
+	}
 }

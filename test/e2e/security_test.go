@@ -213,7 +213,7 @@ func TestSecurity(t *testing.T) {
 
 	t.Run("log flood", func(t *testing.T) {
 		m := m.In(t)
-		m.Kubectl("run", "flood", "--image=busybox", "--restart=Never", "--", "sh", "-c", "yes 0123456789012345678901234567890123456789012345678901234567890123 | head -c 150000000; echo the end")
+		m.Kubectl("run", "flood", "--image=busybox", "--restart=Never", "--", "sh", "-c", "yes 0123456789012345678901234567890123456789012345678901234567890123 | head -c 150000000; echo; echo the end")
 		m.Kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/flood", "--timeout=60s")
 		var size int64
 		filepath.WalkDir(filepath.Join(m.DataDir, "log"), func(path string, d os.DirEntry, err error) error {
