@@ -493,3 +493,18 @@ func TestBuilderMountsPruneStaysInside(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestBuildLecture(t *testing.T) {
+	b := newBed(t)
+	text, err := os.ReadFile("testdata/Dockerfile.nginx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, _ := b.must(map[string]string{"Dockerfile": strings.ReplaceAll(string(text), "debian:stretch-slim", "BASE")}, func(r *Request) { r.Tags = []string{"nginx:mine"} })
+	want(t, b.tree(img, 1), map[string]string{"var/log/nginx/access.log": "777 0:0 /dev/stdout", "var/log/nginx/error.log": "777 0:0 /dev/stderr"})
+	c := img.Config.Config
+	if _, ok := c.ExposedPorts["80/tcp"]; !ok || c.StopSignal != "SIGTERM" || !slices.Equal(c.Cmd, []string{"nginx", "-g", "daemon off;"}) ||
+		!slices.Contains(c.Env, "NGINX_VERSION=1.15.9-1~stretch") || !slices.Equal(img.RepoTags, []string{"nginx:mine"}) {
+		t.Errorf("configuration %+v, tags %v", c, img.RepoTags)
+	}
+}
