@@ -318,3 +318,11 @@ func TestStatus(t *testing.T) {
 		}
 	}
 }
+
+func TestRegistryHost(t *testing.T) {
+	for address, want := range map[string]string{"": "docker.io", "https://index.docker.io/v1/": "docker.io", "127.0.0.1:5000": "127.0.0.1:5000", "https://reg.example/v2/": "reg.example", "reg.example": "reg.example"} {
+		if got := registryHost(address); got != want {
+			t.Errorf("%q: %q, want %q", address, got, want)
+		}
+	}
+}

@@ -80,7 +80,12 @@ func writeError(w http.ResponseWriter, err error) {
 		w.WriteHeader(code)
 		return
 	}
-	writeJSON(w, code, common.ErrorResponse{Message: oneLine(err)})
+	var f *failure
+	text := oneLine(err)
+	if errors.As(err, &f) {
+		text = err.Error() // as Docker has it, line breaks included
+	}
+	writeJSON(w, code, common.ErrorResponse{Message: text})
 }
 
 // oneLine keeps joined errors on one line.

@@ -128,18 +128,6 @@ func authOf(a registry.AuthConfig) *image.Auth {
 	return &image.Auth{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken}
 }
 
-// postAuth answers POST /auth. The credentials are tried when they are first used.
-func (s *Server) postAuth(c *call) error {
-	var a registry.AuthConfig
-	if err := readJSON(c.Request, &a); err != nil {
-		return err
-	}
-	if a.Username == "" && a.IdentityToken == "" {
-		return fail(http.StatusUnauthorized, "unauthorized: incorrect username or password")
-	}
-	return c.json(http.StatusOK, registry.AuthResponse{Status: "Login Succeeded"})
-}
-
 // getDiskUsage answers GET /system/df.
 func (s *Server) getDiskUsage(c *call) error {
 	kinds := c.query["type"]
@@ -228,15 +216,6 @@ func (s *Server) getDiskUsage(c *call) error {
 		doc.BuildCacheUsage = &db.DiskUsage{}
 	}
 	return c.json(http.StatusOK, doc)
-}
-
-// inspectDistribution answers GET /distribution/{name}/json.
-func (s *Server) inspectDistribution(c *call) error {
-	img, err := s.e.Images.Pull(c.ctx(), c.vars["name"], image.PullOptions{Auth: credentials(c.Header.Get(registry.AuthHeader))})
-	if err != nil {
-		return pullError(c.vars["name"], err)
-	}
-	return c.json(http.StatusOK, map[string]any{"Descriptor": img.Manifest, "Platforms": []any{map[string]string{"architecture": img.Config.Architecture, "os": img.Config.OS}}})
 }
 
 // searchImages answers GET /images/search from the registry's /v1/search.
