@@ -109,7 +109,7 @@ func (g *gatherer) findProcess(ctx context.Context) {
 			g.pid = 0
 		}
 	case errors.Is(err, monitor.ErrNotFound):
-	default:
+	case g.record.State == container.Running || g.record.State == container.Paused:
 		g.missing("monitor", err)
 		g.pid = g.record.Pid
 	}

@@ -66,8 +66,16 @@ func namespaceRecipe(a *Anatomy) []string {
 	}
 	var out []string
 	if len(pins) > 0 {
-		out = append(out, "touch "+strings.Join(pins, " ")+"   # the sandbox is made once, and kept by these pins",
-			"unshare "+strings.Join(pinned, " ")+" hostname "+quote(a.Container.Hostname))
+		first := "true"
+		for _, n := range a.Namespaces {
+			switch {
+			case n.Pin != "" && n.Kind == "uts" && a.Container.Hostname != "":
+				first = "hostname " + quote(a.Container.Hostname)
+			case n.Pin != "" && n.Kind == "pid": // its first process has to be a child, and to stay
+				pinned = append(pinned, "--fork")
+			}
+		}
+		out = append(out, "touch "+strings.Join(pins, " ")+"   # the sandbox is made once, and kept by these pins", "unshare "+strings.Join(pinned, " ")+" "+first)
 	}
 	command := "sh"
 	if len(own) > 0 {
