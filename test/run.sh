@@ -23,7 +23,7 @@ install() {
   local minor
   minor=$(kubectl version --client -o json | sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p' | head -1)
   if [ "${minor:-0}" -lt 24 ]; then
-    echo "kubectl 1.$minor is too old for the end-to-end tests: install 1.24 or later (https://dl.k8s.io), as on Debian 13" >&2
+    echo "kubectl 1.$minor is too old for the end-to-end tests: install 1.24 or later" >&2
     exit 1
   fi
 }
