@@ -335,6 +335,12 @@ func (e *Engine) Purge(ctx context.Context) error {
 	var errs []error
 	for _, s := range e.Sandboxes.List() {
 		errs = append(errs, e.RemoveSandbox(ctx, s.ID))
+		if e.Networks == nil {
+			continue
+		}
+		for _, end := range s.Endpoints { // the kernel takes a namespace's links down in its own time
+			errs = append(errs, e.Networks.Unlink(end))
+		}
 	}
 	for _, c := range e.Containers.List() {
 		errs = append(errs, e.Containers.Remove(ctx, c.ID))
