@@ -97,7 +97,9 @@ if want engine; then
 fi
 
 vs=()
-if [ "${UPSTREAM:-1}" = 1 ] && [ -x /tmp/peer/out/kube-apiserver ]; then
+if [ "${UPSTREAM:-1}" = 0 ]; then
+  echo "upstream is left out: one side only" >&2
+elif [ -x /tmp/peer/out/kube-apiserver ]; then
   # shellcheck disable=SC2086
   "$peers/bench-all.sh" "$out/upstream.jsonl" ${steps/engine/} >/dev/null 2>"$out/upstream.log" || echo "upstream's side ended early: see $out/upstream.log" >&2
   vs=(--vs "$out/upstream.jsonl")
