@@ -55,6 +55,9 @@ func monitorCommand(g *global, args []string) error {
 	// Caught and dropped, not ignored: containers would inherit that, and what is
 	// caught is the default again after an exec.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGPIPE)
+	if err := heedSignals(); err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(g.logFile, nil))
 	return server.Run(ctx, server.Config{Socket: *socket, StateDir: *state, Log: log, Ready: func() {
 		if os.Getenv(readyEnv) != "" {
