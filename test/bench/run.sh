@@ -52,13 +52,13 @@ ip -n $ns link add uplink type bridge
 ip -n $ns addr add 192.0.2.10/24 dev uplink
 ip -n $ns link set uplink up
 
-inside "$kbench" registry --dir "$images/reg" --addr 127.0.0.1:5000 >"$dir/registry.log" 2>&1 &
+nsenter --net=/run/netns/$ns "$kbench" registry --dir "$images/reg" --addr 127.0.0.1:5000 >"$dir/registry.log" 2>&1 &
 registry=$!
 
 if want cold; then
   for _ in $(seq "${RCOLD:-5}"); do
     t0=$(date +%s%N)
-    inside "$root/bin/nau" up --data-dir "$dir/data" --run-dir "$dir/run" --node-name bench --registry-port 0 >"$dir/up.txt" 2>"$dir/up.log" &
+    nsenter --net=/run/netns/$ns "$root/bin/nau" up --data-dir "$dir/data" --run-dir "$dir/run" --node-name bench --registry-port 0 >"$dir/up.txt" 2>"$dir/up.log" &
     until [ -s "$dir/data/kubeconfig" ]; do sleep 0.005; done
     kb coldstart --t0 "$t0" --image 127.0.0.1:5000/busybox:1
     down

@@ -38,7 +38,7 @@ log: {level: error, accesslog: {disabled: true}}
 storage: {filesystem: {rootdirectory: $CONF_OUT/registry}, maintenance: {readonly: {enabled: true}}}
 http: {addr: "127.0.0.1:5000"}
 Y
-OTEL_TRACES_EXPORTER=none inside docker-registry serve "$dir/registry.yml" >"$dir/registry.log" 2>&1 &
+OTEL_TRACES_EXPORTER=none nsenter --net=/run/netns/$ns docker-registry serve "$dir/registry.yml" >"$dir/registry.log" 2>&1 &
 registry=$!
 
 inside "$root/bin/nau" up -d --data-dir "$dir/data" --run-dir "$dir/run" --node-name conformance \
