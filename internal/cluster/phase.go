@@ -11,9 +11,8 @@ type Phase struct {
 
 // The phases, in the order in which they are usually reached.
 const (
-	PhaseStore   = "store open"
-	PhaseEngine  = "engine open"
-	PhaseAPI     = "API answers"
-	PhaseReady   = "node Ready"
-	PhaseService = "services answer"
+	PhaseStore  = "store open"
+	PhaseEngine = "engine open"
+	PhaseAPI    = "API answers"
+	PhaseReady  = "node Ready"
 )

@@ -24,6 +24,7 @@ type tally struct {
 
 type counted struct {
 	domain *domain // nil: the node has no label, or does not count
+	value  string  // the label's, when it was counted
 	n      int64
 }
 
@@ -41,8 +42,7 @@ func (t *tally) reset(slots int) {
 	t.domains, t.levels, t.total = map[string]*domain{}, map[int64]int{}, 0
 }
 
-// count takes a node's pods into account anew. The node stays in its domain:
-// a class is rebuilt when a node moves.
+// count takes a node's pods into account anew, in the domain that it is in now.
 func (t *tally) count(s int, node *plugin.Node, pod *plugin.Pod) {
 	value, has := node.Object.Labels[t.Key]
 	have := &t.perSlot[s]
@@ -51,11 +51,11 @@ func (t *tally) count(s int, node *plugin.Node, pod *plugin.Pod) {
 			has = false
 		}
 	}
+	if have.domain != nil && (!has || have.value != value) {
+		t.add(have.domain, -have.n)
+		t.leave(have)
+	}
 	if !has {
-		if have.domain != nil {
-			t.add(have.domain, -have.n)
-			t.leave(value, have)
-		}
 		return
 	}
 	if have.domain == nil {
@@ -65,6 +65,7 @@ func (t *tally) count(s int, node *plugin.Node, pod *plugin.Pod) {
 			t.domains[value] = have.domain
 			t.levels[0]++
 		}
+		have.value = value
 		have.domain.nodes++
 		have.n = 0
 	}
@@ -76,11 +77,11 @@ func (t *tally) count(s int, node *plugin.Node, pod *plugin.Pod) {
 	have.n = n
 }
 
-func (t *tally) leave(value string, have *counted) {
+func (t *tally) leave(have *counted) {
 	have.domain.nodes--
 	if have.domain.nodes == 0 {
 		t.drop(have.domain.count)
-		delete(t.domains, value)
+		delete(t.domains, have.value)
 	}
 	have.domain, have.n = nil, 0
 }
