@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests: `run.sh unit` without root and network; `run.sh e2e` as root
 # with the stock clients; `run.sh all` both. It installs what is missing from
-# Debian's packages.
+# Debian's packages, and builds a kubectl or docker that is missing or too old.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-all}
@@ -16,16 +16,9 @@ needs() { # PROGRAM PACKAGE: install PACKAGE where PROGRAM is missing
 install() {
   missing=()
   needs busybox busybox-static
-  needs kubectl kubernetes-client
-  needs docker docker-cli
   needs curl curl
   if [ ${#missing[@]} -gt 0 ]; then fetch; fi
-  local minor
-  minor=$(kubectl version --client -o json | sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p' | head -1)
-  if [ "${minor:-0}" -lt 24 ]; then
-    echo "kubectl 1.$minor is too old for the end-to-end tests: install 1.24 or later" >&2
-    exit 1
-  fi
+  clients
 }
 
 fetch() { # the missing packages
@@ -34,10 +27,21 @@ fetch() { # the missing packages
     exit 1
   fi
   apt-get update -qq
-  for package in "${missing[@]}"; do
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
-      { [ "$package" = docker-cli ] && echo "no package docker-cli: tests that need it say so" >&2; }
-  done
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# The stock clients: those of this machine where they are new enough, else built
+# from their published modules, once, and put first on the PATH.
+clients() {
+  local build=() version dir
+  version=$(kubectl version --client -o json 2>/dev/null | sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p' | head -1) || true
+  [ "${version:-0}" -ge 32 ] || build+=(kubectl)
+  version=$(docker --version 2>/dev/null | sed -n 's/^Docker version \([0-9]*\).*/\1/p') || true
+  [ "${version:-0}" -ge 28 ] || build+=(docker)
+  [ ${#build[@]} -gt 0 ] || return 0
+  while read -r dir; do PATH=$dir:$PATH; done < <(test/clients/build.sh "${build[@]}")
+  export PATH
+  kubectl version --client >/dev/null && docker --version >/dev/null
 }
 
 # What is needed from the network is there; from here on nothing leaves the machine.
