@@ -225,14 +225,12 @@ func (p *controlPlane) clientFor(u identity.User) (*client.Set, error) {
 	return client.InProcess(p, func(ctx context.Context) context.Context { return identity.WithUser(ctx, &u) }, p)
 }
 
-// controllerClient acts under the name of a controller's service account, as
-// upstream's controllers do. It is a member of system:masters all the same: the
-// controllers are this process, and upstream's default roles grant the verbs
-// that upstream's controllers use, not those that these do.
+// controllerClient acts as a controller's service account, which may do what the
+// default role system:controller:NAME grants and nothing else.
 func (p *controlPlane) controllerClient(name string) (*client.Set, error) {
 	return p.clientFor(identity.User{
 		Name:   identity.ServiceAccount("kube-system", name),
-		Groups: append(identity.ServiceAccountGroups("kube-system"), identity.Masters, identity.Authenticated),
+		Groups: append(identity.ServiceAccountGroups("kube-system"), identity.Authenticated),
 	})
 }
 
