@@ -68,7 +68,7 @@ func startPlane(t *testing.T) *plane {
 	p.kube = p.admin.Kubernetes
 	inner := *p.handle.Load()
 	var noting http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		inner.ServeHTTP(&refusals{w, p, r}, r)
+		inner.ServeHTTP(&refusals{ResponseWriter: w, p: p, r: r}, r)
 	})
 	p.handle.Store(&noting)
 	running, err := controllers(p.controlPlane)
@@ -107,21 +107,28 @@ func startPlane(t *testing.T) *plane {
 	return p
 }
 
-// refusals notes what was forbidden to whom.
+// refusals notes what the authorizer forbade to whom; admission, too, answers
+// 403, but does not speak of a user.
 type refusals struct {
 	http.ResponseWriter
-	p *plane
-	r *http.Request
+	p    *plane
+	r    *http.Request
+	code int
 }
 
 func (w *refusals) WriteHeader(code int) {
-	if code == http.StatusForbidden {
+	w.code = code
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *refusals) Write(b []byte) (int, error) {
+	if w.code == http.StatusForbidden && bytes.Contains(b, []byte("User ")) {
 		user, _ := identity.UserFrom(w.r.Context())
 		w.p.mu.Lock()
 		w.p.refused = append(w.p.refused, fmt.Sprintf("%s: %s %s", user.Name, w.r.Method, w.r.URL))
 		w.p.mu.Unlock()
 	}
-	w.ResponseWriter.WriteHeader(code)
+	return w.ResponseWriter.Write(b)
 }
 
 func (w *refusals) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -270,7 +277,9 @@ var jobs = map[string]func(*plane){
 	"node-controller": func(p *plane) {
 		p.node("ill", corev1.ConditionFalse, "")
 		until(p, nodes, "the taint of a node that is not ready", some("ill", func(n *corev1.Node) bool {
-			return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeNotReady && t.Effect == corev1.TaintEffectNoExecute })
+			return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool {
+				return t.Key == corev1.TaintNodeNotReady && t.Effect == corev1.TaintEffectNoExecute
+			})
 		}))
 		p.node("closing", corev1.ConditionTrue, "{key: closing, effect: NoExecute}")
 		p.pod("evicted", "closing", "10.42.9.2")
