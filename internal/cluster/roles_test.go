@@ -217,6 +217,7 @@ func create[T any](p *plane, text string, put func(context.Context, *T, metav1.C
 func (p *plane) node(name string, ready corev1.ConditionStatus, taints string) {
 	p.t.Helper()
 	node := create(p, "metadata: {name: "+name+"}\nspec: {taints: ["+taints+"]}", p.kube.CoreV1().Nodes().Create)
+	node.ResourceVersion = "" // whatever a controller did in between
 	now := metav1.Now()
 	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready, LastHeartbeatTime: now, LastTransitionTime: now}}
 	if _, err := p.kube.CoreV1().Nodes().UpdateStatus(p.ctx, node, metav1.UpdateOptions{}); err != nil {
@@ -229,6 +230,7 @@ func (p *plane) pod(name, node, ip string) {
 	p.t.Helper()
 	pod := create(p, "metadata: {name: "+name+", labels: {app: "+name+"}}\nspec: {nodeName: "+node+", containers: [{name: c, image: i}], tolerations: [{key: node.kubernetes.io/out-of-service, operator: Exists}]}",
 		p.kube.CoreV1().Pods("default").Create)
+	pod.ResourceVersion = "" // whatever a controller did in between
 	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}},
 		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
 	if _, err := p.kube.CoreV1().Pods("default").UpdateStatus(p.ctx, pod, metav1.UpdateOptions{}); err != nil {
