@@ -19,6 +19,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -228,12 +229,10 @@ func (p *plane) node(name string, ready corev1.ConditionStatus, taints string) {
 // pod makes a pod on a node and says that it runs there.
 func (p *plane) pod(name, node, ip string) {
 	p.t.Helper()
-	pod := create(p, "metadata: {name: "+name+", labels: {app: "+name+"}}\nspec: {nodeName: "+node+", containers: [{name: c, image: i}], tolerations: [{key: node.kubernetes.io/out-of-service, operator: Exists}]}",
+	create(p, "metadata: {name: "+name+", labels: {app: "+name+"}}\nspec: {nodeName: "+node+", containers: [{name: c, image: i}], tolerations: [{key: node.kubernetes.io/out-of-service, operator: Exists}]}",
 		p.kube.CoreV1().Pods("default").Create)
-	pod.ResourceVersion = "" // whatever a controller did in between
-	pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}},
-		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
-	if _, err := p.kube.CoreV1().Pods("default").UpdateStatus(p.ctx, pod, metav1.UpdateOptions{}); err != nil {
+	status := `{"status":{"phase":"Running","podIP":"` + ip + `","podIPs":[{"ip":"` + ip + `"}],"conditions":[{"type":"Ready","status":"True"}]}}`
+	if _, err := p.kube.CoreV1().Pods("default").Patch(p.ctx, name, types.StrategicMergePatchType, []byte(status), metav1.PatchOptions{}, "status"); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -295,7 +294,7 @@ var jobs = map[string]func(*plane){
 			p.kube.AppsV1().ReplicaSets("default").Create)
 		until(p, pods, "an adoption", some("orphan", func(pod *corev1.Pod) bool { return metav1.GetControllerOf(pod) != nil }))
 		until(p, sets, "the status of a replica set", some("rs", func(rs *appsv1.ReplicaSet) bool { return rs.Status.Replicas == 2 }))
-		if _, err := p.kube.AppsV1().ReplicaSets("default").Patch(p.ctx, "rs", "application/merge-patch+json", []byte(`{"spec":{"replicas":0}}`), metav1.PatchOptions{}); err != nil {
+		if _, err := p.kube.AppsV1().ReplicaSets("default").Patch(p.ctx, "rs", types.MergePatchType, []byte(`{"spec":{"replicas":0}}`), metav1.PatchOptions{}); err != nil {
 			p.t.Fatal(err)
 		}
 		until(p, sets, "a replica set at rest", some("rs", func(rs *appsv1.ReplicaSet) bool {
@@ -320,7 +319,7 @@ var jobs = map[string]func(*plane){
 			}
 		}
 		until(p, sets, "the first revision", some("", revision("1")))
-		if _, err := deployments.Patch(p.ctx, "web", "application/merge-patch+json", []byte(`{"spec":{"template":{"metadata":{"labels":{"v":"2"}}}}}`), metav1.PatchOptions{}); err != nil {
+		if _, err := deployments.Patch(p.ctx, "web", types.MergePatchType, []byte(`{"spec":{"template":{"metadata":{"labels":{"v":"2"}}}}}`), metav1.PatchOptions{}); err != nil {
 			p.t.Fatal(err)
 		}
 		until(p, sets, "the second revision", some("", revision("2")))
