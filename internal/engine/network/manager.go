@@ -495,11 +495,16 @@ func (m *Manager) connect(n *network, e Endpoint, netns *os.File) error {
 	for _, a := range e.Addrs {
 		reqs = append(reqs, neigh(n.index, a.Addr(), e.MAC, false))
 	}
-	if err := m.nl.do(reqs...); err != nil {
+	err := m.nl.do(reqs...)
+	if errors.Is(err, unix.EEXIST) {
+		// The sandbox's last life: its namespace is gone for everybody but the kernel, which takes the links down in its own time.
+		err = m.nl.do(append([]request{delLink(host.name)}, reqs...)...)
+	}
+	if err != nil {
 		return err
 	}
 	var in *rtnl
-	err := Inside(netns, func() (err error) {
+	err = Inside(netns, func() (err error) {
 		in, err = openRtnl()
 		return err
 	})

@@ -316,6 +316,27 @@ func TestLeasesAndPortsSurviveARestart(t *testing.T) {
 	}
 }
 
+// A sandbox starts again although the kernel has not yet taken down the links of its last life.
+func TestASandboxStartsWhileItsLastNamespaceDies(t *testing.T) {
+	testbed.Need(t)
+	m := start(t, t.TempDir())
+	defer m.Close()
+	for life := range 2 {
+		ns := newNetns(t) // held open: its links stay
+		e, err := m.Attach(context.Background(), AttachRequest{Network: "pods", Sandbox: "cccccccccccc", Netns: ns})
+		if err != nil {
+			t.Fatalf("life %d: %v", life, err)
+		}
+		echo(t, ns, 80)
+		if from, err := ask(nil, net.JoinHostPort(e.Addrs[0].Addr().String(), "80")); err != nil || from != "10.42.0.1" {
+			t.Errorf("life %d: answered %q, %v", life, from, err)
+		}
+		if err := m.Detach(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkAttach(b *testing.B) {
 	testbed.Need(b)
 	m := start(b, b.TempDir())
