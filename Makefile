@@ -8,7 +8,7 @@ LDFLAGS := -s -w -X nau/internal/cluster/version.version=$(VERSION)
 RUN ?=
 FOCUS ?=
 
-.PHONY: help build up down test unit e2e conformance bench lint fmt
+.PHONY: help build up down test unit e2e vm conformance bench lint fmt
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ unit: ## unit tests only: no root, no network
 
 e2e: ## end-to-end tests only (RUN=regexp picks some)
 	RUN='$(RUN)' ./test/run.sh e2e
+
+vm: build ## cgroup version 2 in an emulated machine, a few minutes, not part of test (needs qemu-system-x86 and linux-image-cloud-amd64)
+	go test -tags vm -count=1 -v -timeout 40m $(if $(RUN),-run '$(RUN)') ./test/vm
 
 conformance: build ## the upstream suite (FOCUS=regexp) against a cluster on this machine
 	FOCUS='$(FOCUS)' ./test/conformance/run.sh

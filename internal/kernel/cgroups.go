@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path"
 	"sort"
@@ -192,4 +193,18 @@ func (h CgroupHierarchy) Dir(cgroup string) string {
 		cgroup = strings.TrimPrefix(path.Clean("/"+cgroup), h.Root)
 	}
 	return path.Join(h.Mount, cgroup)
+}
+
+// CPUWeight converts version 1's shares (2…262144) to version 2's weight (1…10000). It is the curve that runtimes and Kubernetes have agreed upon
+// since 2025: a default of 1024 shares gives the default weight, 100, and the ends meet. log10 of the weight is (l²+125·l)/612 − 7/34, with l the
+// logarithm of the shares to base 2.
+func CPUWeight(shares uint64) uint64 {
+	switch {
+	case shares <= 2:
+		return 1
+	case shares >= 262144:
+		return 10000
+	}
+	l := math.Log2(float64(shares))
+	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
 }

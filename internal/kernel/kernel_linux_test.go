@@ -2,8 +2,10 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -153,5 +155,56 @@ func TestProcIsProven(t *testing.T) {
 	if fd, err := OpenProc("../etc/passwd", unix.O_RDONLY); err == nil {
 		Close(fd)
 		t.Error("a path out was followed")
+	}
+}
+
+// Both ways of naming lower folders give the same tree, with names and a number of them that one page of options cannot hold.
+func TestOverlayOfManyFolders(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	o := Overlay{Upper: filepath.Join(dir, "upper, with: all"), Work: filepath.Join(dir, "work")}
+	for i := range 100 {
+		o.Lower = append(o.Lower, filepath.Join(dir, strings.Repeat("long", 20), fmt.Sprintf("a:b,c\\d%d", i)))
+	}
+	for _, d := range append([]string{o.Upper, o.Work}, o.Lower...) {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, d := range o.Lower {
+		if err := os.WriteFile(filepath.Join(d, fmt.Sprint(i)), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ways := map[string]func(int) (*Tree, error){"aside": o.mountAside}
+	if CanOverlayAppend() {
+		ways["one by one"] = o.mountEach
+	}
+	for way, mount := range ways {
+		tree, err := mount(unix.MOUNT_ATTR_NOSUID)
+		if err != nil {
+			t.Errorf("%s: %v", way, err)
+			continue
+		}
+		at := fmt.Sprintf("/proc/self/fd/%d", tree.Fd())
+		entries, err := os.ReadDir(at)
+		if err != nil || len(entries) != len(o.Lower) {
+			t.Errorf("%s: the overlay shows %d files: %v", way, len(entries), err)
+		}
+		var fs unix.Statfs_t
+		if err := unix.Fstatfs(tree.Fd(), &fs); err != nil || fs.Flags&unix.ST_NOSUID == 0 {
+			t.Errorf("%s: the mount's flags are %x: %v", way, fs.Flags, err)
+		}
+		place := filepath.Join(dir, "place")
+		if err := os.MkdirAll(place, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := tree.AttachPath(place); err != nil {
+			t.Errorf("%s: %v", way, err)
+		}
+		if err := Unmount(place); err != nil {
+			t.Errorf("%s: %v", way, err)
+		}
+		tree.Close()
 	}
 }

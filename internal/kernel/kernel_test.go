@@ -52,3 +52,16 @@ func TestParseCgroupMounts(t *testing.T) {
 		t.Errorf("controller: %+v", h)
 	}
 }
+
+func TestCPUWeight(t *testing.T) {
+	for shares, want := range map[uint64]uint64{0: 1, 2: 1, 102: 17, 512: 59, 1024: 100, 262144: 10000, 1 << 40: 10000} {
+		if got := CPUWeight(shares); got != want {
+			t.Errorf("weight of %d shares: %d, want %d", shares, got, want)
+		}
+	}
+	for shares := uint64(3); shares < 262144; shares++ {
+		if CPUWeight(shares) < CPUWeight(shares-1) {
+			t.Fatalf("%d shares weigh less than %d", shares, shares-1)
+		}
+	}
+}

@@ -196,46 +196,6 @@ func Unmount(path string) error {
 	return nil
 }
 
-// Overlay describes an overlay file system. Lower is top first. Without Upper it is read-only and needs at least two
-// lowers, which is overlayfs's own rule.
-type Overlay struct {
-	Lower       []string
-	Upper, Work string
-	Source      string  // shown in mountinfo; "" is "overlay"
-	Extra       []Param // such as {Key: "volatile", Flag: true}
-}
-
-// Mount mounts the overlay detached. Each lower folder is a parameter of its own (lowerdir+, Linux 6.5), so that neither
-// their number nor colons in their names are limited by a page of options; older kernels get the one string.
-func (o Overlay) Mount(attrs int) (*Tree, error) {
-	source := o.Source
-	if source == "" {
-		source = "overlay"
-	}
-	params := make([]Param, 0, len(o.Lower)+2+len(o.Extra))
-	if CanOverlayAppend() {
-		for _, l := range o.Lower {
-			params = append(params, Param{Key: "lowerdir+", Value: l})
-		}
-	} else {
-		params = append(params, Param{Key: "lowerdir", Value: strings.Join(o.Lower, ":")})
-	}
-	if o.Upper != "" {
-		params = append(params, Param{Key: "upperdir", Value: o.Upper}, Param{Key: "workdir", Value: o.Work})
-	}
-	return NewFilesystem("overlay", source, attrs, append(params, o.Extra...)...)
-}
-
-// MountAt mounts the overlay at target, which must exist.
-func (o Overlay) MountAt(target string, attrs int) error {
-	tree, err := o.Mount(attrs)
-	if err != nil {
-		return err
-	}
-	defer tree.Close()
-	return tree.AttachPath(target)
-}
-
 // BindAt binds source over target, privately.
 func BindAt(source, target string, recursive, readonly bool) error {
 	tree, err := CloneTree(unix.AT_FDCWD, source, recursive)

@@ -107,6 +107,10 @@ var (
 			return err
 		}
 		defer unix.Close(fs)
+		// Before Linux 6.5 the options of overlayfs were one text that nobody read before the end: there any name is taken.
+		if unix.FsconfigSetString(fs, "no-such-option", "/") == nil {
+			return errors.New("options are one text")
+		}
 		return unix.FsconfigSetString(fs, "lowerdir+", "/")
 	}}
 )

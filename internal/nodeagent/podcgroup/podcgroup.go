@@ -14,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"nau/internal/kernel"
 	"nau/internal/nodeagent/life"
 	"nau/internal/nodeagent/runspec"
 )
@@ -156,7 +157,7 @@ func (t *Tree) setUnified(path string, s settings) error {
 	if s.quota > 0 {
 		quota = num(s.quota) + " " + num(s.period)
 	}
-	errs := []error{write(dir, "cpu.weight", num(1+(s.shares-2)*9999/262142)), write(dir, "cpu.max", quota), write(dir, "memory.max", limit(s.memory))}
+	errs := []error{write(dir, "cpu.weight", strconv.FormatUint(kernel.CPUWeight(uint64(s.shares)), 10)), write(dir, "cpu.max", quota), write(dir, "memory.max", limit(s.memory))}
 	if s.pids > 0 {
 		errs = append(errs, write(dir, "pids.max", num(s.pids)))
 	}

@@ -32,7 +32,7 @@ func TestPlans(t *testing.T) {
 			[]string{"memory memory.limit_in_bytes=-1", "memory memory.memsw.limit_in_bytes=-1"}, []string{"memory.swap.max=max", "memory.max=max"}},
 		{"cpu", specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: p(uint64(1024)), Quota: p(int64(50000)), Period: p(uint64(100000)), Cpus: "0-1", Mems: "0"}},
 			[]string{"cpu cpu.shares=1024", "cpu cpu.cfs_period_us=100000", "cpu cpu.cfs_quota_us=50000", "cpuset cpuset.cpus=0-1", "cpuset cpuset.mems=0"},
-			[]string{"cpu.weight=39", "cpu.max=50000 100000", "cpuset.cpus=0-1", "cpuset.mems=0"}},
+			[]string{"cpu.weight=100", "cpu.max=50000 100000", "cpuset.cpus=0-1", "cpuset.mems=0"}},
 		{"cpu without quota", specs.LinuxResources{CPU: &specs.LinuxCPU{Quota: p(int64(-1)), Period: p(uint64(100000))}},
 			[]string{"cpu cpu.cfs_period_us=100000", "cpu cpu.cfs_quota_us=-1"}, []string{"cpu.max=max 100000"}},
 		{"pids", specs.LinuxResources{Pids: &specs.LinuxPids{Limit: p(int64(7))}}, []string{"pids pids.max=7"}, []string{"pids.max=7"}},
@@ -92,11 +92,6 @@ func TestPlansThatAreRefused(t *testing.T) {
 }
 
 func TestWeights(t *testing.T) {
-	for shares, want := range map[uint64]uint64{0: 1, 2: 1, 1024: 39, 262144: 10000, 1 << 40: 10000} {
-		if got := weight(shares); got != want {
-			t.Errorf("weight of %d shares: %d, want %d", shares, got, want)
-		}
-	}
 	for w, want := range map[uint64]uint64{10: 1, 500: 4950, 1000: 10000} {
 		if got := ioWeight(w); got != want {
 			t.Errorf("io weight of %d: %d, want %d", w, got, want)

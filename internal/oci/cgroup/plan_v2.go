@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"nau/internal/kernel"
 )
 
 // PlanV2 tells the writes that set r in the version 2 hierarchy, in order. The values of r are version 1's; conversions are
@@ -35,7 +37,7 @@ func PlanV2(r *specs.LinuxResources) ([]Write, error) {
 			add("cpu.idle", strconv.FormatInt(*c.Idle, 10))
 		}
 		if c.Shares != nil && *c.Shares != 0 && (c.Idle == nil || *c.Idle == 0) {
-			add("cpu.weight", strconv.FormatUint(weight(*c.Shares), 10))
+			add("cpu.weight", strconv.FormatUint(kernel.CPUWeight(*c.Shares), 10))
 		}
 		if c.Quota != nil && *c.Quota != 0 || c.Period != nil && *c.Period != 0 {
 			add("cpu.max", cpuMax(c.Quota, c.Period))
@@ -125,12 +127,6 @@ func max64(n int64) string {
 		return "max"
 	}
 	return strconv.FormatInt(n, 10)
-}
-
-// weight maps shares 2…262144 to weights 1…10000, linearly.
-func weight(shares uint64) uint64 {
-	shares = min(max(shares, 2), 262144)
-	return 1 + (shares-2)*9999/262142
 }
 
 // ioWeight maps version 1's 10…1000 to 1…10000.

@@ -45,7 +45,7 @@ func Main(m *testing.M) int {
 }
 
 func fill(dir string) error {
-	set, err := images.Build(context.Background(), images.Options{})
+	set, err := images.Build(context.Background(), images.Options{HTTPD: os.Getenv("TEST_HTTPD")})
 	if err != nil {
 		return err
 	}
