@@ -281,6 +281,9 @@ func (c *call) podForward(nodes NodeDialer) error {
 	if err != nil {
 		return err
 	}
+	if protocols := tunnelled(c.r); len(protocols) > 0 {
+		return c.tunnel(u, rt, protocols)
+	}
 	c.relay(u, rt, true, false)
 	return nil
 }

@@ -32,7 +32,13 @@ func newAgents(t *testing.T) *agents {
 				return
 			}
 			defer conn.Close()
-			fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nX-Saw: %s?%s\r\n\r\n", up, r.URL.Path, r.URL.RawQuery)
+			if strings.HasSuffix(r.URL.Path, "/asleep") {
+				fmt.Fprint(rw, "HTTP/1.1 404 Not Found\r\nContent-Length: 22\r\n\r\npod asleep has no home")
+				rw.Flush()
+				return
+			}
+			fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nX-Saw: %s?%s\r\n", up, r.URL.Path, r.URL.RawQuery)
+			fmt.Fprintf(rw, "X-Stream-Protocol-Version: %s\r\n\r\n", r.Header.Get("X-Stream-Protocol-Version"))
 			rw.Flush()
 			_, _ = io.Copy(conn, rw)
 			return
@@ -119,6 +125,66 @@ func TestNodeStreams(t *testing.T) {
 	}
 	if string(text) != "log of /containerLogs/ns/web/c?" {
 		t.Fatalf("log over a WebSocket: %q", text)
+	}
+}
+
+// A port-forward over a WebSocket is a SPDY connection to the agent, its bytes in
+// binary messages.
+func TestPortForwardTunnel(t *testing.T) {
+	c := newCluster(t, func(cfg *Config) { cfg.Nodes = newAgents(t) })
+	c.namespace("ns")
+	const pods = "/api/v1/namespaces/ns/pods"
+	c.do("POST", "/api/v1/nodes", `{"metadata":{"name":"n1"}}`).want(201)
+	for _, name := range []string{"web", "asleep"} {
+		c.do("POST", pods, strings.Replace(podBody, `"web"`, `"`+name+`"`, 1)).want(201)
+		c.do("POST", pods+"/"+name+"/binding", `{"target":{"name":"n1"}}`).want(201)
+	}
+	front := httptest.NewTLSServer(c.Handler())
+	t.Cleanup(front.Close)
+	dial := func(pod string, protocols ...string) (*websocket.Conn, *http.Response, error) {
+		return (&websocket.Dialer{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Subprotocols: protocols}).Dial("wss"+strings.TrimPrefix(front.URL, "https")+pods+"/"+pod+"/portforward", nil)
+	}
+	ws, _, err := dial("web", "SPDY/3.1+portforward.k8s.io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ws.Close()
+	if got := ws.Subprotocol(); got != "SPDY/3.1+portforward.k8s.io" {
+		t.Errorf("the server chose %q", got)
+	}
+	sent := strings.Repeat("0123456789abcdef", 20<<10) // several frames, several reads
+	go func() {
+		for part := range 5 {
+			if err := ws.WriteMessage(websocket.BinaryMessage, []byte(sent[part*len(sent)/5:(part+1)*len(sent)/5])); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	var got []byte
+	for len(got) < len(sent) {
+		kind, b, err := ws.ReadMessage()
+		if err != nil || kind != websocket.BinaryMessage {
+			t.Fatalf("after %d bytes: kind %d, %v", len(got), kind, err)
+		}
+		got = append(got, b...)
+	}
+	if string(got) != sent {
+		t.Error("the bytes that came back are others")
+	}
+	// The agent ends the connection when its reader ends: a text message is not of the protocol.
+	if err := ws.WriteMessage(websocket.TextMessage, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ws.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+		t.Errorf("after a foreign message: %v", err)
+	}
+
+	_, resp, err := dial("asleep", "SPDY/3.1+portforward.k8s.io")
+	if err == nil || resp == nil || resp.StatusCode != http.StatusNotFound {
+		t.Fatalf("the agent's refusal: %v, %v", resp, err)
+	}
+	if b, _ := io.ReadAll(resp.Body); !strings.Contains(string(b), "pod asleep has no home") {
+		t.Errorf("the agent's refusal says %s", b)
 	}
 }
 
