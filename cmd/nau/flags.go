@@ -3,12 +3,17 @@ package main
 import (
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"nau/cmd/nau/embedded"
 	"nau/internal/cluster"
+	"nau/internal/engine/cdi"
+	"nau/internal/engine/container"
 )
 
 // placeFlags are the two directories that tell instances apart.
@@ -40,6 +45,9 @@ func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
 	f.StringVar(&c.CgroupRoot, "cgroup-root", "", "cgroup below which all containers run (default /nau)")
 	f.StringSliceVar(&c.InsecureRegistries, "insecure-registry", nil, "registry (HOST[:PORT]) to be spoken to by plain HTTP; loopback always may")
 	mirrors := f.StringSlice("registry-mirror", nil, "HOST=URL: ask URL first for images of registry HOST (docker.io=http://127.0.0.1:5000)")
+	runtimes := f.StringArray("runtime", nil, "NAME=PATH: a further OCI runtime, for docker run --runtime NAME and for RuntimeClasses with handler NAME")
+	f.StringVar(&c.DefaultRuntime, "default-runtime", "", "name of the OCI runtime of containers that name none (default nau-oci, the built-in one)")
+	f.StringSliceVar(&c.CDIDirs, "cdi-spec-dir", cdi.DefaultDirs, "folder with CDI descriptions of devices; what is in a later one wins")
 	f.IntVar(&c.MaxPods, "max-pods", c.MaxPods, "pods that the node takes")
 	return func() error {
 		c.NodeIPs = []net.IP(*nodeIPs)
@@ -67,9 +75,36 @@ func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
 			}
 			c.RegistryMirrors[host] = append(c.RegistryMirrors[host], url)
 		}
+		for _, text := range *runtimes {
+			name, path, ok := strings.Cut(text, "=")
+			if err := checkRuntime(name, path, ok); err != nil {
+				return err
+			}
+			if c.Runtimes == nil {
+				c.Runtimes = map[string]string{}
+			}
+			c.Runtimes[name] = path
+		}
+		if _, ok := c.Runtimes[c.DefaultRuntime]; !ok && c.DefaultRuntime != "" && c.DefaultRuntime != container.BuiltIn {
+			return flagError("--default-runtime", c.DefaultRuntime, "registered by --runtime NAME=PATH")
+		}
 		c.Runtime = embedded.Runtime
 		return c.Complete()
 	}
+}
+
+var runtimeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
+// checkRuntime checks one --runtime.
+func checkRuntime(name, path string, given bool) error {
+	if !given || !runtimeName.MatchString(name) || !filepath.IsAbs(path) {
+		return flagError("--runtime", name+"="+path, "NAME=PATH with an absolute path")
+	}
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+		return flagError("--runtime", name+"="+path, "the path of a program")
+	}
+	return nil
 }
 
 func prefixes(flag string, list []string) ([]netip.Prefix, error) {

@@ -43,7 +43,9 @@ type Config struct {
 	CgroupRoot                        string // "" is /NAME
 	InsecureRegistries                []string
 	RegistryMirrors                   map[string][]string // registry host → endpoint URLs, tried in order
-	Runtimes                          map[string]string   // name → OCI runtime binary, for RuntimeClass handlers
+	Runtimes                          map[string]string   // name → OCI runtime binary, for RuntimeClass handlers and docker run --runtime
+	DefaultRuntime                    string              // name of one of them; "" is nau-oci
+	CDIDirs                           []string            // of descriptions of vendors' devices
 	MaxPods                           int
 	Runtime                           func() ([]byte, error) `json:"-"` // nau-oci's bytes
 	Log                               *slog.Logger           `json:"-"`

@@ -150,7 +150,7 @@ func openEngine(ctx context.Context, c *Config) (*engine.Engine, error) {
 		Instance: c.Name(), Bridge: c.bridge(), CgroupParent: c.CgroupRoot,
 		PodCIDRs: c.nodePodCIDRs(), ClusterCIDRs: c.PodCIDRs, ServiceCIDRs: c.ServiceCIDRs,
 		Registries: image.Registries{Insecure: c.InsecureRegistries, Mirrors: c.RegistryMirrors},
-		Runtimes:   c.Runtimes, Log: c.Log,
+		Runtimes:   c.Runtimes, Runtime: c.DefaultRuntime, CDIDirs: c.CDIDirs, Log: c.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)

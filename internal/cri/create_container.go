@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"nau/internal/engine/cdi"
 	"nau/internal/engine/container"
 	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
@@ -40,9 +41,6 @@ func (s *Server) containerConfig(sb *sandbox.Record, p *runtimeapi.ContainerConf
 	}
 	if p.GetImage().GetImage() == "" {
 		return container.Config{}, invalid("create container %s: no image", meta.GetName())
-	}
-	if len(p.GetCDIDevices()) > 0 {
-		return container.Config{}, invalid("create container %s: CDI devices are not supported by this runtime", meta.GetName())
 	}
 	extra, err := proto.Marshal(p)
 	if err != nil {
@@ -87,6 +85,12 @@ func (s *Server) containerConfig(sb *sandbox.Record, p *runtimeapi.ContainerConf
 	}
 	for _, d := range p.GetDevices() {
 		c.Devices = append(c.Devices, spec.Device{Host: d.GetHostPath(), Container: d.GetContainerPath(), Permissions: d.GetPermissions()})
+	}
+	for _, d := range p.GetCDIDevices() {
+		if !cdi.IsName(d.GetName()) {
+			return c, invalid("create container %s: CDI device %q is not of the form vendor/class=name", meta.GetName(), d.GetName())
+		}
+		c.CDI = append(c.CDI, d.GetName())
 	}
 	return c, s.pidOf(&c, sec.GetNamespaceOptions())
 }

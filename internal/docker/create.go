@@ -1,10 +1,12 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strings"
 
@@ -12,6 +14,7 @@ import (
 	dc "github.com/moby/moby/api/types/container"
 	dn "github.com/moby/moby/api/types/network"
 
+	"nau/internal/engine/cdi"
 	"nau/internal/engine/container"
 	"nau/internal/engine/image"
 	"nau/internal/engine/record"
@@ -80,44 +83,23 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 			return nil, nil, notFound("image with reference %s was found but does not provide the specified platform (%s)", cfg.Image, p)
 		}
 	}
+	if err := checkModes(cfg, host); err != nil {
+		return nil, nil, err
+	}
 	merge(cfg, imageConfig(img))
 	if len(cfg.Entrypoint) == 0 && len(cfg.Cmd) == 0 {
 		return nil, nil, badRequest("no command specified")
 	}
-	if err := checkModes(cfg, host); err != nil {
-		return nil, nil, err
-	}
-	if host.NetworkMode == "" || host.NetworkMode.IsDefault() {
-		host.NetworkMode = dn.NetworkBridge
-	}
+	adapt(host, s.e.Host())
+	host.Runtime = cmp.Or(host.Runtime, s.e.Config().Runtime, container.BuiltIn)
 	st := &stored{Config: cfg, Host: host, Own: true, Platform: "linux"}
 	id := record.NewID()
-	e := container.Config{ID: id, Origin: Origin, Labels: cfg.Labels, Image: cfg.Image, Annotations: host.Annotations,
-		OpenStdin: cfg.OpenStdin, StdinOnce: cfg.StdinOnce, StopSignal: cfg.StopSignal,
-		Size:       container.Size{Height: uint16(host.ConsoleSize[0]), Width: uint16(host.ConsoleSize[1])},
-		Restart:    container.RestartPolicy{Name: string(host.RestartPolicy.Name), Retries: host.RestartPolicy.MaximumRetryCount},
-		AutoRemove: host.AutoRemove, Ephemeral: host.AutoRemove}
-	fill := func(steps ...func() error) error {
-		for _, f := range steps {
-			if err := f(); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	err = fill(
-		func() (err error) { e.Process, err = process(cfg, host); return },
-		func() (err error) { e.Security, err = security(host); return },
-		func() (err error) { e.Resources, err = limits(host.Resources); return },
-		func() (err error) { e.Devices, err = devices(host); return },
-		func() (err error) { e.Log, err = s.logging(host, id); return },
-		func() (err error) { e.Runtime, err = s.runtimeName(host.Runtime); return },
-		func() error { return s.pidMode(&e, host) },
-	)
+	e, warnings, err := compose(cfg, host, s.surroundings(id))
 	if err != nil {
 		return nil, nil, err
 	}
-	wishes, err := s.wishes(cfg, host)
+	e.ID = id
+	wishes, err := wishes(cfg, host, s.find)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,6 +113,7 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 		return nil, nil, nameTaken(name, other.ID)
 	}
 	e.Name = name
+	tagLog(&container.Record{ID: id, Image: img.ID, Config: e}, cfg, host)
 	undo, err := s.place(&e, st, req.NetworkingConfig)
 	if err != nil {
 		return nil, nil, err
@@ -153,19 +136,70 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 	if errors.Is(err, container.ErrNameTaken) {
 		err = nameTaken(name, "")
 	}
-	return r, nil, err
+	return r, warnings, err
+}
+
+// surroundings are what a container's configuration depends on beside the request.
+type surroundings struct {
+	host     spec.Host
+	can      support
+	runtimes map[string]string                       // registered: name → path
+	cdi      func() *cdi.Registry                    // of vendors' devices
+	folder   string                                  // of the container's own files
+	id       string                                  // of the container
+	find     func(string) (*container.Record, error) // of other containers
+}
+
+func (s *Server) surroundings(id string) surroundings {
+	return surroundings{host: s.e.Host(), can: s.can, runtimes: s.e.Config().Runtimes,
+		cdi: func() *cdi.Registry { return cdi.Load(s.e.Config().CDIDirs) }, folder: s.e.Containers.Folder(id), id: id, find: s.find}
+}
+
+// compose maps a request to the engine's words: all but the container's place and its mounts.
+func compose(cfg *dc.Config, host *dc.HostConfig, in surroundings) (container.Config, []string, error) {
+	e := container.Config{Origin: Origin, Labels: cfg.Labels, Image: cfg.Image, Annotations: host.Annotations,
+		OpenStdin: cfg.OpenStdin, StdinOnce: cfg.StdinOnce, StopSignal: cfg.StopSignal,
+		Size:       container.Size{Height: uint16(host.ConsoleSize[0]), Width: uint16(host.ConsoleSize[1])},
+		Restart:    container.RestartPolicy{Name: string(host.RestartPolicy.Name), Retries: host.RestartPolicy.MaximumRetryCount},
+		AutoRemove: host.AutoRemove, Ephemeral: host.AutoRemove}
+	var warnings []string
+	for _, step := range []func() error{
+		func() (err error) { e.Process, err = process(cfg, host); return },
+		func() (err error) { e.Security, err = security(host, in.host); return },
+		func() (err error) { e.Resources, warnings, err = limits(&host.Resources, in.can); return },
+		func() (err error) { e.Devices, err = devices(host); return },
+		func() (err error) { e.CDI, err = deviceRequests(host.DeviceRequests, in.cdi); return },
+		func() (err error) { e.Log, err = logging(cfg, host, in.folder, in.id); return },
+		func() (err error) { e.Runtime, err = runtimeName(host.Runtime, in.runtimes); return },
+		func() error { return namespaces(&e, host, in.find) },
+	} {
+		if err := step(); err != nil {
+			return e, warnings, err
+		}
+	}
+	return e, warnings, nil
 }
 
 func nameTaken(name, id string) error {
 	return conflict("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, id)
 }
 
-// pidMode maps --pid and --ipc=container.
-func (s *Server) pidMode(e *container.Config, h *dc.HostConfig) error {
+// namespaces maps --pid, --ipc and --cgroupns.
+func namespaces(e *container.Config, h *dc.HostConfig, find func(string) (*container.Record, error)) error {
+	e.NoShm = h.IpcMode.IsNone()
+	switch h.CgroupnsMode {
+	case dc.CgroupnsModePrivate:
+		e.CgroupNS = container.CgroupOwn
+	case dc.CgroupnsModeHost:
+		e.CgroupNS = container.CgroupHost
+	}
 	if h.IpcMode.IsContainer() {
-		other, err := s.find(h.IpcMode.Container())
+		other, err := find(h.IpcMode.Container())
 		if err != nil {
 			return err
+		}
+		if m := load(other).Host.IpcMode; m.IsPrivate() || m.IsNone() {
+			return conflict("cannot join IPC of container %s: non-shareable IPC (hint: use IpcMode:shareable for the donor container)", other.ID)
 		}
 		e.IPCOf = other.ID
 		h.IpcMode = dc.IpcMode("container:" + other.ID)
@@ -174,7 +208,7 @@ func (s *Server) pidMode(e *container.Config, h *dc.HostConfig) error {
 	case h.PidMode.IsHost():
 		e.PID = container.PIDHost
 	case h.PidMode.IsContainer():
-		other, err := s.find(h.PidMode.Container())
+		other, err := find(h.PidMode.Container())
 		if err != nil {
 			return err
 		}
@@ -215,7 +249,11 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 	for _, n := range nets {
 		st.Networks[n.net.ID] = n.settings
 	}
-	sc, err := s.sandboxConfig(cfg, host, nets)
+	var gateway netip.Addr
+	if n := s.defaultNetwork(); n != nil {
+		gateway = n.gateway(false)
+	}
+	sc, err := sandboxConfig(cfg, host, nets, gateway)
 	if err != nil {
 		return undo, err
 	}

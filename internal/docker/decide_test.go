@@ -262,11 +262,11 @@ func TestLimits(t *testing.T) {
 		{dc.Resources{BlkioWeight: 5}, "Range of blkio weight is from 10 to 1000"},
 		{dc.Resources{DeviceCgroupRules: []string{"x"}}, "invalid device cgroup rule format: 'x'"},
 	} {
-		if _, err := limits(tt.r); err == nil || !strings.Contains(err.Error(), tt.err) || statusOf(err) != 400 {
+		if _, _, err := limits(&tt.r, everything); err == nil || !strings.Contains(err.Error(), tt.err) || statusOf(err) != 400 {
 			t.Errorf("%+v: %v", tt.r, err)
 		}
 	}
-	l, err := limits(dc.Resources{Memory: 64 << 20, NanoCPUs: 5e8})
+	l, _, err := limits(&dc.Resources{Memory: 64 << 20, MemorySwap: 128 << 20, NanoCPUs: 5e8}, everything)
 	if err != nil || *l.Memory != 64<<20 || *l.Swap != 128<<20 || *l.CPUQuota != 50_000 || *l.CPUPeriod != cpuPeriod {
 		t.Errorf("%+v %v", l, err)
 	}

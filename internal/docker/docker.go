@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 
 	"nau/internal/engine"
@@ -51,6 +52,8 @@ type Server struct {
 	health  checks
 	resolve *resolvers
 	op      locks // of containers, by ID
+	can     support
+	senders senders
 
 	life  context.Context
 	stop  context.CancelFunc
@@ -76,6 +79,7 @@ func New(c Config) (*Server, error) {
 	if s.volumes, err = volume.Open(filepath.Join(c.Engine.Config().DataDir, "volumes")); err != nil {
 		return nil, err
 	}
+	s.can = probeSupport("/sys/fs/cgroup", s.e.Host(), runtime.NumCPU())
 	s.hub = newHub()
 	s.resolve = newResolvers(s)
 	if err := s.openNetworks(); err != nil {

@@ -4,135 +4,21 @@ import (
 	"encoding/json"
 	"maps"
 	"net/netip"
-	"os"
 	"path"
-	"path/filepath"
-	"runtime"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
 
-	"github.com/docker/go-units"
 	dc "github.com/moby/moby/api/types/container"
-	specs "github.com/opencontainers/runtime-spec/specs-go"
+	dn "github.com/moby/moby/api/types/network"
 
 	"nau/internal/engine/container"
 	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
-	"nau/internal/oci/monitor"
 )
-
-// Defaults of a container's log: rotation is on, so that no container fills the disk.
-const (
-	logSize  = 64 << 20
-	logFiles = 2
-)
-
-// cpuPeriod is the period, in µs, that --cpus is a share of.
-const cpuPeriod = 100_000
-
-// limits are the resources of a host configuration, checked.
-func limits(r dc.Resources) (spec.Resources, error) {
-	var out spec.Resources
-	if r.Memory > 0 && r.Memory < 6<<20 {
-		return out, badRequest("Minimum memory limit allowed is 6MB")
-	}
-	if r.Memory > 0 && r.MemorySwap > 0 && r.MemorySwap < r.Memory {
-		return out, badRequest("Minimum memoryswap limit should be larger than memory limit, see usage")
-	}
-	if r.Memory == 0 && r.MemorySwap > 0 {
-		return out, badRequest("You should always set the Memory limit when using Memoryswap limit, see usage")
-	}
-	if r.Memory > 0 && r.MemoryReservation > 0 && r.Memory < r.MemoryReservation {
-		return out, badRequest("Minimum memory limit can not be less than memory reservation limit, see usage")
-	}
-	if r.NanoCPUs > 0 && (r.CPUPeriod > 0 || r.CPUQuota > 0) {
-		return out, badRequest("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set")
-	}
-	if n := runtime.NumCPU(); r.NanoCPUs < 0 || r.NanoCPUs > int64(n)*1e9 {
-		return out, badRequest("range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", n, n)
-	}
-	if r.Memory > 0 {
-		out.Memory = &r.Memory
-		swap := r.MemorySwap
-		if swap == 0 {
-			swap = 2 * r.Memory
-		}
-		out.Swap = &swap
-	}
-	if r.MemoryReservation > 0 {
-		out.Reserve = &r.MemoryReservation
-	}
-	if r.OomKillDisable != nil && *r.OomKillDisable {
-		out.OOMDisable = r.OomKillDisable
-	}
-	if r.CPUShares > 0 {
-		v := uint64(r.CPUShares)
-		out.CPUShares = &v
-	}
-	period, quota := r.CPUPeriod, r.CPUQuota
-	if r.NanoCPUs > 0 {
-		period, quota = cpuPeriod, r.NanoCPUs*cpuPeriod/1e9
-	}
-	if period > 0 {
-		v := uint64(period)
-		out.CPUPeriod = &v
-	}
-	if quota != 0 {
-		out.CPUQuota = &quota
-	}
-	out.Cpus, out.Mems = r.CpusetCpus, r.CpusetMems
-	if r.PidsLimit != nil && *r.PidsLimit > 0 {
-		out.Pids = r.PidsLimit
-	}
-	if r.BlkioWeight != 0 {
-		if r.BlkioWeight < 10 || r.BlkioWeight > 1000 {
-			return out, badRequest("Range of blkio weight is from 10 to 1000")
-		}
-		out.BlkioWeight = &r.BlkioWeight
-	}
-	for _, rule := range r.DeviceCgroupRules {
-		d, err := parseDeviceRule(rule)
-		if err != nil {
-			return out, err
-		}
-		out.Devices = append(out.Devices, d)
-	}
-	return out, nil
-}
-
-// parseDeviceRule reads "c 1:3 rwm", "a *:* r".
-func parseDeviceRule(rule string) (specs.LinuxDeviceCgroup, error) {
-	d := specs.LinuxDeviceCgroup{Allow: true}
-	bad := badRequest("invalid device cgroup rule format: '%s'", rule)
-	f := strings.Fields(rule)
-	if len(f) != 3 || !slices.Contains([]string{"a", "b", "c"}, f[0]) || strings.Trim(f[2], "rwm") != "" {
-		return d, bad
-	}
-	d.Type, d.Access = f[0], f[2]
-	major, minor, ok := strings.Cut(f[1], ":")
-	if !ok {
-		return d, bad
-	}
-	for text, to := range map[string]**int64{major: &d.Major, minor: &d.Minor} {
-		if text == "*" {
-			continue
-		}
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return d, bad
-		}
-		*to = &n
-	}
-	if major == minor && major != "*" {
-		n := *d.Minor
-		d.Major = &n
-	}
-	return d, nil
-}
 
 // security maps capabilities, security options and hidden paths.
-func security(h *dc.HostConfig) (spec.Security, error) {
+func security(h *dc.HostConfig, host spec.Host) (spec.Security, error) {
 	out := spec.Security{Privileged: h.Privileged, ReadOnlyRoot: h.ReadonlyRootfs, CapAdd: h.CapAdd, CapDrop: h.CapDrop,
 		MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths}
 	for _, opt := range h.SecurityOpt {
@@ -155,11 +41,18 @@ func security(h *dc.HostConfig) (spec.Security, error) {
 			}
 			out.NoNewPrivs = on
 		case "label":
+			if value != "disable" {
+				return out, badRequest("--security-opt %s: SELinux labels cannot be set by this engine; leave the option away, or use label=disable", opt)
+			}
 		case "apparmor":
-			out.AppArmor = spec.Profile{Kind: spec.ProfileLocal, Value: value}
 			if value == "unconfined" {
 				out.AppArmor = spec.Profile{Kind: spec.ProfileUnconfined}
+				continue
 			}
+			if !host.AppArmor {
+				return out, badRequest("--security-opt %s: AppArmor is not enabled on this host", opt)
+			}
+			out.AppArmor = spec.Profile{Kind: spec.ProfileLocal, Value: value}
 		case "seccomp":
 			switch value {
 			case "unconfined":
@@ -167,7 +60,7 @@ func security(h *dc.HostConfig) (spec.Security, error) {
 			case "builtin":
 			default:
 				if !json.Valid([]byte(value)) {
-					return out, badRequest("decode seccomp profile: not a JSON document")
+					return out, badRequest("Decoding seccomp profile failed: not a JSON document")
 				}
 				out.Seccomp = spec.Profile{Kind: spec.ProfileInline, Value: value}
 			}
@@ -177,9 +70,17 @@ func security(h *dc.HostConfig) (spec.Security, error) {
 			}
 			out.MaskedPaths, out.ReadonlyPaths = []string{}, []string{}
 		case "writable-cgroups":
+			on, err := strconv.ParseBool(value)
+			if err != nil {
+				return out, badRequest("invalid --security-opt 2: %q", opt)
+			}
+			out.WritableCgroups = on
 		default:
 			return out, badRequest("invalid --security-opt 2: %q", opt)
 		}
+	}
+	if _, err := spec.Capabilities(spec.Security{CapAdd: h.CapAdd, CapDrop: h.CapDrop}, nil); err != nil {
+		return out, badRequest("invalid capabilities: %v", err)
 	}
 	return out, nil
 }
@@ -203,51 +104,9 @@ func process(c *dc.Config, h *dc.HostConfig) (spec.Process, error) {
 		p.OOMScore = &h.OomScoreAdj
 	}
 	p.Init = h.Init != nil && *h.Init
-	for _, u := range h.Ulimits {
-		if u.Soft > u.Hard && u.Hard != -1 {
-			return p, badRequest("ulimit soft limit must be less than or equal to hard limit: %d > %d", u.Soft, u.Hard)
-		}
-		p.Rlimits = append(p.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(u.Name), Hard: uint64(u.Hard), Soft: uint64(u.Soft)})
-	}
-	return p, nil
-}
-
-// logging maps the log driver. Both of Docker's file drivers are one here: the monitor's json-file.
-func (s *Server) logging(h *dc.HostConfig, id string) (monitor.LogConfig, error) {
-	if h.LogConfig.Type == "" {
-		h.LogConfig.Type = "json-file"
-	}
-	if h.LogConfig.Config == nil {
-		h.LogConfig.Config = map[string]string{}
-	}
-	switch h.LogConfig.Type {
-	case "none":
-		return monitor.LogConfig{Format: "none"}, nil
-	case "json-file", "local":
-	default:
-		return monitor.LogConfig{}, badRequest("logger: no log driver named '%s' is registered", h.LogConfig.Type)
-	}
-	l := monitor.LogConfig{Format: "docker", Path: filepath.Join(s.e.Containers.Folder(id), id+"-json.log"), MaxSize: logSize, MaxFiles: logFiles}
-	for k, v := range h.LogConfig.Config {
-		switch k {
-		case "max-size":
-			n, err := units.RAMInBytes(v)
-			if err != nil && v != "-1" {
-				return l, badRequest("invalid max-size: %s", v)
-			}
-			l.MaxSize = max(n, 0)
-		case "max-file":
-			n, err := strconv.Atoi(v)
-			if err != nil || n < 1 {
-				return l, badRequest("max-file cannot be less than 1")
-			}
-			l.MaxFiles = n
-		case "labels", "labels-regex", "env", "env-regex", "tag", "compress", "mode", "max-buffer-size":
-		default:
-			return l, badRequest("unknown log opt '%s' for %s log driver", k, h.LogConfig.Type)
-		}
-	}
-	return l, nil
+	var err error
+	p.Rlimits, err = ulimits(h.Ulimits)
+	return p, err
 }
 
 // extraHosts reads "name:address"; host-gateway is the address at which the container reaches this machine.
@@ -275,8 +134,8 @@ func extraHosts(list []string, gateway netip.Addr) ([]sandbox.HostAlias, error) 
 	return out, nil
 }
 
-// sandboxConfig maps what belongs to the container's place.
-func (s *Server) sandboxConfig(c *dc.Config, h *dc.HostConfig, nets []attachment) (sandbox.Config, error) {
+// sandboxConfig maps what belongs to the container's place. gateway is the host's address in the default network.
+func sandboxConfig(c *dc.Config, h *dc.HostConfig, nets []attachment, gateway netip.Addr) (sandbox.Config, error) {
 	out := sandbox.Config{Origin: Origin, Hostname: c.Hostname, Domainname: c.Domainname, HostNet: h.NetworkMode.IsHost(),
 		Sysctls: maps.Clone(h.Sysctls), ShmSize: h.ShmSize, Privileged: h.Privileged}
 	out.HostUTS = h.UTSMode.IsHost()
@@ -289,11 +148,7 @@ func (s *Server) sandboxConfig(c *dc.Config, h *dc.HostConfig, nets []attachment
 	for _, n := range nets {
 		out.Networks = append(out.Networks, n.engine())
 	}
-	out.DNS = s.dnsOf(h, nets)
-	gateway := netip.Addr{}
-	if n := s.defaultNetwork(); n != nil {
-		gateway = n.gateway(false)
-	}
+	out.DNS = dnsOf(h, nets)
 	if h.NetworkMode.IsHost() {
 		gateway = netip.MustParseAddr("127.0.0.1")
 	}
@@ -302,7 +157,7 @@ func (s *Server) sandboxConfig(c *dc.Config, h *dc.HostConfig, nets []attachment
 	return out, err
 }
 
-// checkModes refuses what cannot be.
+// checkModes refuses what cannot be, of the request as it came: what the image has is not merged in yet.
 func checkModes(c *dc.Config, h *dc.HostConfig) error {
 	if err := dc.ValidateRestartPolicy(h.RestartPolicy); err != nil {
 		return badRequest("%v", err)
@@ -311,33 +166,42 @@ func checkModes(c *dc.Config, h *dc.HostConfig) error {
 		return badRequest("can't create 'AutoRemove' container with restart policy")
 	}
 	mode := h.NetworkMode
-	if (mode.IsHost() || mode.IsContainer()) && c.Hostname != "" && mode.IsContainer() {
-		return badRequest("conflicting options: hostname and the network mode")
-	}
-	if mode.IsContainer() {
-		switch {
-		case len(h.PortBindings) > 0 || h.PublishAllPorts:
-			return badRequest("conflicting options: port publishing and the container type network mode")
-		case len(h.DNS) > 0:
-			return badRequest("conflicting options: dns and the network mode")
-		case len(h.ExtraHosts) > 0:
-			return badRequest("conflicting options: custom host-to-IP mapping and the network mode")
-		case len(c.ExposedPorts) > 0 && false:
+	for _, rule := range []struct {
+		broken bool
+		text   string
+	}{
+		{mode.IsContainer() && c.Hostname != "", "conflicting options: hostname and the network mode"},
+		{h.UTSMode.IsHost() && c.Hostname != "", "conflicting options: hostname and the UTS mode"},
+		{mode.IsContainer() && len(h.Links) > 0, "conflicting options: container type network can't be used with links. This would result in undefined behavior"},
+		{mode.IsHost() && len(h.Links) > 0, "conflicting options: host type networking can't be used with links. This would result in undefined behavior"},
+		{mode.IsContainer() && (len(h.DNS) > 0 || len(h.DNSSearch) > 0 || len(h.DNSOptions) > 0), "conflicting options: dns and the network mode"},
+		{mode.IsContainer() && len(h.ExtraHosts) > 0, "conflicting options: custom host-to-IP mapping and the network mode"},
+		{mode.IsContainer() && (len(h.PortBindings) > 0 || h.PublishAllPorts), "conflicting options: port publishing and the container type network mode"},
+		{mode.IsContainer() && len(c.ExposedPorts) > 0, "conflicting options: port exposing and the container type network mode"},
+		{!h.UsernsMode.Valid(), "invalid user namespace mode: " + string(h.UsernsMode)},
+		{!h.PidMode.Valid(), "invalid PID mode: " + string(h.PidMode)},
+		{!h.UTSMode.Valid(), "invalid UTS mode: " + string(h.UTSMode)},
+		{!h.IpcMode.Valid(), "invalid IPC mode: " + string(h.IpcMode)},
+		{!h.CgroupnsMode.Valid(), "invalid cgroup namespace mode: " + string(h.CgroupnsMode)},
+		{h.Cgroup != "", "HostConfig.Cgroup " + string(h.Cgroup) + ": a container cannot join the cgroup of another; CgroupParent puts both below one"},
+		{h.ShmSize < 0, "SHM size can not be less than 0"},
+		{h.Isolation != "" && !h.Isolation.IsDefault(), "invalid isolation '" + string(h.Isolation) + "' on linux"},
+		{len(h.StorageOpt) > 0, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"},
+	} {
+		if rule.broken {
+			return badRequest("%s", rule.text)
 		}
 	}
-	if !h.UsernsMode.Valid() || !h.PidMode.Valid() || !h.UTSMode.Valid() || !h.IpcMode.Valid() || !h.CgroupnsMode.Valid() {
-		return badRequest("invalid namespace mode")
-	}
-	if h.UTSMode.IsHost() && c.Hostname != "" {
-		return badRequest("conflicting options: hostname and the UTS mode")
-	}
-	if h.ShmSize < 0 {
-		return badRequest("SHM size can not be less than 0")
+	if d := h.VolumeDriver; d != "" && d != "local" {
+		return notFound("error looking up volume plugin %s: plugin %q not found", d, d)
 	}
 	if hc := c.Healthcheck; hc != nil {
-		for what, d := range map[string]int64{"Interval": int64(hc.Interval), "Timeout": int64(hc.Timeout), "StartPeriod": int64(hc.StartPeriod), "StartInterval": int64(hc.StartInterval)} {
-			if d != 0 && d < int64(dc.MinimumDuration) {
-				return badRequest("%s in Healthcheck cannot be less than %s", what, dc.MinimumDuration)
+		for _, d := range []struct {
+			what string
+			d    time.Duration
+		}{{"Interval", hc.Interval}, {"Timeout", hc.Timeout}, {"StartPeriod", hc.StartPeriod}, {"StartInterval", hc.StartInterval}} {
+			if d.d != 0 && d.d < dc.MinimumDuration {
+				return badRequest("%s in Healthcheck cannot be less than %s", d.what, dc.MinimumDuration)
 			}
 		}
 		if hc.Retries < 0 {
@@ -349,36 +213,58 @@ func checkModes(c *dc.Config, h *dc.HostConfig) error {
 			return badRequest("invalid signal: %s", c.StopSignal)
 		}
 	}
-	for _, req := range h.DeviceRequests {
-		return badRequest("could not select device driver %q with capabilities: %v", req.Driver, req.Capabilities)
-	}
 	return nil
 }
 
-// devices maps --device; a missing node is refused.
-func devices(h *dc.HostConfig) ([]spec.Device, error) {
-	var out []spec.Device
-	for _, d := range h.Devices {
-		if _, err := os.Stat(d.PathOnHost); err != nil {
-			return nil, fail(500, "error gathering device information while adding custom device %q: no such file or directory", d.PathOnHost)
-		}
-		inside := d.PathInContainer
-		if inside == "" {
-			inside = d.PathOnHost
-		}
-		out = append(out, spec.Device{Host: d.PathOnHost, Container: inside, Permissions: d.CgroupPermissions})
+// adapt fills in what Docker fills in and shows at inspect.
+func adapt(h *dc.HostConfig, host spec.Host) {
+	if h.Memory > 0 && h.MemorySwap == 0 {
+		h.MemorySwap = 2 * h.Memory
 	}
-	return out, nil
+	if h.MemorySwappiness != nil && *h.MemorySwappiness == -1 {
+		h.MemorySwappiness = nil
+	}
+	if h.OomKillDisable == nil && !host.CgroupV2 {
+		h.OomKillDisable = new(bool)
+	}
+	if h.ShmSize == 0 {
+		h.ShmSize = shmSize
+	}
+	if h.IpcMode == "" {
+		h.IpcMode = dc.IPCModePrivate
+	}
+	if h.CgroupnsMode == "" {
+		h.CgroupnsMode = dc.CgroupnsModeHost
+		if host.CgroupV2 {
+			h.CgroupnsMode = dc.CgroupnsModePrivate
+		}
+	}
+	if h.NetworkMode == "" || h.NetworkMode.IsDefault() {
+		h.NetworkMode = dn.NetworkBridge
+	}
+	if !h.Privileged {
+		if h.MaskedPaths == nil {
+			h.MaskedPaths = spec.DefaultMasked
+		}
+		if h.ReadonlyPaths == nil {
+			h.ReadonlyPaths = spec.DefaultReadonly
+		}
+	}
 }
 
-// runtimeName checks --runtime; the built-in one goes by several names.
-func (s *Server) runtimeName(name string) (string, error) {
+// shmSize is the size of /dev/shm where nobody asks for another.
+const shmSize = 64 << 20
+
+// runtimeName checks --runtime; the built-in one goes by several names unless one of them is registered.
+func runtimeName(name string, registered map[string]string) (string, error) {
+	if _, ok := registered[name]; ok {
+		return name, nil
+	}
 	switch name {
-	case "", "runc", "nau-oci", "io.containerd.runc.v2":
+	case "":
 		return "", nil
+	case container.BuiltIn, "runc", "io.containerd.runc.v2":
+		return container.BuiltIn, nil
 	}
-	if _, ok := s.e.Config().Runtimes[name]; !ok {
-		return "", badRequest("unknown or invalid runtime name: %s", name)
-	}
-	return name, nil
+	return "", badRequest("unknown or invalid runtime name: %s", name)
 }

@@ -60,6 +60,7 @@ func (s *Server) start(ctx context.Context, id string, asked bool) error {
 		}
 	}
 	if err = s.launch(ctx, r, st); err == nil {
+		s.sendLog(r, st)
 		s.e.Images.MarkUsed(r.Image, time.Now())
 		s.watchHealth(r, st)
 		return nil
@@ -72,6 +73,9 @@ func (s *Server) start(ctx context.Context, id string, asked bool) error {
 }
 
 func (s *Server) launch(ctx context.Context, r *container.Record, st *stored) error {
+	if err := checkLog(r, st); err != nil {
+		return err
+	}
 	if st.Own {
 		if err := s.openPlace(ctx, r, st); err != nil {
 			return err
@@ -401,10 +405,11 @@ func (s *Server) updateContainer(c *call) error {
 		return err
 	}
 	st := load(r)
-	if req.Memory > 0 && req.MemorySwap == 0 && st.Host.MemorySwap > 0 && req.Memory > st.Host.MemorySwap {
-		return conflict("cannot update container %s: Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time", r.ID)
+	next, err := merged(st.Host.Resources, req.Resources)
+	if err != nil {
+		return fmt.Errorf("cannot update container %s: %w", r.ID, err)
 	}
-	l, err := limits(req.Resources)
+	l, warnings, err := limits(&next, s.can)
 	if err != nil {
 		return err
 	}
@@ -420,31 +425,7 @@ func (s *Server) updateContainer(c *call) error {
 		return fmt.Errorf("cannot update container %s: %w", r.ID, err)
 	}
 	err = s.change(r.ID, func(st *stored) {
-		h, n := &st.Host.Resources, req.Resources
-		set := func(to *int64, v int64) {
-			if v != 0 {
-				*to = v
-			}
-		}
-		set(&h.Memory, n.Memory)
-		set(&h.MemorySwap, n.MemorySwap)
-		set(&h.MemoryReservation, n.MemoryReservation)
-		set(&h.CPUShares, n.CPUShares)
-		set(&h.NanoCPUs, n.NanoCPUs)
-		set(&h.CPUPeriod, n.CPUPeriod)
-		set(&h.CPUQuota, n.CPUQuota)
-		if n.CpusetCpus != "" {
-			h.CpusetCpus = n.CpusetCpus
-		}
-		if n.CpusetMems != "" {
-			h.CpusetMems = n.CpusetMems
-		}
-		if n.PidsLimit != nil {
-			h.PidsLimit = n.PidsLimit
-		}
-		if n.BlkioWeight != 0 {
-			h.BlkioWeight = n.BlkioWeight
-		}
+		st.Host.Resources = next
 		if req.RestartPolicy.Name != "" {
 			st.Host.RestartPolicy = req.RestartPolicy
 		}
@@ -452,7 +433,7 @@ func (s *Server) updateContainer(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, dc.UpdateResponse{Warnings: []string{}})
+	return c.json(http.StatusOK, dc.UpdateResponse{Warnings: append([]string{}, warnings...)})
 }
 
 func (s *Server) resizeContainer(c *call) error {
@@ -527,6 +508,9 @@ func (s *Server) remove(ctx context.Context, id string, o removal) error {
 		}
 	}
 	s.give(ctx, r, st)
+	sending, cancel := context.WithTimeout(ctx, defaultStop)
+	s.senders.flush(sending, id)
+	cancel()
 	if err := s.e.Containers.Remove(ctx, id); err != nil {
 		return err
 	}

@@ -15,9 +15,9 @@ import (
 
 // logRequest is what a client wants of a log.
 type logRequest struct {
-	stdout, stderr, follow, timestamps bool
-	since, until                       time.Time
-	tail                               int // -1: all
+	stdout, stderr, follow, timestamps, details bool
+	since, until                                time.Time
+	tail                                        int // -1: all
 }
 
 // getLogs answers GET /containers/{id}/logs.
@@ -26,7 +26,7 @@ func (s *Server) getLogs(c *call) error {
 	if err != nil {
 		return err
 	}
-	q := logRequest{stdout: c.flag("stdout"), stderr: c.flag("stderr"), follow: c.flag("follow"), timestamps: c.flag("timestamps"), tail: -1}
+	q := logRequest{stdout: c.flag("stdout"), stderr: c.flag("stderr"), follow: c.flag("follow"), timestamps: c.flag("timestamps"), details: c.flag("details"), tail: -1}
 	if !q.stdout && !q.stderr {
 		return badRequest("Bad parameters: you must choose at least one stream")
 	}
@@ -42,10 +42,11 @@ func (s *Server) getLogs(c *call) error {
 	if q.until, err = parseTime(c.get("until")); err != nil {
 		return err
 	}
-	if r.Config.Log.Format == "none" || r.Config.Log.Path == "" {
+	st := load(r)
+	if off, _ := strconv.ParseBool(st.Host.LogConfig.Config["cache-disabled"]); off || r.Config.Log.Format == noLog || r.Config.Log.Path == "" {
 		return fail(http.StatusNotImplemented, "configured logging driver does not support reading")
 	}
-	tty := load(r).Config.Tty
+	tty := st.Config.Tty
 	kind := "application/vnd.docker.raw-stream"
 	if !tty && c.atLeast("1.42") {
 		kind = "application/vnd.docker.multiplexed-stream"
@@ -70,7 +71,7 @@ func (s *Server) copyLogs(ctx context.Context, r *container.Record, q logRequest
 	if r.Config.Log.Path == "" {
 		return nil
 	}
-	o := logs.Options{Follow: q.follow, Timestamps: q.timestamps, Since: q.since, Until: q.until, Tail: q.tail}
+	o := logs.Options{Follow: q.follow, Timestamps: q.timestamps, Details: q.details, Since: q.since, Until: q.until, Tail: q.tail}
 	if q.stdout {
 		o.Stdout = out
 	}

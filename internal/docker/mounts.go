@@ -15,6 +15,7 @@ import (
 	dm "github.com/moby/moby/api/types/mount"
 	"golang.org/x/sys/unix"
 
+	"nau/internal/engine/container"
 	"nau/internal/engine/image"
 	"nau/internal/engine/layer"
 	"nau/internal/engine/record"
@@ -187,7 +188,7 @@ func parseMount(m dm.Mount) (wish, error) {
 
 // wishes gathers all mounts of a request. What comes later in Docker's order wins the target: volumes-from, binds, mounts, then the image's volumes
 // that nothing covers.
-func (s *Server) wishes(c *dc.Config, h *dc.HostConfig) ([]wish, error) {
+func wishes(c *dc.Config, h *dc.HostConfig, find func(string) (*container.Record, error)) ([]wish, error) {
 	var out []wish
 	put := func(w wish) {
 		out = slices.DeleteFunc(out, func(o wish) bool { return o.point.Destination == w.point.Destination })
@@ -195,7 +196,7 @@ func (s *Server) wishes(c *dc.Config, h *dc.HostConfig) ([]wish, error) {
 	}
 	for _, from := range h.VolumesFrom {
 		key, mode, _ := strings.Cut(from, ":")
-		r, err := s.find(key)
+		r, err := find(key)
 		if err != nil {
 			return nil, err
 		}

@@ -19,7 +19,7 @@ import (
 
 // dnsOf is what a container's resolv.conf says. In a user-defined network the network's own server answers names of containers and
 // asks on.
-func (s *Server) dnsOf(h *dc.HostConfig, nets []attachment) sandbox.DNS {
+func dnsOf(h *dc.HostConfig, nets []attachment) sandbox.DNS {
 	var servers []string
 	for _, a := range h.DNS {
 		servers = append(servers, a.String())

@@ -142,6 +142,7 @@ func (s *Server) died(id string) {
 	if running(r) {
 		return // started again already
 	}
+	s.senders.logEnded(id)
 	st := load(r)
 	if st.Host.AutoRemove {
 		if err := s.remove(context.Background(), id, removal{force: true, volumes: true}); err != nil {
@@ -183,11 +184,16 @@ func (s *Server) recover() {
 			continue
 		}
 		st := load(r)
+		if !running(r) && r.State != container.Created {
+			s.sendLog(r, st) // what the last server did not get to
+			s.senders.logEnded(r.ID)
+		}
 		switch {
 		case running(r):
 			if err := s.resolve.joined(r.Config.Sandbox); err != nil {
 				s.log.Warn("serve names", "container", r.ID, "error", err)
 			}
+			s.sendLog(r, st)
 			s.watchHealth(r, st)
 		case r.State == container.Created:
 		case st.Host.AutoRemove:

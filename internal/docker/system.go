@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"net/http"
 	"os"
 	"runtime"
@@ -64,14 +65,15 @@ func (s *Server) getInfo(c *call) error {
 		cgroup = "2"
 	}
 	doc := ds.Info{ID: s.identity(), Images: len(s.e.Images.List()), Driver: "overlay2", DriverStatus: [][2]string{{"Supports d_type", "true"}, {"Using metacopy", "false"}, {"Native Overlay Diff", "true"}},
-		Plugins:     ds.PluginsInfo{Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file", "local"}},
-		MemoryLimit: true, SwapLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true, CPUSet: true, PidsLimit: true, IPv4Forwarding: true, OomKillDisable: !h.CgroupV2,
+		Plugins:     ds.PluginsInfo{Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: logDrivers},
+		MemoryLimit: s.can.Memory, SwapLimit: s.can.Swap, CPUCfsPeriod: s.can.CFS, CPUCfsQuota: s.can.CFS, CPUShares: s.can.CPUShares, CPUSet: s.can.Cpuset, PidsLimit: s.can.Pids,
+		IPv4Forwarding: true, OomKillDisable: s.can.OOMKillDisable,
 		NGoroutines: runtime.NumGoroutine(), SystemTime: time.Now().Format(time.RFC3339Nano), LoggingDriver: "json-file", CgroupDriver: "cgroupfs", CgroupVersion: cgroup,
 		KernelVersion: kernelRelease(), OperatingSystem: osName(), OSType: "linux", Architecture: machine(), IndexServerAddress: "https://index.docker.io/v1/",
 		RegistryConfig: &registry.ServiceConfig{IndexConfigs: map[string]*registry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: []string{}, Secure: true, Official: true}}},
 		NCPU:           runtime.NumCPU(), MemTotal: int64(si.Totalram) * int64(max(si.Unit, 1)), DockerRootDir: s.e.Config().DataDir, Name: host, Labels: []string{}, ServerVersion: s.cfg.Version,
-		Runtimes: map[string]ds.RuntimeWithStatus{"nau-oci": {Runtime: ds.Runtime{Path: s.e.Config().NauOCI}}}, DefaultRuntime: "nau-oci", Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
-		LiveRestoreEnabled: true, InitBinary: "nau-oci", SecurityOptions: []string{}, CDISpecDirs: []string{}, Warnings: []string{}}
+		Runtimes: map[string]ds.RuntimeWithStatus{container.BuiltIn: {Runtime: ds.Runtime{Path: s.e.Config().NauOCI}}}, DefaultRuntime: cmp.Or(s.e.Config().Runtime, container.BuiltIn), Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
+		LiveRestoreEnabled: true, InitBinary: "nau-oci", SecurityOptions: []string{}, CDISpecDirs: s.e.Config().CDIDirs, Warnings: []string{}}
 	for name, path := range s.e.Config().Runtimes {
 		doc.Runtimes[name] = ds.RuntimeWithStatus{Runtime: ds.Runtime{Path: path}}
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"nau/internal/engine/cdi"
 	"nau/internal/engine/container"
 	"nau/internal/engine/content"
 	"nau/internal/engine/events"
@@ -50,6 +51,8 @@ type Config struct {
 	Registries image.Registries
 	Creds      func(host string) (*image.Auth, error)
 	Runtimes   map[string]string // further OCI runtimes: handler's name → path
+	Runtime    string            // handler's name of who names none; default the built-in one
+	CDIDirs    []string          // default cdi.DefaultDirs
 
 	Log *slog.Logger
 }
@@ -68,6 +71,12 @@ func (c *Config) complete() error {
 	c.Bridge = cmp.Or(c.Bridge, "nau0")
 	c.CgroupParent = cmp.Or(c.CgroupParent, "/nau")
 	c.MTU = cmp.Or(c.MTU, network.HostMTU(), 1500)
+	if c.CDIDirs == nil {
+		c.CDIDirs = cdi.DefaultDirs
+	}
+	if _, ok := c.Runtimes[c.Runtime]; c.Runtime != "" && !ok && c.Runtime != container.BuiltIn {
+		errs = append(errs, fmt.Errorf("configure engine: default runtime %q is not registered", c.Runtime))
+	}
 	def := func(p *[]netip.Prefix, v ...string) {
 		if *p == nil {
 			for _, s := range v {
@@ -175,7 +184,7 @@ func (e *Engine) openContainers(ctx context.Context) (err error) {
 	}
 	e.Containers, err = container.Open(ctx, container.Settings{
 		Dir: filepath.Join(cfg.DataDir, "containers"), RunDir: filepath.Join(cfg.RunDir, "containers"),
-		Images: e.Images, Layers: e.Layers, Sandboxes: e.Sandboxes, Runtime: e.monitor, Runtimes: cfg.Runtimes,
+		Images: e.Images, Layers: e.Layers, Sandboxes: e.Sandboxes, Runtime: e.monitor, Runtimes: cfg.Runtimes, Default: cfg.Runtime, CDIDirs: cfg.CDIDirs,
 		Host: e.host, Init: cfg.NauOCI, Events: e.Events, Log: cfg.Log,
 		Revive: func(context.Context) error { _, err := monitor.Start(e.monitorOptions()); return err },
 		Others: e.pauseEvent,

@@ -54,10 +54,13 @@ type Config struct {
 	Security   spec.Security
 	Mounts     []spec.Mount   `json:",omitempty"`
 	Devices    []spec.Device  `json:",omitempty"`
+	CDI        []string       `json:",omitempty"` // devices that a vendor describes: "vendor.example/class=name"
 	Resources  spec.Resources `json:",omitzero"`
 	PID        PIDMode        `json:",omitempty"` // "" = as the sandbox has it
 	PIDOf      string         `json:",omitempty"` // ID of the container whose PID namespace to join
 	IPCOf      string         `json:",omitempty"` // ID of the container whose IPC namespace and shared memory to join
+	CgroupNS   CgroupNS       `json:",omitempty"`
+	NoShm      bool           `json:",omitempty"` // nothing at /dev/shm
 	OpenStdin  bool           `json:",omitempty"`
 	StdinOnce  bool           `json:",omitempty"`
 	Size       Size           `json:",omitzero"`  // of the terminal at first
@@ -79,6 +82,15 @@ type PIDMode string
 const (
 	PIDOwn  PIDMode = "own"
 	PIDHost PIDMode = "host"
+)
+
+// CgroupNS chooses the cgroup namespace. "" is one of its own on cgroup v2 unless privileged, else the host's.
+type CgroupNS string
+
+// The choices.
+const (
+	CgroupOwn  CgroupNS = "private"
+	CgroupHost CgroupNS = "host"
 )
 
 // RestartPolicy in Docker's words: "", "no", "on-failure", "always", "unless-stopped".

@@ -34,6 +34,8 @@ type Settings struct {
 	Revive    func(context.Context) error // brings a dead monitor back
 	Others    func(monitor.Event)         // told of events of what is no container here; must not block; may be nil
 	Runtimes  map[string]string           // handler name → path of an OCI runtime
+	Default   string                      // handler's name of who names none; "" = built in
+	CDIDirs   []string                    // of descriptions of vendors' devices
 	Host      spec.Host
 	Init      string // path of the init program
 	Events    *events.Bus
@@ -61,6 +63,9 @@ type entry struct {
 	rec  *Record
 	gone chan struct{}
 }
+
+// BuiltIn is the name of the runtime that is part of this program.
+const BuiltIn = "nau-oci"
 
 // snapshotMark labels the writable layers that belong to containers here.
 const snapshotMark = "nau/container"
@@ -153,9 +158,12 @@ func (m *Manager) runtimePath(r *Record) (string, error) {
 		}
 	}
 	if name == "" {
-		return "", nil
+		name = m.set.Default
 	}
 	path, ok := m.set.Runtimes[name]
+	if name == "" || name == BuiltIn && !ok {
+		return "", nil
+	}
 	if !ok {
 		return "", fmt.Errorf("choose runtime %q: %w", name, ErrRuntime)
 	}

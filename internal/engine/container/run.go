@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nau/internal/engine/cdi"
 	"nau/internal/engine/events"
 	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
@@ -91,6 +92,43 @@ func (m *Manager) launch(ctx context.Context, r *Record) error {
 	if in.Mounts, err = m.imageMounts(ctx, r); err != nil {
 		return err
 	}
+	if err := m.namespaces(r, &in); err != nil {
+		return err
+	}
+	s, err := spec.Build(in)
+	if err != nil {
+		return err
+	}
+	if len(r.Config.CDI) > 0 {
+		if err := cdi.Load(m.set.CDIDirs).Inject(s, r.Config.CDI); err != nil {
+			return err
+		}
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode specification: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(m.bundle(r.ID), "config.json"), b, 0o600); err != nil {
+		return err
+	}
+	r.Process, r.Cgroup = s.Process, in.CgroupPath
+	r.Pid, err = m.set.Runtime.Create(ctx, monitor.CreateRequest{ID: r.ID, Bundle: m.bundle(r.ID), Log: r.Config.Log, Runtime: runtime,
+		Terminal: r.Config.Process.Terminal, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce,
+		Size: [2]uint16{r.Config.Size.Width, r.Config.Size.Height}})
+	if err != nil {
+		return err
+	}
+	m.deliver(ctx, r)
+	if r.Started, err = m.set.Runtime.Start(ctx, r.ID); err != nil {
+		return err
+	}
+	r.State = Running
+	r.Starts++
+	return nil
+}
+
+// namespaces are what a container has apart from its sandbox's.
+func (m *Manager) namespaces(r *Record, in *spec.Input) error {
 	switch r.Config.PID {
 	case PIDOwn:
 		in.Namespaces.PID, in.Namespaces.HostPID = "", false
@@ -121,30 +159,13 @@ func (m *Manager) launch(ctx context.Context, r *Record) error {
 		}
 		in.Namespaces.IPC, in.Namespaces.HostIPC, in.ShmDir = other.Namespaces.IPC, other.Namespaces.HostIPC, other.ShmDir
 	}
-	s, err := spec.Build(in)
-	if err != nil {
-		return err
+	switch r.Config.CgroupNS {
+	case CgroupOwn:
+		in.Namespaces.OwnCgroup = true
+	case CgroupHost:
+		in.Namespaces.HostCgroup = true
 	}
-	b, err := json.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("encode specification: %w", err)
-	}
-	if err := os.WriteFile(filepath.Join(m.bundle(r.ID), "config.json"), b, 0o600); err != nil {
-		return err
-	}
-	r.Process, r.Cgroup = s.Process, in.CgroupPath
-	r.Pid, err = m.set.Runtime.Create(ctx, monitor.CreateRequest{ID: r.ID, Bundle: m.bundle(r.ID), Log: r.Config.Log, Runtime: runtime,
-		Terminal: r.Config.Process.Terminal, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce,
-		Size: [2]uint16{r.Config.Size.Width, r.Config.Size.Height}})
-	if err != nil {
-		return err
-	}
-	m.deliver(ctx, r)
-	if r.Started, err = m.set.Runtime.Start(ctx, r.ID); err != nil {
-		return err
-	}
-	r.State = Running
-	r.Starts++
+	in.NoShm = r.Config.NoShm
 	return nil
 }
 
@@ -349,7 +370,11 @@ func (m *Manager) Limit(ctx context.Context, id string, limits spec.Resources) e
 	defer e.op.Unlock()
 	old, _ := m.current(e)
 	if old.State == Running || old.State == Paused {
-		if err := m.set.Runtime.Update(ctx, id, limits.ToLinux()); err != nil {
+		change, err := limits.Over(old.Config.Resources).ToLinux()
+		if err == nil {
+			err = m.set.Runtime.Update(ctx, id, change)
+		}
+		if err != nil {
 			return fmt.Errorf("update limits of container %s: %w", id[:12], err)
 		}
 	}

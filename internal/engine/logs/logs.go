@@ -7,13 +7,19 @@ package logs
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,44 +31,47 @@ type Options struct {
 	Follow         bool
 	Ended          <-chan struct{} // with Follow: closes when nothing more will be written
 	Timestamps     bool
+	Details        bool // the line's attributes before it, as a=b,c=d and a blank
 	Since, Until   time.Time
 	Tail           int // lines; -1: all
 }
 
-// entry is one record.
-type entry struct {
-	at     time.Time
-	stderr bool
-	text   []byte // with its newline, if it has one
+// Entry is one record.
+type Entry struct {
+	Time   time.Time
+	Stderr bool
+	Text   []byte // with its newline, if it has one
+	Attrs  map[string]string
 }
 
 // parse reads one line of the file in either form.
-func parse(line []byte) (entry, error) {
+func parse(line []byte) (Entry, error) {
 	if len(line) > 0 && line[0] == '{' {
 		var d struct {
-			Log    string    `json:"log"`
-			Stream string    `json:"stream"`
-			Time   time.Time `json:"time"`
+			Log    string            `json:"log"`
+			Stream string            `json:"stream"`
+			Time   time.Time         `json:"time"`
+			Attrs  map[string]string `json:"attrs"`
 		}
 		if err := json.Unmarshal(line, &d); err != nil {
-			return entry{}, err
+			return Entry{}, err
 		}
-		return entry{d.Time, d.Stream == "stderr", []byte(d.Log)}, nil
+		return Entry{d.Time, d.Stream == "stderr", []byte(d.Log), d.Attrs}, nil
 	}
 	f := bytes.SplitN(line, []byte{' '}, 4)
 	if len(f) < 3 {
-		return entry{}, errors.New("read log: not a record")
+		return Entry{}, errors.New("read log: not a record")
 	}
 	at, err := time.Parse(time.RFC3339Nano, string(f[0]))
 	if err != nil {
-		return entry{}, err
+		return Entry{}, err
 	}
-	e := entry{at: at, stderr: string(f[1]) == "stderr"}
+	e := Entry{Time: at, Stderr: string(f[1]) == "stderr"}
 	if len(f) == 4 {
-		e.text = append(e.text, f[3]...)
+		e.Text = append(e.Text, f[3]...)
 	}
 	if len(f[2]) == 0 || f[2][0] != 'P' {
-		e.text = append(e.text, '\n')
+		e.Text = append(e.Text, '\n')
 	}
 	return e, nil
 }
@@ -76,32 +85,48 @@ type sink struct {
 // errPast ends a reading behind Until.
 var errPast = errors.New("past the end of the reading")
 
-func (s *sink) put(e entry) error {
-	if !s.o.Since.IsZero() && e.at.Before(s.o.Since) {
+func (s *sink) put(e Entry) error {
+	if !s.o.Since.IsZero() && e.Time.Before(s.o.Since) {
 		return nil
 	}
-	if !s.o.Until.IsZero() && e.at.After(s.o.Until) {
+	if !s.o.Until.IsZero() && e.Time.After(s.o.Until) {
 		return errPast
 	}
 	w, i := s.o.Stdout, 0
-	if e.stderr {
+	if e.Stderr {
 		w, i = s.o.Stderr, 1
 	}
 	if w == nil {
 		return nil
 	}
-	text := e.text
-	if s.o.Timestamps && !s.open[i] {
-		text = append([]byte(e.at.UTC().Format("2006-01-02T15:04:05.000000000Z")+" "), text...)
+	text := e.Text
+	if !s.open[i] {
+		head := ""
+		if s.o.Timestamps {
+			head = e.Time.UTC().Format("2006-01-02T15:04:05.000000000Z") + " "
+		}
+		if s.o.Details {
+			head += details(e.Attrs) + " "
+		}
+		text = append([]byte(head), text...)
 	}
 	s.open[i] = !bytes.HasSuffix(text, []byte{'\n'})
 	_, err := w.Write(text)
 	return err
 }
 
+// details words a line's attributes.
+func details(attrs map[string]string) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(attrs)) {
+		out = append(out, url.QueryEscape(k)+"="+url.QueryEscape(attrs[k]))
+	}
+	return strings.Join(out, ",")
+}
+
 // wanted reports whether an entry would be written, for counting lines from the end.
-func (s *sink) wanted(e entry) bool {
-	return (e.stderr && s.o.Stderr != nil || !e.stderr && s.o.Stdout != nil) && (s.o.Since.IsZero() || !e.at.Before(s.o.Since)) && (s.o.Until.IsZero() || !e.at.After(s.o.Until))
+func (s *sink) wanted(e Entry) bool {
+	return (e.Stderr && s.o.Stderr != nil || !e.Stderr && s.o.Stdout != nil) && (s.o.Since.IsZero() || !e.Time.Before(s.o.Since)) && (s.o.Until.IsZero() || !e.Time.After(s.o.Until))
 }
 
 // maxLine bounds one record; the monitor cuts output far below.
@@ -131,7 +156,7 @@ func Read(ctx context.Context, path string, o Options) error {
 		}
 	}
 	for n := 1; ; n++ {
-		f, err := os.Open(fmt.Sprintf("%s.%d", path, n))
+		f, err := openRotated(path, n)
 		if err != nil {
 			break
 		}
@@ -169,6 +194,37 @@ func Read(ctx context.Context, path string, o Options) error {
 	return quiet(r.follow(ctx, path, current, follower))
 }
 
+// openRotated opens the n-th rotated file, the first being the newest; a compressed one by way of a nameless copy.
+func openRotated(path string, n int) (*os.File, error) {
+	name := fmt.Sprintf("%s.%d", path, n)
+	f, err := os.Open(name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	packed, err := os.Open(name + ".gz")
+	if err != nil {
+		return nil, err
+	}
+	defer packed.Close()
+	from, err := gzip.NewReader(packed)
+	if err != nil {
+		return nil, fmt.Errorf("read log %s: %w", name, err)
+	}
+	to, err := os.CreateTemp(filepath.Dir(path), ".unpacked-")
+	if err != nil {
+		return nil, fmt.Errorf("unpack log: %w", err)
+	}
+	_, err = io.Copy(to, from)
+	if err = errors.Join(err, os.Remove(to.Name())); err == nil {
+		_, err = to.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		to.Close()
+		return nil, fmt.Errorf("unpack log %s: %w", name, err)
+	}
+	return to, nil
+}
+
 func quiet(err error) error {
 	if errors.Is(err, errPast) || errors.Is(err, context.Canceled) {
 		return nil
@@ -181,7 +237,7 @@ func count(f *os.File, s *sink) (n int, err error) {
 	sc := bufio.NewScanner(f)
 	sc.Buffer(nil, maxLine)
 	for sc.Scan() {
-		if e, err := parse(sc.Bytes()); err == nil && s.wanted(e) && bytes.HasSuffix(e.text, []byte{'\n'}) {
+		if e, err := parse(sc.Bytes()); err == nil && s.wanted(e) && bytes.HasSuffix(e.Text, []byte{'\n'}) {
 			n++
 		}
 	}
@@ -222,7 +278,7 @@ func (r *reader) drain(ctx context.Context, f *os.File) error {
 				continue
 			}
 			if r.skip > 0 {
-				if r.sink.wanted(e) && bytes.HasSuffix(e.text, []byte{'\n'}) {
+				if r.sink.wanted(e) && bytes.HasSuffix(e.Text, []byte{'\n'}) {
 					r.skip--
 				}
 				continue

@@ -81,7 +81,9 @@ func Build(in Input) (*specs.Spec, error) {
 	if err := devices(in, s); err != nil {
 		return nil, err
 	}
-	resources(in.Resources, s.Linux.Resources)
+	if err := resources(in.Resources, s.Linux.Resources); err != nil {
+		return nil, err
+	}
 	if err := seccompProfile(in, s); err != nil {
 		return nil, err
 	}
@@ -189,38 +191,10 @@ func namespaces(in Input) []specs.LinuxNamespace {
 	add(specs.NetworkNamespace, n.Net, n.HostNet)
 	add(specs.IPCNamespace, n.IPC, n.HostIPC)
 	add(specs.UTSNamespace, n.UTS, n.HostUTS)
-	add(specs.CgroupNamespace, n.Cgroup, n.HostCgroup || !in.Host.CgroupV2 || in.Security.Privileged)
+	add(specs.CgroupNamespace, n.Cgroup, n.HostCgroup || !n.OwnCgroup && (!in.Host.CgroupV2 || in.Security.Privileged))
 	if n.User != "" || len(n.UIDs) > 0 {
 		add(specs.UserNamespace, n.User, false)
 	}
-	return out
-}
-
-func resources(r Resources, out *specs.LinuxResources) {
-	if r.CPUShares != nil || r.CPUQuota != nil || r.CPUPeriod != nil || r.Cpus != "" || r.Mems != "" {
-		out.CPU = &specs.LinuxCPU{Shares: r.CPUShares, Quota: r.CPUQuota, Period: r.CPUPeriod, Cpus: r.Cpus, Mems: r.Mems}
-	}
-	if r.Memory != nil || r.Swap != nil || r.Reserve != nil || r.OOMDisable != nil {
-		out.Memory = &specs.LinuxMemory{Limit: r.Memory, Swap: r.Swap, Reservation: r.Reserve, DisableOOMKiller: r.OOMDisable}
-	}
-	if r.Pids != nil {
-		out.Pids = &specs.LinuxPids{Limit: r.Pids}
-	}
-	if r.BlkioWeight != nil {
-		out.BlockIO = &specs.LinuxBlockIO{Weight: r.BlkioWeight}
-	}
-	for size, limit := range r.Huge {
-		out.HugepageLimits = append(out.HugepageLimits, specs.LinuxHugepageLimit{Pagesize: size, Limit: limit})
-	}
-	slices.SortFunc(out.HugepageLimits, func(a, b specs.LinuxHugepageLimit) int { return strings.Compare(a.Pagesize, b.Pagesize) })
-	out.Unified = r.Unified
-	out.Devices = append(out.Devices, r.Devices...)
-}
-
-// ToLinux is the specification's form of limits, for an update of a running container.
-func (r Resources) ToLinux() *specs.LinuxResources {
-	out := &specs.LinuxResources{}
-	resources(r, out)
 	return out
 }
 
@@ -243,36 +217,4 @@ func orDefault(s, otherwise []string) []string {
 // localSeccomp and its like name where a profile came from in errors.
 func profileError(what string, p Profile, err error) error {
 	return fmt.Errorf("load %s profile %s: %w", what, p.Value, err)
-}
-
-// With returns r changed by what is set in o.
-func (r Resources) With(o Resources) Resources {
-	ptr := func(a, b **uint64) {
-		if *b != nil {
-			*a = *b
-		}
-	}
-	num := func(a, b **int64) {
-		if *b != nil {
-			*a = *b
-		}
-	}
-	ptr(&r.CPUShares, &o.CPUShares)
-	ptr(&r.CPUPeriod, &o.CPUPeriod)
-	num(&r.CPUQuota, &o.CPUQuota)
-	num(&r.Memory, &o.Memory)
-	num(&r.Swap, &o.Swap)
-	num(&r.Reserve, &o.Reserve)
-	num(&r.Pids, &o.Pids)
-	r.Cpus, r.Mems = first(o.Cpus, r.Cpus), first(o.Mems, r.Mems)
-	if o.BlkioWeight != nil {
-		r.BlkioWeight = o.BlkioWeight
-	}
-	if len(o.Huge) > 0 {
-		r.Huge = o.Huge
-	}
-	if len(o.Unified) > 0 {
-		r.Unified = o.Unified
-	}
-	return r
 }

@@ -64,6 +64,8 @@ type Security struct {
 	MountLabel    string
 	MaskedPaths   []string // nil = defaults; empty = none
 	ReadonlyPaths []string
+
+	WritableCgroups bool // the container may make cgroups below its own
 }
 
 // Propagation of a bind mount.
@@ -114,12 +116,30 @@ type Resources struct {
 	Unified     map[string]string         `json:",omitempty"` // cgroup v2 files
 	BlkioWeight *uint16                   `json:",omitempty"`
 	Devices     []specs.LinuxDeviceCgroup `json:",omitempty"` // further rules
+	Swappiness  *uint64                   `json:",omitempty"` // 0..100; cgroup v1 only
+	RTPeriod    *uint64                   `json:",omitempty"` // µs; cgroup v1 only, as the next one
+	RTRuntime   *int64                    `json:",omitempty"`
+	BlockIO     BlockIO                   `json:",omitzero"`
+}
+
+// BlockIO are the limits of single block devices. A nil list leaves what there is, an empty one takes all away.
+type BlockIO struct {
+	Weight              []DeviceRate `json:",omitempty"` // 10..1000
+	ReadBps, WriteBps   []DeviceRate `json:",omitempty"` // bytes a second
+	ReadIOps, WriteIOps []DeviceRate `json:",omitempty"` // operations a second
+}
+
+// DeviceRate is a figure of the block device whose node is at Path on this host. It is named by the path, as numbers change over a reboot.
+type DeviceRate struct {
+	Path string
+	Rate uint64
 }
 
 // Namespaces are paths of pinned namespaces to join. An empty path with a false Host makes a new one.
 type Namespaces struct {
 	Net, IPC, UTS, PID, User, Cgroup               string
 	HostNet, HostIPC, HostUTS, HostPID, HostCgroup bool
+	OwnCgroup                                      bool                   // a cgroup namespace also where the default is none: on cgroup v1, privileged
 	UIDs, GIDs                                     []specs.LinuxIDMapping // of a user namespace to make
 }
 
@@ -149,6 +169,7 @@ type Input struct {
 	ResolvConf, Hosts, HostnameFile string // host paths to mount; "" = none, and a Mount on the same target wins
 	ShmDir                          string // host path to mount at /dev/shm; "" = a tmpfs of ShmSize
 	ShmSize                         int64
+	NoShm                           bool // nothing at /dev/shm
 	Annotations                     map[string]string
 	Init                            string // host path of the init program, for Process.Init
 	Host                            Host

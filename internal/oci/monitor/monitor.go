@@ -50,6 +50,9 @@ type LogConfig struct {
 	Format   string `json:"format,omitempty"`   // "cri", "docker" (json-file) or "none"; "" means none
 	MaxSize  int64  `json:"maxSize,omitempty"`  // bytes at which the file is rotated; 0: never
 	MaxFiles int    `json:"maxFiles,omitempty"` // files kept with the current one; 0 or 1: only the current one
+	Compress bool   `json:"compress,omitempty"` // rotated files become .gz
+
+	Attrs map[string]string `json:"attrs,omitempty"` // in every line of format "docker"
 }
 
 // CreateRequest asks for a container. Bundle is a folder with config.json as the OCI runtime specification describes it.

@@ -4,9 +4,11 @@ package logfile
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -36,6 +38,9 @@ type Config struct {
 	Format   Format
 	MaxSize  int64 // 0: no rotation
 	MaxFiles int   // with the current one; 0 counts as 1
+	Compress bool  // rotated files are path.1.gz and so on
+	// Attrs go into every line of format Docker, as its "attrs".
+	Attrs map[string]string
 }
 
 // Log is an open log file. Its methods may be called at once by several streams.
@@ -46,6 +51,9 @@ type Log struct {
 	size int64
 	now  func() time.Time
 	line []byte // formatted lines on their way to the file; kept small between writes
+
+	attrs   []byte         // of every line, encoded
+	packing sync.WaitGroup // a rotated file is being compressed
 }
 
 // Open opens or goes on with a log. Format None or an empty path give a log that drops everything.
@@ -58,6 +66,13 @@ func Open(cfg Config, now func() time.Time) (*Log, error) {
 		return nil, fmt.Errorf("open log: format %q is none of cri, docker, none", cfg.Format)
 	}
 	l := &Log{cfg: cfg, now: now}
+	if len(cfg.Attrs) > 0 {
+		b, err := json.Marshal(cfg.Attrs)
+		if err != nil {
+			return nil, fmt.Errorf("open log: %w", err)
+		}
+		l.attrs = append(append([]byte(`"attrs":`), b...), ',')
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l, l.open()
@@ -117,6 +132,7 @@ func (l *Log) Move(path string) error {
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.packing.Wait()
 	if l.file == nil {
 		return nil
 	}
@@ -199,7 +215,9 @@ func (l *Log) append(now time.Time, stream string, a, b []byte, full bool) {
 		}
 		l.line = append(l.line, `","stream":"`...)
 		l.line = append(l.line, stream...)
-		l.line = append(l.line, `","time":"`...)
+		l.line = append(l.line, `",`...)
+		l.line = append(l.line, l.attrs...)
+		l.line = append(l.line, `"time":"`...)
 		l.line = now.UTC().AppendFormat(l.line, time.RFC3339Nano)
 		l.line = append(l.line, `"}`...)
 	}
@@ -235,10 +253,9 @@ func (l *Log) flush() error {
 	return nil
 }
 
-// rotate makes path path.1, path.1 path.2 and so on, and drops what is beyond MaxFiles.
+// rotate makes path path.1, path.1 path.2 and so on, and drops what is beyond MaxFiles. The caller holds l.mu.
 func (l *Log) rotate() error {
 	keep := max(l.cfg.MaxFiles, 1) - 1
-	name := func(i int) string { return l.cfg.Path + "." + strconv.Itoa(i) }
 	if keep == 0 {
 		if err := l.file.Truncate(0); err != nil {
 			return fmt.Errorf("truncate log: %w", err)
@@ -246,8 +263,14 @@ func (l *Log) rotate() error {
 		l.size = 0
 		return nil
 	}
+	l.packing.Wait() // the file before this one
+	suffix := ""
+	if l.cfg.Compress {
+		suffix = ".gz"
+	}
+	name := func(i int) string { return l.cfg.Path + "." + strconv.Itoa(i) }
 	for i := keep - 1; i >= 1; i-- {
-		if err := os.Rename(name(i), name(i+1)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Rename(name(i)+suffix, name(i+1)+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("rotate log: %w", err)
 		}
 	}
@@ -258,7 +281,32 @@ func (l *Log) rotate() error {
 	if err := l.open(); err != nil {
 		return err
 	}
+	if l.cfg.Compress {
+		l.packing.Go(func() { _ = pack(name(1)) })
+	}
 	return old.Close()
+}
+
+// pack makes path.gz of path. Should it go wrong, the plain file stays, and readers take it as well.
+func pack(path string) error {
+	in, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("compress log: %w", err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
+	if err != nil {
+		return fmt.Errorf("compress log: %w", err)
+	}
+	w := gzip.NewWriter(out)
+	_, err = io.Copy(w, in)
+	if err = errors.Join(err, w.Close(), out.Close()); err != nil {
+		return errors.Join(fmt.Errorf("compress log: %w", err), os.Remove(path+".new"))
+	}
+	if err := os.Rename(path+".new", path+".gz"); err != nil {
+		return fmt.Errorf("compress log: %w", err)
+	}
+	return os.Remove(path)
 }
 
 // appendJSON appends text as the inside of a JSON string. Bytes that are no UTF-8 become the replacement character.

@@ -1,7 +1,9 @@
 package logfile
 
 import (
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -194,4 +196,49 @@ func FuzzStream(f *testing.F) {
 			t.Fatalf("%q came back of %q", back.String(), text)
 		}
 	})
+}
+
+func TestAttrs(t *testing.T) {
+	l := open(t, Config{Format: Docker, Attrs: map[string]string{"tag": "t\"", "a": "b"}})
+	l.Stream("stderr").Write([]byte("x\n"))
+	const want = `{"log":"x\n","stream":"stderr","attrs":{"a":"b","tag":"t\""},"time":"2026-01-02T03:04:05.0000006Z"}` + "\n"
+	if got := read(t, l.Path()); got != want {
+		t.Errorf("got %swant %s", got, want)
+	}
+}
+
+// Rotated files are compressed, each holds what it should, and the oldest goes.
+func TestCompressedRotation(t *testing.T) {
+	l := open(t, Config{Format: CRI, MaxSize: 100, MaxFiles: 3, Compress: true})
+	s := l.Stream("stdout")
+	for _, line := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		s.Write([]byte(line + "\n"))
+	}
+	l.Close() // waits for the last file
+	for suffix, want := range map[string]string{"": "gh", ".1.gz": "ef", ".2.gz": "cd"} {
+		f, err := os.Open(l.Path() + suffix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var from io.Reader = f
+		if suffix != "" {
+			if from, err = gzip.NewReader(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := io.ReadAll(from)
+		f.Close()
+		got := ""
+		for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+			got += line[len(line)-1:]
+		}
+		if got != want || err != nil {
+			t.Errorf("file %q holds %q, want %q: %v", suffix, got, want, err)
+		}
+	}
+	for _, suffix := range []string{".1", ".2", ".3.gz", ".1.new"} {
+		if _, err := os.Stat(l.Path() + suffix); err == nil {
+			t.Errorf("%s is left", suffix)
+		}
+	}
 }

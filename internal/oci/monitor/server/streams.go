@@ -44,7 +44,7 @@ const patience = 10 * time.Second
 var buffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 
 func newStreams(cfg monitor.LogConfig, once bool) (*streams, error) {
-	l, err := logfile.Open(logfile.Config{Path: cfg.Path, Format: logfile.Format(cfg.Format), MaxSize: cfg.MaxSize, MaxFiles: cfg.MaxFiles}, time.Now)
+	l, err := logfile.Open(logfile.Config{Path: cfg.Path, Format: logfile.Format(cfg.Format), MaxSize: cfg.MaxSize, MaxFiles: cfg.MaxFiles, Compress: cfg.Compress, Attrs: cfg.Attrs}, time.Now)
 	if err != nil {
 		return nil, err
 	}
