@@ -73,11 +73,23 @@ func (ep *endpoint) trackQuickly(live, obj runtime.Object, subresource, manager 
 	if updates >= 10 && mine < 0 {
 		return false // the oldest would have to be merged
 	}
+	m.SetManagedFields(nil)
+	if live == nil && subresource == "" {
+		if raw, ok := ep.created(obj); ok {
+			if raw != nil {
+				m.SetManagedFields([]metav1.ManagedFieldsEntry{{
+					Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: string(version),
+					Time: &metav1.Time{Time: now}, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(raw)),
+				}})
+			}
+			return true
+		}
+	}
 	parse, err := types.Of(ep.gvk)
 	if err != nil {
+		m.SetManagedFields(sent)
 		return false
 	}
-	m.SetManagedFields(nil)
 	x, y := model.Prune(reflect.ValueOf(before).Elem(), reflect.ValueOf(obj).Elem())
 	old, err1 := asTyped(parse, x)
 	new, err2 := asTyped(parse, y)
@@ -139,6 +151,29 @@ func (ep *endpoint) trackQuickly(live, obj runtime.Object, subresource, manager 
 	}
 	m.SetManagedFields(out)
 	return true
+}
+
+// created are the fields that the creator of an object owns, encoded; nil for none.
+func (ep *endpoint) created(obj runtime.Object) ([]byte, bool) {
+	for _, p := range ep.res.Strategy.ResetFields {
+		if len(p) != 1 {
+			return nil, false
+		}
+	}
+	return model.Added(reflect.ValueOf(ep.sample).Elem(), reflect.ValueOf(obj).Elem(), func(name string) bool {
+		switch name {
+		case "apiVersion", "kind",
+			"metadata.name", "metadata.namespace", "metadata.creationTimestamp", "metadata.selfLink", "metadata.uid",
+			"metadata.generation", "metadata.managedFields", "metadata.resourceVersion":
+			return true
+		}
+		for _, p := range ep.res.Strategy.ResetFields {
+			if p[0] == name {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func asTyped(p *typed.ParseableType, v reflect.Value) (*typed.TypedValue, error) {
