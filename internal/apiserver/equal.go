@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	apimeta "nau/internal/api/meta"
 	"nau/internal/apiserver/wire"
 )
 
@@ -17,8 +18,8 @@ func equalObjects(a, b runtime.Object) (bool, error) {
 	if !ok1 || !ok2 || reflect.TypeOf(a) != reflect.TypeOf(b) {
 		return equality.Semantic.DeepEqual(a, b), nil
 	}
-	if am.Size() != bm.Size() {
-		return false, nil
+	if !apimeta.Equal(a, b) {
+		return false, nil // nearly always, and cheaper to see than to encode both
 	}
 	x, err := wire.MarshalMessage(am)
 	if err != nil {

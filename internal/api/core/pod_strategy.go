@@ -69,7 +69,10 @@ func mergeKeys(s *metav1.LabelSelector, keys []string, labels map[string]string,
 
 func preparePodUpdate(new, old *corev1.Pod) {
 	new.Status = old.Status
-	meta.BumpGeneration(new, old, new.Spec, old.Spec)
+	meta.BumpGeneration(new, old, &new.Spec, &old.Spec)
+	if new.Generation == old.Generation {
+		new.Spec = old.Spec // one copy in memory, and what compares them later sees it at a glance
+	}
 }
 
 func preparePodStatus(new, old *corev1.Pod) {
@@ -103,7 +106,7 @@ func prepareEphemeral(new, old *corev1.Pod) {
 	*new = *old.DeepCopy()
 	new.ResourceVersion, new.ManagedFields = version, managed
 	new.Spec.EphemeralContainers = added
-	meta.BumpGeneration(new, old, new.Spec, old.Spec)
+	meta.BumpGeneration(new, old, &new.Spec, &old.Spec)
 }
 
 func prepareResize(new, old *corev1.Pod) {
@@ -128,7 +131,7 @@ func prepareResize(new, old *corev1.Pod) {
 		}
 	}
 	new.Spec.Resources = asked.Resources
-	meta.BumpGeneration(new, old, new.Spec, old.Spec)
+	meta.BumpGeneration(new, old, &new.Spec, &old.Spec)
 }
 
 // podGrace: a pod that runs nowhere or has ended goes at once; else the client's period, or the pod's.

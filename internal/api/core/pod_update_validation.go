@@ -19,6 +19,9 @@ const mutablePodFields = "`spec.containers[*].image`,`spec.initContainers[*].ima
 // validatePodUpdate lets through what may change on a running pod: images, a shorter active deadline,
 // more tolerations, a grace period from negative to 1, and scheduling gates that are taken away.
 func validatePodUpdate(new, old *corev1.Pod) field.ErrorList {
+	if meta.Equal(&new.Spec, &old.Spec) { // judged when it was written; most updates are of labels and annotations
+		return validatePodAnnotations(field.NewPath("metadata", "annotations"), new.Annotations, &new.Spec)
+	}
 	errs := validatePodObject(new, specScope{pod: true, update: true})
 	p := field.NewPath("spec")
 	if len(new.Spec.Containers) != len(old.Spec.Containers) {
@@ -56,7 +59,7 @@ func validatePodUpdate(new, old *corev1.Pod) field.ErrorList {
 	if len(old.Spec.SchedulingGates) > 0 {
 		errs = append(errs, narrowedPlacement(p, same, &old.Spec)...)
 	}
-	if !apiequality.Semantic.DeepEqual(*same, old.Spec) {
+	if !meta.Equal(same, &old.Spec) {
 		errs = append(errs, field.Forbidden(p, fmt.Sprintf("pod updates may not change fields other than %s\n%v", mutablePodFields, diff.Diff(old.Spec, *same))))
 	}
 	return errs

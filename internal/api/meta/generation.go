@@ -3,7 +3,6 @@
 package meta
 
 import (
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -11,7 +10,7 @@ import (
 // semantically (API conventions, "Metadata": generation).
 func BumpGeneration(new, old metav1.Object, newSpec, oldSpec any) {
 	generation := old.GetGeneration()
-	if !apiequality.Semantic.DeepEqual(newSpec, oldSpec) {
+	if !Equal(newSpec, oldSpec) {
 		generation++
 	}
 	new.SetGeneration(generation)
