@@ -48,6 +48,7 @@ func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
 	runtimes := f.StringArray("runtime", nil, "NAME=PATH: a further OCI runtime, for docker run --runtime NAME and for RuntimeClasses with handler NAME")
 	f.StringVar(&c.DefaultRuntime, "default-runtime", "", "name of the OCI runtime of containers that name none (default nau-oci, the built-in one)")
 	f.StringSliceVar(&c.CDIDirs, "cdi-spec-dir", cdi.DefaultDirs, "folder with CDI descriptions of devices; what is in a later one wins")
+	finishDocker := dockerFlags(cmd, &c.Docker)
 	f.IntVar(&c.MaxPods, "max-pods", c.MaxPods, "pods that the node takes")
 	return func() error {
 		c.NodeIPs = []net.IP(*nodeIPs)
@@ -88,9 +89,23 @@ func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
 		if _, ok := c.Runtimes[c.DefaultRuntime]; !ok && c.DefaultRuntime != "" && c.DefaultRuntime != container.BuiltIn {
 			return flagError("--default-runtime", c.DefaultRuntime, "registered by --runtime NAME=PATH")
 		}
+		finishDocker()
 		c.Runtime = embedded.Runtime
 		return c.Complete()
 	}
+}
+
+// dockerFlags say how Docker's clients come in beside the socket.
+func dockerFlags(cmd *cobra.Command, d *cluster.DockerAccess) (finish func()) {
+	f := cmd.Flags()
+	f.StringArrayVar(&d.Hosts, "docker-host", nil, "tcp://ADDRESS[:PORT] at which the Docker API answers too, to clients with a certificate; theirs are in DATA-DIR/docker-tls")
+	secure := f.Bool("docker-tls", true, "TLS with client certificates at every --docker-host")
+	f.StringVar(&d.CA, "docker-tlscacert", "", "authority of the clients' certificates (default Nau's own)")
+	f.StringVar(&d.Cert, "docker-tlscert", "", "certificate that is shown to clients (default one of Nau's own)")
+	f.StringVar(&d.Key, "docker-tlskey", "", "its key")
+	f.BoolVar(&d.Unauthenticated, "docker-allow-unauthenticated", false, "with --docker-tls=false: let everybody in who reaches a --docker-host off loopback; they are root on this machine")
+	f.StringVar(&d.Group, "docker-group", "", "group that may use the Docker socket beside root; its members are root on this machine")
+	return func() { d.NoTLS = !*secure }
 }
 
 var runtimeName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)

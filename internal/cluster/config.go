@@ -46,6 +46,7 @@ type Config struct {
 	Runtimes                          map[string]string   // name → OCI runtime binary, for RuntimeClass handlers and docker run --runtime
 	DefaultRuntime                    string              // name of one of them; "" is nau-oci
 	CDIDirs                           []string            // of descriptions of vendors' devices
+	Docker                            DockerAccess
 	MaxPods                           int
 	Runtime                           func() ([]byte, error) `json:"-"` // nau-oci's bytes
 	Log                               *slog.Logger           `json:"-"`
@@ -103,6 +104,7 @@ func (c *Config) Complete() error {
 	if len(filepath.Join(c.RunDir, "monitor.sock")) > 100 {
 		errs = append(errs, usage("--run-dir %s is too long for the sockets in it (100 bytes)", c.RunDir))
 	}
+	errs = append(errs, c.Docker.check())
 	if c.NodeName == "" {
 		name, err := os.Hostname()
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -19,7 +20,7 @@ import (
 const dockerSocket = "/var/run/docker.sock"
 
 // serveDocker puts Docker's API over the engine on RUNDIR/docker.sock, for root
-// alone, and at Docker's own place if nobody has it and this is the machine's
+// and a group if one is named, on the addresses that are asked for, and at Docker's own place if nobody has it and this is the machine's
 // one instance.
 func (n *node) serveDocker() error {
 	api, err := docker.New(docker.Config{Engine: n.engine, Version: version.Nau(), Log: n.config.Log})
@@ -34,16 +35,22 @@ func (n *node) serveDocker() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen for Docker: %w", err), api.Close())
 	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		return errors.Join(fmt.Errorf("guard Docker socket: %w", err), listener.Close(), api.Close())
+	if err := n.guardDocker(path); err != nil {
+		return errors.Join(err, listener.Close(), api.Close())
+	}
+	doors, err := n.dockerListeners()
+	if err != nil {
+		for _, l := range append(doors, listener) {
+			err = errors.Join(err, l.Close())
+		}
+		return errors.Join(err, api.Close())
 	}
 	linked := n.config.RunDir == Default().RunDir && linkDocker(path)
-	server := &http.Server{Handler: api.Handler(), ReadHeaderTimeout: 30 * time.Second, MaxHeaderBytes: 1 << 20}
-	go func() {
-		if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
-			n.config.Log.Error("serve Docker API", "error", err)
-		}
-	}()
+	// Handshakes that fail are strangers' doing: no more than a debug line.
+	server := &http.Server{Handler: api.Handler(), ReadHeaderTimeout: 30 * time.Second, MaxHeaderBytes: 1 << 20, ErrorLog: slog.NewLogLogger(n.config.Log.Handler(), slog.LevelDebug)}
+	for _, l := range append(doors, listener) {
+		n.serveHTTP(server, "Docker API", l)
+	}
 	n.closers = append(n.closers, func() error {
 		if linked {
 			_ = os.Remove(dockerSocket)

@@ -1,10 +1,14 @@
 package docker
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"net/http"
+	"sync"
 	"time"
 
+	"github.com/gorilla/websocket"
 	dc "github.com/moby/moby/api/types/container"
 	de "github.com/moby/moby/api/types/events"
 
@@ -12,8 +16,8 @@ import (
 	"nau/internal/engine/events"
 )
 
-// attachContainer answers POST /containers/{id}/attach. A container that does not run yet is joined from its first byte.
-func (s *Server) attachContainer(c *call) error {
+// attach joins a container's streams to the line that open gives. A container that does not run yet is joined from its first byte.
+func (s *Server) attach(c *call, open func(tty bool) (*wire, error)) error {
 	r, err := s.byID(c)
 	if err != nil {
 		return err
@@ -49,7 +53,7 @@ func (s *Server) attachContainer(c *call) error {
 			return err
 		}
 	}
-	conn, reader, err := c.hijack(tty)
+	line, err := open(tty)
 	if err != nil {
 		if place != nil {
 			cancel()
@@ -57,22 +61,18 @@ func (s *Server) attachContainer(c *call) error {
 		}
 		return err
 	}
-	defer conn.Close()
+	defer line.conn.Close()
 	s.hub.container(de.ActionAttach, r, nil)
-	o, e := multiplex(conn)
-	if tty {
-		o, e = conn, conn
-	}
 	if c.flag("logs") {
-		_ = s.copyLogs(ctx, r, logRequest{stdout: c.flag("stdout"), stderr: c.flag("stderr"), tail: -1}, o, e)
+		_ = s.copyLogs(ctx, r, logRequest{stdout: c.flag("stdout"), stderr: c.flag("stderr"), tail: -1}, line.out, line.errs)
 	}
 	if place == nil {
 		return nil
 	}
 	detached := false
-	out.open(nil, o)
-	errs.open(nil, e)
-	in.open(&detachable{from: &watched{reader, func() {
+	out.open(nil, line.out)
+	errs.open(nil, line.errs)
+	in.open(&detachable{from: &watched{line.in, func() {
 		if streams.Stdin == nil {
 			cancel()
 		}
@@ -81,7 +81,7 @@ func (s *Server) attachContainer(c *call) error {
 		go func() { // nothing is read but the client's going away
 			buf := make([]byte, 512)
 			for {
-				if _, err := reader.Read(buf); err != nil {
+				if _, err := line.in.Read(buf); err != nil {
 					return
 				}
 			}
@@ -91,8 +91,106 @@ func (s *Server) attachContainer(c *call) error {
 	if detached {
 		s.hub.container(de.ActionDetach, r, nil)
 	}
-	closeWrite(conn)
+	line.end()
 	return nil
+}
+
+// wire is a client's connection, with its streams.
+type wire struct {
+	conn      io.Closer
+	in        io.Reader
+	out, errs io.Writer
+	end       func() // says that no more output comes
+}
+
+// attachContainer answers POST /containers/{id}/attach.
+func (s *Server) attachContainer(c *call) error {
+	return s.attach(c, func(tty bool) (*wire, error) {
+		conn, reader, err := c.hijack(tty)
+		if err != nil {
+			return nil, err
+		}
+		o, e := multiplex(conn)
+		if tty {
+			o, e = conn, conn
+		}
+		return &wire{conn, reader, o, e, func() { closeWrite(conn) }}, nil
+	})
+}
+
+// attachWebSocket answers GET /containers/{id}/attach/ws: both outputs as they are, without frames of their own, in binary messages, or in
+// text messages to clients before 1.28.
+func (s *Server) attachWebSocket(c *call) error {
+	if !websocket.IsWebSocketUpgrade(c.Request) {
+		return badRequest("GET /containers/%s/attach/ws needs a WebSocket connection: the request has no Upgrade: websocket", c.vars["id"])
+	}
+	return s.attach(c, func(bool) (*wire, error) {
+		up := websocket.Upgrader{Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+			writeError(w, fail(status, "%v", reason))
+		}}
+		conn, err := up.Upgrade(c.w, c.Request, nil)
+		if err != nil {
+			return nil, errAnswered
+		}
+		conn.SetReadLimit(maxMessage)
+		kind := websocket.BinaryMessage
+		if !c.atLeast("1.28") {
+			kind = websocket.TextMessage
+		}
+		m := &messages{conn: conn, kind: kind}
+		return &wire{conn, m, m, m, m.end}, nil
+	})
+}
+
+// maxMessage bounds what a WebSocket client sends at once.
+const maxMessage = 1 << 20
+
+// messages make streams of a WebSocket.
+type messages struct {
+	conn *websocket.Conn
+	kind int
+	mu   sync.Mutex // of writes: two outputs share the connection
+	now  io.Reader  // the message that is being read
+}
+
+func (m *messages) Write(b []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	text := b
+	if m.kind == websocket.TextMessage {
+		text = bytes.ToValidUTF8(b, []byte("\uFFFD")) // RFC 6455, section 5.6
+	}
+	if err := m.conn.WriteMessage(m.kind, text); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+func (m *messages) Read(b []byte) (int, error) {
+	for {
+		if m.now == nil {
+			_, r, err := m.conn.NextReader()
+			if err != nil {
+				return 0, io.EOF // closed, in whatever way
+			}
+			m.now = r
+		}
+		n, err := m.now.Read(b)
+		if err == io.EOF {
+			m.now = nil
+			if n == 0 {
+				continue
+			}
+			err = nil
+		}
+		return n, err
+	}
+}
+
+func (m *messages) end() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_ = m.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
 }
 
 // waitContainer answers POST /containers/{id}/wait. The answer's head comes at once, so that the client knows that nothing will be missed.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/netip"
 	"regexp"
 	"strings"
 
@@ -249,11 +248,7 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 	for _, n := range nets {
 		st.Networks[n.net.ID] = n.settings
 	}
-	var gateway netip.Addr
-	if n := s.defaultNetwork(); n != nil {
-		gateway = n.gateway(false)
-	}
-	sc, err := sandboxConfig(cfg, host, nets, gateway)
+	sc, err := sandboxConfig(cfg, host, nets, s.gatewayOf(host.NetworkMode))
 	if err != nil {
 		return undo, err
 	}

@@ -40,6 +40,9 @@ func conflict(format string, args ...any) error { return fail(http.StatusConflic
 // errNotModified is no error but an answer: the thing is in the wished state.
 var errNotModified = &failure{http.StatusNotModified, ""}
 
+// errAnswered is no error either: the client has its answer already.
+var errAnswered = &failure{0, ""}
+
 // statusOf finds the status code of an error of the engine.
 func statusOf(err error) int {
 	var f *failure
@@ -76,6 +79,9 @@ func statusOf(err error) int {
 // writeError answers with Docker's error document.
 func writeError(w http.ResponseWriter, err error) {
 	code := statusOf(err)
+	if code == 0 {
+		return
+	}
 	if code == http.StatusNotModified {
 		w.WriteHeader(code)
 		return

@@ -134,6 +134,17 @@ func extraHosts(list []string, gateway netip.Addr) ([]sandbox.HostAlias, error) 
 	return out, nil
 }
 
+// gatewayOf is what host-gateway means: the address at which a container reaches this machine.
+func (s *Server) gatewayOf(mode dc.NetworkMode) netip.Addr {
+	if mode.IsHost() {
+		return netip.MustParseAddr("127.0.0.1")
+	}
+	if n := s.defaultNetwork(); n != nil {
+		return n.gateway(false)
+	}
+	return netip.Addr{}
+}
+
 // sandboxConfig maps what belongs to the container's place. gateway is the host's address in the default network.
 func sandboxConfig(c *dc.Config, h *dc.HostConfig, nets []attachment, gateway netip.Addr) (sandbox.Config, error) {
 	out := sandbox.Config{Origin: Origin, Hostname: c.Hostname, Domainname: c.Domainname, HostNet: h.NetworkMode.IsHost(),
@@ -149,9 +160,6 @@ func sandboxConfig(c *dc.Config, h *dc.HostConfig, nets []attachment, gateway ne
 		out.Networks = append(out.Networks, n.engine())
 	}
 	out.DNS = dnsOf(h, nets)
-	if h.NetworkMode.IsHost() {
-		gateway = netip.MustParseAddr("127.0.0.1")
-	}
 	var err error
 	out.Hosts, err = extraHosts(h.ExtraHosts, gateway)
 	return out, err

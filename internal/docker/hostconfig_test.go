@@ -236,18 +236,18 @@ func TestLimitsWithoutSupport(t *testing.T) {
 		t.Errorf("%+v", out)
 	}
 	for text, r := range map[string]dc.Resources{
-		"kernel does not support CPU real-time period":   {CPURealtimePeriod: 5},
-		"Requested CPUs are not available":               {CpusetCpus: "0-7"},
-		"Invalid value x for cpuset cpus":                {CpusetCpus: "x"},
-		"Minimum memory reservation allowed is 6MB":      {MemoryReservation: 1},
-		"valid memory swappiness range is 0-100":         {MemorySwappiness: func() *int64 { n := int64(101); return &n }()},
-		"CPU cfs quota can not be less than 1ms":         {CPUQuota: 5},
-		"CPU cfs period can not be less than 1ms":        {CPUPeriod: 5},
-		"cannot be higher than CPU real-time period":     {CPURealtimePeriod: 5, CPURealtimeRuntime: 6},
-		"Range of blkio weight is from 10 to 1000: /x":   {BlkioWeightDevice: []*blkiodev.WeightDevice{{Path: "/x", Weight: 5}}},
-		"Memory limit when using Memoryswap limit":       {MemorySwap: 5},
-		"limit can not be less than memory reservation":  {Memory: 7 << 20, MemoryReservation: 8 << 20},
-		"Conflicting options: Nano CPUs and CPU Period ": {NanoCPUs: 1, CPUPeriod: 5000},
+		"kernel does not support CPU real-time scheduler": {CPURealtimePeriod: 5},
+		"Requested CPUs are not available":                {CpusetCpus: "0-7"},
+		"Invalid value x for cpuset cpus":                 {CpusetCpus: "x"},
+		"Minimum memory reservation allowed is 6MB":       {MemoryReservation: 1},
+		"valid memory swappiness range is 0-100":          {MemorySwappiness: func() *int64 { n := int64(101); return &n }()},
+		"CPU cfs quota can not be less than 1ms":          {CPUQuota: 5},
+		"CPU cfs period can not be less than 1ms":         {CPUPeriod: 5},
+		"cannot be higher than cpu real-time period":      {CPURealtimePeriod: 5, CPURealtimeRuntime: 6},
+		"Range of blkio weight is from 10 to 1000: /x":    {BlkioWeightDevice: []*blkiodev.WeightDevice{{Path: "/x", Weight: 5}}},
+		"Memory limit when using Memoryswap limit":        {MemorySwap: 5},
+		"limit can not be less than memory reservation":   {Memory: 7 << 20, MemoryReservation: 8 << 20},
+		"Conflicting options: Nano CPUs and CPU Period ":  {NanoCPUs: 1, CPUPeriod: 5000},
 	} {
 		can := everything
 		can.RealTime = !strings.HasPrefix(text, "kernel")

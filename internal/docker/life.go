@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -107,15 +108,24 @@ func (s *Server) openPlace(ctx context.Context, r *container.Record, st *stored)
 		if err != nil {
 			return err
 		}
-		links, err := s.links(st)
+		links, env, err := s.links(r, st)
+		if err != nil {
+			return err
+		}
+		hosts, err := extraHosts(st.Host.ExtraHosts, s.gatewayOf(st.Host.NetworkMode))
 		if err != nil {
 			return err
 		}
 		if len(ports) > 0 || len(links) > 0 || len(sb.Config.Ports) > 0 {
 			if err := s.e.Sandboxes.Update(sb.ID, func(r *sandbox.Record) {
 				r.Config.Ports = ports
-				r.Config.Hosts = append(append([]sandbox.HostAlias{}, sb.Config.Hosts...), links...)
+				r.Config.Hosts = append(hosts, links...)
 			}); err != nil {
+				return err
+			}
+		}
+		if len(links) > 0 {
+			if err := s.e.Containers.Update(r.ID, func(r *container.Record) { r.Config.Process.Env = slices.Concat(st.Config.Env, env) }); err != nil {
 				return err
 			}
 		}
@@ -468,12 +478,12 @@ type removal struct{ force, volumes, link bool }
 
 // removeContainer answers DELETE /containers/{id}.
 func (s *Server) removeContainer(c *call) error {
+	if c.flag("link") {
+		return s.removeLink(c)
+	}
 	r, err := s.byID(c)
 	if err != nil {
 		return err
-	}
-	if c.flag("link") {
-		return c.done(http.StatusNoContent)
 	}
 	o := removal{force: c.flag("force"), volumes: c.flag("v")}
 	if running(r) && !o.force {

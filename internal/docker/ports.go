@@ -3,7 +3,6 @@ package docker
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	dn "github.com/moby/moby/api/types/network"
 
 	"nau/internal/engine/network"
-	"nau/internal/engine/sandbox"
 )
 
 // The ports that the system gives away when none is named. Source: Linux' ip_local_port_range.
@@ -99,31 +97,6 @@ func (s *Server) freePort(mine []network.Port, p network.Port, from, to int) uin
 		}
 	}
 	return uint16(to)
-}
-
-// links turns --link's into lines of the hosts file.
-func (s *Server) links(st *stored) ([]sandbox.HostAlias, error) {
-	var out []sandbox.HostAlias
-	for _, l := range st.Host.Links {
-		key, alias, _ := strings.Cut(l, ":")
-		r, err := s.find(key)
-		if err != nil {
-			return nil, fail(http.StatusBadRequest, "could not get container for %s: %v", key, err)
-		}
-		if !running(r) {
-			return nil, fail(http.StatusConflict, "Cannot link to a non running container: /%s AS /%s", r.Config.Name, alias)
-		}
-		sb, err := s.e.Sandboxes.Get(r.Config.Sandbox)
-		if err != nil || len(sb.Addrs()) == 0 {
-			continue
-		}
-		names := []string{r.ID[:12], r.Config.Name}
-		if alias != "" && alias != r.Config.Name {
-			names = append([]string{alias}, names...)
-		}
-		out = append(out, sandbox.HostAlias{Addr: sb.Addrs()[0], Names: names})
-	}
-	return out, nil
 }
 
 // addressOf is the address that a published port is shown at.

@@ -154,14 +154,11 @@ func checkCPU(r *dc.Resources, can support) (warnings []string, err error) {
 	if r.CPUQuota > 0 && r.CPUQuota < 1000 {
 		return warnings, badRequest("CPU cfs quota can not be less than 1ms (i.e. 1000)")
 	}
-	if r.CPURealtimePeriod != 0 && !can.RealTime {
-		return warnings, badRequest("kernel does not support CPU real-time period")
-	}
-	if r.CPURealtimeRuntime != 0 && !can.RealTime {
-		return warnings, badRequest("kernel does not support CPU real-time runtime")
+	if (r.CPURealtimePeriod != 0 || r.CPURealtimeRuntime != 0) && !can.RealTime {
+		return warnings, badRequest("kernel does not support CPU real-time scheduler")
 	}
 	if r.CPURealtimePeriod != 0 && r.CPURealtimeRuntime > r.CPURealtimePeriod {
-		return warnings, badRequest("CPU real-time runtime cannot be higher than CPU real-time period")
+		return warnings, badRequest("cpu real-time runtime cannot be higher than cpu real-time period")
 	}
 	if (r.CpusetCpus != "" || r.CpusetMems != "") && !can.Cpuset {
 		warnings = append(warnings, "Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.")

@@ -68,8 +68,8 @@ func (s *Server) routes() []route {
 		{"POST", "/containers/{id}/pause", s.pauseContainer}, {"POST", "/containers/{id}/unpause", s.unpauseContainer},
 		{"POST", "/containers/{id}/rename", s.renameContainer}, {"POST", "/containers/{id}/update", s.updateContainer},
 		{"POST", "/containers/{id}/resize", s.resizeContainer}, {"POST", "/containers/{id}/wait", s.waitContainer},
-		{"POST", "/containers/{id}/attach", s.attachContainer}, {"POST", "/containers/{id}/exec", s.createExec},
-		{"DELETE", "/containers/{id}", s.removeContainer}, {"POST", "/commit", s.commitContainer},
+		{"POST", "/containers/{id}/attach", s.attachContainer}, {"GET", "/containers/{id}/attach/ws", s.attachWebSocket}, {"POST", "/containers/{id}/exec", s.createExec},
+		{"DELETE", "/containers/{id...}", s.removeContainer}, {"POST", "/commit", s.commitContainer},
 
 		{"GET", "/exec/{id}/json", s.inspectExec}, {"POST", "/exec/{id}/start", s.startExec}, {"POST", "/exec/{id}/resize", s.resizeExec},
 

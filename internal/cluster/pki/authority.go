@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -118,6 +119,40 @@ func newSerial() (*big.Int, error) {
 		return nil, fmt.Errorf("draw serial number: %w", err)
 	}
 	return serial.Add(serial, big.NewInt(1)), nil
+}
+
+// OpenAuthority reads the authority NAME.key and NAME.crt in dir, for what the cluster's own authority must not open, and makes it where
+// there is none.
+func OpenAuthority(dir, name, commonName string, now time.Time) (*Authority, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create key directory: %w", err)
+	}
+	return openAuthority(dir, name, commonName, now)
+}
+
+// ClientFiles keeps ca.pem, cert.pem and key.pem in dir, as the docker command line wants them: the authority, and a client's certificate,
+// issued anew once two thirds of its life are over or when it is another authority's.
+func (a *Authority) ClientFiles(dir string, s Subject, now time.Time) error {
+	authority := encodeCertificate(a.Certificate.Raw)
+	certPath, keyPath, caPath := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "ca.pem")
+	if have, err := tls.LoadX509KeyPair(certPath, keyPath); err == nil && have.Leaf != nil && now.Before(renewal(have.Leaf)) &&
+		have.Leaf.CheckSignatureFrom(a.Certificate) == nil {
+		if ca, err := os.ReadFile(caPath); err == nil && bytes.Equal(ca, authority) {
+			return nil
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("create key directory: %w", err)
+	}
+	pair, err := a.Issue(s, now)
+	if err != nil {
+		return err
+	}
+	cert, key, err := EncodePair(pair)
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeFile(caPath, authority), writeFile(keyPath, key), writeFile(certPath, cert))
 }
 
 func openAuthority(dir, name, commonName string, now time.Time) (*Authority, error) {

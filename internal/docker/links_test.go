@@ -1,0 +1,25 @@
+package docker
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	dc "github.com/moby/moby/api/types/container"
+	dn "github.com/moby/moby/api/types/network"
+)
+
+func TestLinks(t *testing.T) {
+	got := linkEnv("web", "my-db", netip.MustParseAddr("172.17.0.5"), &dc.Config{Env: []string{"PATH=/bin", "HOME=/", "USER=x"},
+		ExposedPorts: dn.PortSet{dn.MustParsePort("53/udp"): {}, dn.MustParsePort("5432/tcp"): {}}})
+	want := []string{"MY_DB_NAME=/web/my-db", "MY_DB_PORT=tcp://172.17.0.5:5432", "MY_DB_PORT_5432_TCP=tcp://172.17.0.5:5432", "MY_DB_PORT_5432_TCP_ADDR=172.17.0.5", "MY_DB_PORT_5432_TCP_PORT=5432",
+		"MY_DB_PORT_5432_TCP_PROTO=tcp", "MY_DB_PORT_53_UDP=udp://172.17.0.5:53", "MY_DB_PORT_53_UDP_ADDR=172.17.0.5", "MY_DB_PORT_53_UDP_PORT=53", "MY_DB_PORT_53_UDP_PROTO=udp", "MY_DB_ENV_USER=x"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	for text, want := range map[string][2]string{"a": {"a", "a"}, "a:b": {"a", "b"}, "/a:/web/b": {"/a", "b"}, "/a": {"/a", "a"}} {
+		if k, alias := splitLink(text); k != want[0] || alias != want[1] {
+			t.Errorf("%s: %s %s", text, k, alias)
+		}
+	}
+}
