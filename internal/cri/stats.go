@@ -154,7 +154,7 @@ func (s *Server) sandboxStats(ctx context.Context, r *sandbox.Record) (*runtimea
 	if r.State == sandbox.Ready && len(r.Endpoints) > 0 {
 		lx.Network = &runtimeapi.NetworkUsage{Timestamp: at}
 		for i, e := range r.Endpoints {
-			n, err := s.e.Networks.Stats(e)
+			n, err := s.e.Networks.Stats(e, s.e.Sandboxes.NetnsPath(r.ID))
 			if err != nil {
 				continue
 			}

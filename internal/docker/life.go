@@ -134,30 +134,11 @@ func (s *Server) openPlace(ctx context.Context, r *container.Record, st *stored)
 			s.networkEvents("connect", r)
 			return s.resolve.joined(sb.ID)
 		}
-		if errors.Is(err, network.ErrPortTaken) && picked && try < 16 {
+		if (errors.Is(err, network.ErrPortTaken) || errors.Is(err, network.ErrPortBusy)) && picked && try < 16 {
 			continue
 		}
 		return placeError(r, ports, err)
 	}
-}
-
-// placeError words what went wrong with the network.
-func placeError(r *container.Record, ports []network.Port, err error) error {
-	if errors.Is(err, network.ErrPortTaken) {
-		where := ""
-		for _, p := range ports {
-			if strings.Contains(err.Error(), p.String()) {
-				ip := "0.0.0.0"
-				if p.HostIP.IsValid() {
-					ip = p.HostIP.String()
-				}
-				where = fmt.Sprintf("%s:%d", ip, p.Host)
-			}
-		}
-		return fail(http.StatusInternalServerError, "failed to set up container networking: driver failed programming external connectivity on endpoint %s (%s): Bind for %s failed: port is already allocated",
-			r.Config.Name, r.ID, where)
-	}
-	return fmt.Errorf("failed to set up container networking: %w", err)
 }
 
 // startError words what went wrong at start as clients parse it: the CLI makes its exit code of it.

@@ -3,6 +3,8 @@ package docker
 import (
 	"bufio"
 	"context"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -14,6 +16,8 @@ import (
 	"github.com/miekg/dns"
 	dc "github.com/moby/moby/api/types/container"
 
+	"nau/internal/engine/container"
+	"nau/internal/engine/network"
 	"nau/internal/engine/sandbox"
 )
 
@@ -24,12 +28,12 @@ func dnsOf(h *dc.HostConfig, nets []attachment) sandbox.DNS {
 	for _, a := range h.DNS {
 		servers = append(servers, a.String())
 	}
-	for _, n := range nets {
-		if n.net.named() {
-			if gw := n.net.gateway(false); gw.IsValid() {
-				return sandbox.DNS{Servers: []string{gw.String()}, Searches: h.DNSSearch, Options: append([]string{"ndots:0"}, h.DNSOptions...)}
-			}
+	if slices.ContainsFunc(nets, func(a attachment) bool { return a.net.named() }) {
+		searches := h.DNSSearch
+		if len(searches) == 0 {
+			searches = sandbox.HostDNS().Searches
 		}
+		return sandbox.DNS{Servers: []string{network.ResolverAddr.String()}, Searches: searches, Options: append([]string{"ndots:0"}, h.DNSOptions...)}
 	}
 	if len(servers) == 0 && len(h.DNSSearch) == 0 && len(h.DNSOptions) == 0 {
 		return sandbox.DNS{}
@@ -56,75 +60,61 @@ func upstreams() []string {
 	return out
 }
 
-// resolvers answer names of containers, one server at each user-defined network's gateway, while the network has members.
+// resolvers answer names of containers: one server inside each sandbox that is in a user-defined network, while it is Ready. It tells
+// what the networks of its own sandbox know and nothing else, and asks on for all other names.
 type resolvers struct {
 	s   *Server
 	mu  sync.Mutex
-	all map[string][]*dns.Server // network → UDP and TCP
+	all map[string][]*dns.Server // sandbox → UDP and TCP
 }
 
 func newResolvers(s *Server) *resolvers { return &resolvers{s: s, all: map[string][]*dns.Server{}} }
 
-// joined makes sure that the networks of a sandbox are served.
+// joined serves a sandbox if it is in a user-defined network, and stops if it is in none any more.
 func (r *resolvers) joined(id string) error {
 	sb, err := r.s.e.Sandboxes.Get(id)
 	if err != nil {
 		return err
 	}
-	for _, e := range sb.Endpoints {
+	named := sb.State == sandbox.Ready && slices.ContainsFunc(sb.Endpoints, func(e endpoint) bool {
 		n, err := r.s.network(e.Network)
-		if err != nil || !n.named() {
-			continue
-		}
-		if err := r.serve(n); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *resolvers) serve(n net_) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.all[n.spec.Name]) > 0 {
+		return err == nil && n.named()
+	})
+	if !named {
+		r.left(id)
 		return nil
 	}
-	at := netip.AddrPortFrom(n.gateway(false), 53).String()
-	packets, err := net.ListenPacket("udp", at)
-	if err != nil {
-		return err
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.all[id]) > 0 {
+		return nil
 	}
-	listener, err := net.Listen("tcp", at)
+	ns, err := os.Open(r.s.e.Sandboxes.NetnsPath(id))
 	if err != nil {
-		packets.Close()
-		return err
+		return fmt.Errorf("serve names in sandbox %s: %w", id, err)
 	}
-	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { r.answer(n.spec.Name, w, q) })
+	defer ns.Close()
+	packets, listener, err := network.ListenResolver(ns, r.s.e.Config().Instance)
+	if err != nil {
+		return fmt.Errorf("serve names in sandbox %s: %w", id, err)
+	}
+	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { r.answer(id, w, q) })
 	servers := []*dns.Server{{PacketConn: packets, Handler: h}, {Listener: listener, Handler: h}}
 	for _, srv := range servers {
+		started := make(chan struct{})
+		srv.NotifyStartedFunc = func() { close(started) }
 		go func() { _ = srv.ActivateAndServe() }()
+		<-started // a server that is shut down before it started would run for ever
 	}
-	r.all[n.spec.Name] = servers
+	r.all[id] = servers
 	return nil
 }
 
-// left stops serving networks that lost their last member with the sandbox.
+// left stops serving a sandbox: its namespace can go.
 func (r *resolvers) left(id string) {
-	sb, err := r.s.e.Sandboxes.Get(id)
-	if err != nil {
-		return
-	}
-	for _, e := range sb.Endpoints {
-		if !slices.ContainsFunc(r.s.e.Sandboxes.Endpoints(), func(o endpoint) bool { return o.Network == e.Network && o.Sandbox != id }) {
-			r.drop(e.Network)
-		}
-	}
-}
-
-func (r *resolvers) drop(network string) {
 	r.mu.Lock()
-	servers := r.all[network]
-	delete(r.all, network)
+	servers := r.all[id]
+	delete(r.all, id)
 	r.mu.Unlock()
 	for _, srv := range servers {
 		_ = srv.Shutdown()
@@ -143,8 +133,8 @@ func (r *resolvers) close() {
 	}
 }
 
-// answer answers one question: names of the network's members here, all else from the machine's servers.
-func (r *resolvers) answer(network string, w dns.ResponseWriter, q *dns.Msg) {
+// answer answers one question of a sandbox: names in its networks here, all else from the machine's servers.
+func (r *resolvers) answer(id string, w dns.ResponseWriter, q *dns.Msg) {
 	if len(q.Question) != 1 {
 		m := new(dns.Msg)
 		m.SetRcode(q, dns.RcodeFormatError)
@@ -153,7 +143,7 @@ func (r *resolvers) answer(network string, w dns.ResponseWriter, q *dns.Msg) {
 	}
 	ask := q.Question[0]
 	name := strings.ToLower(strings.TrimSuffix(ask.Name, "."))
-	if addrs, known := r.lookup(network, name); known {
+	if addrs, known := r.lookup(id, name); known {
 		m := new(dns.Msg)
 		m.SetReply(q)
 		m.RecursionAvailable = true
@@ -172,7 +162,7 @@ func (r *resolvers) answer(network string, w dns.ResponseWriter, q *dns.Msg) {
 		return
 	}
 	if ask.Qtype == dns.TypePTR {
-		if host := r.reverse(network, name); host != "" {
+		if host := r.reverse(id, name); host != "" {
 			m := new(dns.Msg)
 			m.SetReply(q)
 			m.RecursionAvailable = true
@@ -182,7 +172,7 @@ func (r *resolvers) answer(network string, w dns.ResponseWriter, q *dns.Msg) {
 		}
 	}
 	_, tcp := w.RemoteAddr().(*net.TCPAddr)
-	for _, server := range r.upstreams(w.RemoteAddr()) {
+	for _, server := range r.upstreams(id) {
 		client := &dns.Client{Timeout: 4 * time.Second}
 		if tcp {
 			client.Net = "tcp"
@@ -203,71 +193,106 @@ func (r *resolvers) answer(network string, w dns.ResponseWriter, q *dns.Msg) {
 	_ = w.WriteMsg(m)
 }
 
-// upstreams are the servers that the asking container was given, else the machine's.
-func (r *resolvers) upstreams(from net.Addr) []string {
-	addr, err := netip.ParseAddrPort(from.String())
-	if err == nil {
-		for _, c := range r.s.e.Containers.List() {
-			if c.Config.Origin != Origin {
-				continue
-			}
-			sb, err := r.s.e.Sandboxes.Get(c.Config.Sandbox)
-			if err != nil || sb.State != sandbox.Ready || !slices.Contains(sb.Addrs(), addr.Addr().Unmap()) {
-				continue
-			}
-			var out []string
-			for _, a := range load(c).Host.DNS {
-				out = append(out, a.String())
-			}
-			if len(out) > 0 {
-				return out
-			}
+// upstreams are the servers that a sandbox's container was given, else the machine's. A sandbox without a way out gets no answer from outside.
+func (r *resolvers) upstreams(id string) []string {
+	sb, err := r.s.e.Sandboxes.Get(id)
+	if err != nil || r.s.e.Networks.Leading(sb.Endpoints, false) < 0 && r.s.e.Networks.Leading(sb.Endpoints, true) < 0 {
+		return nil
+	}
+	if c := r.owner(id); c != nil {
+		var out []string
+		for _, a := range load(c).Host.DNS {
+			out = append(out, a.String())
+		}
+		if len(out) > 0 {
+			return out
 		}
 	}
 	return upstreams()
 }
 
-// lookup finds the addresses of a name in a network. known is true for a name that exists, even without an address of the family.
-func (r *resolvers) lookup(network, name string) (addrs []netip.Addr, known bool) {
+// owner is the container that a sandbox was made for.
+func (r *resolvers) owner(id string) *container.Record {
+	for _, c := range r.s.e.Containers.In(id) {
+		if c.Config.Origin == Origin && load(c).Own {
+			return c
+		}
+	}
+	return nil
+}
+
+// lookup finds the addresses of a name in a sandbox's networks. known is true for a name that exists, even without an address of the family.
+// Several containers may share a name: their addresses come in an order of chance, so that clients spread over them.
+func (r *resolvers) lookup(id, name string) (addrs []netip.Addr, known bool) {
+	asker, err := r.s.e.Sandboxes.Get(id)
+	if err != nil {
+		return nil, false
+	}
+	links := map[string]string{} // network + container → alias
+	if c := r.owner(id); c != nil {
+		for net, e := range load(c).Networks {
+			for _, l := range e.Links {
+				target, alias, _ := strings.Cut(l, ":")
+				if strings.EqualFold(alias, name) {
+					links[net+" "+strings.TrimPrefix(target, "/")] = alias
+				}
+			}
+		}
+	}
 	for _, c := range r.s.e.Containers.List() {
 		if c.Config.Origin != Origin || !running(c) {
 			continue
 		}
 		sb, err := r.s.e.Sandboxes.Get(c.Config.Sandbox)
-		if err != nil || sb.State != sandbox.Ready {
+		if err != nil || sb.State != sandbox.Ready || !load(c).Own {
 			continue
 		}
 		for _, a := range sb.Config.Networks {
-			if a.Network != network {
+			if len(a.Aliases) == 0 || !slices.ContainsFunc(asker.Endpoints, func(e endpoint) bool { return e.Network == a.Network }) {
 				continue
 			}
-			match := strings.EqualFold(c.Config.Name, name) || len(name) >= 12 && strings.HasPrefix(c.ID, name) || strings.EqualFold(sb.Config.Hostname, name) ||
-				slices.ContainsFunc(a.Aliases[min(1, len(a.Aliases)):], func(x string) bool { return strings.EqualFold(x, name) })
-			if !match {
+			if !called(c, sb, a, name) && links[a.Network+" "+c.Config.Name] == "" && links[a.Network+" "+c.ID] == "" && links[a.Network+" "+c.ID[:12]] == "" {
 				continue
 			}
 			known = true
 			for _, v6 := range []bool{false, true} {
-				if ip := sb.Addr(network, v6); ip.IsValid() {
+				if ip := sb.Addr(a.Network, v6); ip.IsValid() && !slices.Contains(addrs, ip) {
 					addrs = append(addrs, ip)
 				}
 			}
 		}
 	}
+	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
 	return addrs, known
 }
 
-// reverse finds the name of an address in a network.
-func (r *resolvers) reverse(network, arpa string) string {
+// called reports whether a container goes by a name in one of its networks: its own, the beginning of its ID, its host name, an alias.
+func called(c *container.Record, sb *sandbox.Record, a sandbox.Attachment, name string) bool {
+	return strings.EqualFold(c.Config.Name, name) || len(name) >= 12 && strings.HasPrefix(c.ID, name) || strings.EqualFold(sb.Config.Hostname, name) ||
+		slices.ContainsFunc(a.Aliases[min(1, len(a.Aliases)):], func(x string) bool { return strings.EqualFold(x, name) })
+}
+
+// reverse finds the name of an address in a sandbox's networks; a name is followed by its network's.
+func (r *resolvers) reverse(id, arpa string) string {
+	asker, err := r.s.e.Sandboxes.Get(id)
+	if err != nil {
+		return ""
+	}
 	for _, c := range r.s.e.Containers.List() {
 		sb, err := r.s.e.Sandboxes.Get(c.Config.Sandbox)
-		if err != nil || sb.State != sandbox.Ready || c.Config.Origin != Origin {
+		if err != nil || sb.State != sandbox.Ready || c.Config.Origin != Origin || !load(c).Own {
 			continue
 		}
-		for _, v6 := range []bool{false, true} {
-			if ip := sb.Addr(network, v6); ip.IsValid() {
-				if rev, err := dns.ReverseAddr(ip.String()); err == nil && strings.TrimSuffix(rev, ".") == arpa {
-					return c.Config.Name
+		for _, e := range asker.Endpoints {
+			n, err := r.s.network(e.Network)
+			if err != nil || !n.named() {
+				continue
+			}
+			for _, v6 := range []bool{false, true} {
+				if ip := sb.Addr(e.Network, v6); ip.IsValid() {
+					if rev, err := dns.ReverseAddr(ip.String()); err == nil && strings.TrimSuffix(rev, ".") == arpa {
+						return c.Config.Name + "." + n.Name
+					}
 				}
 			}
 		}

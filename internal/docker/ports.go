@@ -3,12 +3,17 @@ package docker
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 
 	dn "github.com/moby/moby/api/types/network"
+	"golang.org/x/sys/unix"
 
+	"nau/internal/engine/container"
 	"nau/internal/engine/network"
 )
 
@@ -31,6 +36,7 @@ func (s *Server) choosePorts(st *stored) (ports []network.Port, picked bool, err
 			}
 		}
 	}
+	binding := s.hostBinding(st)
 	for p, list := range bindings {
 		proto, ok := protocols[p.Proto()]
 		if !ok {
@@ -40,14 +46,14 @@ func (s *Server) choosePorts(st *stored) (ports []network.Port, picked bool, err
 			list = []dn.PortBinding{{}}
 		}
 		for _, b := range list {
-			out := network.Port{Protocol: proto, Container: p.Num()}
-			if b.HostIP.IsValid() && !b.HostIP.IsUnspecified() {
-				out.HostIP = b.HostIP
+			out := network.Port{Protocol: proto, Container: p.Num(), HostIP: b.HostIP.Unmap()}
+			if !b.HostIP.IsValid() {
+				out.HostIP = binding
 			}
 			low, high, _ := strings.Cut(b.HostPort, "-")
 			switch {
 			case b.HostPort == "" || b.HostPort == "0":
-				out.Host, picked = anyPort(), true
+				out.Host, picked = s.anyPort(ports, out), true
 			case high != "":
 				from, to := atoi(low), atoi(high)
 				if from <= 0 || to < from || to > 65535 {
@@ -74,29 +80,51 @@ func (s *Server) choosePorts(st *stored) (ports []network.Port, picked bool, err
 
 var protocols = map[dn.IPProtocol]network.Protocol{dn.TCP: network.TCP, dn.UDP: network.UDP, dn.SCTP: network.SCTP}
 
-func anyPort() uint16 {
-	var b [4]byte
-	_, _ = rand.Read(b[:])
-	return uint16(firstPort + binary.BigEndian.Uint32(b[:])%(lastPort-firstPort+1))
+// anyPort is a free port of those that the system gives away.
+func (s *Server) anyPort(mine []network.Port, p network.Port) uint16 {
+	for range 64 {
+		var b [4]byte
+		_, _ = rand.Read(b[:])
+		p.Host = uint16(firstPort + binary.BigEndian.Uint32(b[:])%(lastPort-firstPort+1))
+		if s.free(mine, p) {
+			break
+		}
+	}
+	return p.Host
 }
 
-// freePort is the first port of a range that no sandbox publishes.
+// freePort is the first free port of a range; the last one where none is.
 func (s *Server) freePort(mine []network.Port, p network.Port, from, to int) uint16 {
 	for n := from; n < to; n++ {
-		p.Host = uint16(n)
-		same := func(q network.Port) bool { return q.Protocol == p.Protocol && q.Host == p.Host }
-		if slices.ContainsFunc(mine, same) {
-			continue
-		}
-		free := true
-		for _, e := range s.e.Sandboxes.Endpoints() {
-			free = free && !slices.ContainsFunc(e.Ports, same)
-		}
-		if free {
+		if p.Host = uint16(n); s.free(mine, p) {
 			return p.Host
 		}
 	}
 	return uint16(to)
+}
+
+func (s *Server) free(mine []network.Port, p network.Port) bool {
+	return !slices.ContainsFunc(mine, func(q network.Port) bool { return q.Protocol == p.Protocol && q.Host == p.Host }) && s.e.Networks.Free(p)
+}
+
+// hostBinding is the address that a container's ports are published at when none is named: an option of the network that leads out.
+func (s *Server) hostBinding(st *stored) netip.Addr {
+	lead, best := (*net_)(nil), 0
+	for id, e := range st.Networks {
+		n, err := s.network(id)
+		if err != nil || n.spec.Driver != network.Bridge || n.Internal {
+			continue
+		}
+		if lead == nil || e.GwPriority > best || e.GwPriority == best && n.Name < lead.Name {
+			lead, best = &n, e.GwPriority
+		}
+	}
+	if lead != nil {
+		if a, err := netip.ParseAddr(lead.Options[optHostIPv4]); err == nil && !a.IsUnspecified() {
+			return a
+		}
+	}
+	return netip.Addr{}
 }
 
 // addressOf is the address that a published port is shown at.
@@ -105,4 +133,30 @@ func addressOf(p network.Port) netip.Addr {
 		return p.HostIP
 	}
 	return netip.IPv4Unspecified()
+}
+
+// placeError words what went wrong with the network.
+func placeError(r *container.Record, ports []network.Port, err error) error {
+	where, proto := "", network.TCP
+	for _, p := range ports {
+		if strings.Contains(err.Error(), "publish port "+p.String()+" ") || strings.Contains(err.Error(), "publish port "+p.String()+":") {
+			where, proto = netip.AddrPortFrom(addressOf(p), p.Host).String(), p.Protocol
+		}
+	}
+	what := ""
+	switch {
+	case errors.Is(err, network.ErrPortTaken):
+		what = fmt.Sprintf("Bind for %s failed: port is already allocated", where)
+	case errors.Is(err, network.ErrPortBusy):
+		what = fmt.Sprintf("failed to bind host port %s/%s: address already in use", where, proto)
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		what = fmt.Sprintf("failed to bind host port %s/%s: cannot assign requested address", where, proto)
+	case errors.Is(err, network.ErrAddressTaken):
+		return fail(http.StatusForbidden, "failed to set up container networking: Address already in use")
+	case errors.Is(err, network.ErrNoAddress):
+		return fail(http.StatusInternalServerError, "failed to set up container networking: no available IPv4 addresses on this network's address pools")
+	default:
+		return fmt.Errorf("failed to set up container networking: %w", err)
+	}
+	return fail(http.StatusInternalServerError, "failed to set up container networking: driver failed programming external connectivity on endpoint %s (%s): %s", r.Config.Name, r.ID, what)
 }

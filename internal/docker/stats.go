@@ -144,7 +144,7 @@ func (s *Server) figures(ctx context.Context, id string) (*dc.StatsResponse, err
 	}
 	if sb := s.placeOf(r); sb != nil && s.e.Networks != nil {
 		for _, e := range sb.Endpoints {
-			n, err := s.e.Networks.Stats(e)
+			n, err := s.e.Networks.Stats(e, s.e.Sandboxes.NetnsPath(sb.ID))
 			if err != nil {
 				continue
 			}

@@ -348,7 +348,7 @@ func (e *Engine) Purge(ctx context.Context) error {
 			continue
 		}
 		for _, end := range s.Endpoints { // the kernel takes a namespace's links down in its own time
-			errs = append(errs, e.Networks.Unlink(end))
+			errs = append(errs, e.Networks.Unlink(end, nil))
 		}
 	}
 	for _, c := range e.Containers.List() {

@@ -19,7 +19,8 @@ import (
 //	hostports                  ports4a, ports4, ports6a, ports6: published port → address and port of the endpoint
 //	postrouting (nat)          masquerade: from loopback or to itself through a published port; from masq4/6 to outside nomasq4/6
 //	guard (prerouting)         nothing from a bridge may reach 127.0.0.0/8, which route_localnet would otherwise allow
-//	forward, local (filter)    what still wants a service address after translation is refused; no ICMP redirects into bridges
+//	forward, local (filter)    what still wants a service address after translation is refused; no ICMP redirects into bridges;
+//	                           and what the networks that are apart want: see forward.go
 //
 // Rules are written once, when the table is made. All that changes later are elements of sets and maps, each change one transaction; nothing
 // is read back.
@@ -32,12 +33,19 @@ type filter struct {
 	bridges                     *nftables.Set
 	masq, nomasq, service, self [2]*nftables.Set // index 0 IPv4, 1 IPv6
 	portsAny, portsAddr         [2]*nftables.Set
+
+	same, apart, mute             *nftables.Set    // of bridges: (a, a) for each; those apart; those whose endpoints may not meet
+	internal, shut, routed, opens [2]*nftables.Set // bridges by Reach; opens are the published ports of routed ones
 }
 
 // world is what the filter holds, apart from published ports.
 type world struct {
 	bridges               []string
 	masq, nomasq, service []netip.Prefix
+
+	apart, mute            []string
+	internal, shut, routed [2][]string
+	kept                   map[string][2]bool // networks, by name, whose endpoints are reached untranslated
 }
 
 // Registers: a concatenated key lies in consecutive 32-bit registers.
@@ -72,7 +80,19 @@ func (f *filter) rebuild(w world, eps []Endpoint) error {
 	}
 	ipType := [2]nftables.SetDatatype{nftables.TypeIPAddr, nftables.TypeIP6Addr}
 	f.bridges = set(&nftables.Set{Name: "bridges", KeyType: nftables.TypeIFName}, linkElements(w.bridges))
+	f.apart = set(&nftables.Set{Name: "apart", KeyType: nftables.TypeIFName}, linkElements(w.apart))
+	f.mute = set(&nftables.Set{Name: "mute", KeyType: nftables.TypeIFName}, linkElements(w.mute))
+	f.same = set(&nftables.Set{Name: "same", Concatenation: true, KeyType: nftables.MustConcatSetType(nftables.TypeIFName, nftables.TypeIFName)}, pairElements(w.apart))
 	for i, fam := range []string{"4", "6"} {
+		for _, s := range []struct {
+			at    *[2]*nftables.Set
+			name  string
+			links [2][]string
+		}{{&f.internal, "internal", w.internal}, {&f.shut, "shut", w.shut}, {&f.routed, "routed", w.routed}} {
+			s.at[i] = set(&nftables.Set{Name: s.name + fam, KeyType: nftables.TypeIFName}, linkElements(s.links[i]))
+		}
+		f.opens[i] = set(&nftables.Set{Name: "opens" + fam, Concatenation: true,
+			KeyType: nftables.MustConcatSetType(ipType[i], nftables.TypeInetProto, nftables.TypeInetService)}, nil)
 		interval := func(name string, of []netip.Prefix) *nftables.Set {
 			return set(&nftables.Set{Name: name + fam, KeyType: ipType[i], Interval: true}, intervals(of, i == 1))
 		}
@@ -139,15 +159,12 @@ func (f *filter) rebuild(w world, eps []Endpoint) error {
 		rule(hostports, nfproto(i), dst, port(n), dnat(f.portsAddr[i]))
 		rule(hostports, nfproto(i), port(reg32), dnat(f.portsAny[i]))
 
-		translated := []expr.Any{
-			&expr.Ct{Key: expr.CtKeySTATUS, Register: 1},
-			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(1 << 5), Xor: make([]byte, 4)}, // IPS_DST_NAT
-			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
-		}
 		masquerade := []expr.Any{&expr.Masq{}}
-		rule(post, nfproto(i), []expr.Any{load(i, "src", reg32), load(i, "dst", n)}, within(f.self[i], reg32, false), translated, masquerade)
+		rule(post, nfproto(i), []expr.Any{load(i, "src", reg32), load(i, "dst", n)}, within(f.self[i], reg32, false), translated(), masquerade)
+		// Neighbours would answer each other past this host, in their own name.
+		rule(post, nfproto(i), links(), within(f.same, reg32, false), translated(), masquerade)
 		if i == 0 {
-			rule(post, nfproto(0), addrIn127("src"), to(f.bridges), translated, masquerade)
+			rule(post, nfproto(0), addrIn127("src"), to(f.bridges), translated(), masquerade)
 		}
 		rule(post, nfproto(i), []expr.Any{load(i, "src", reg32)}, within(f.masq[i], reg32, false),
 			[]expr.Any{load(i, "dst", reg32)}, within(f.nomasq[i], reg32, true), masquerade)
@@ -164,6 +181,7 @@ func (f *filter) rebuild(w world, eps []Endpoint) error {
 			rule(ch, nfproto(i), dst, within(f.service[i], reg32, false), other)
 		}
 	}
+	f.separate(func(parts ...[]expr.Any) { rule(forward, parts...) })
 	for i, redirect := range []byte{5, 137} {
 		proto := []byte{unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6}[i]
 		rule(local, to(f.bridges), []expr.Any{
@@ -174,7 +192,7 @@ func (f *filter) rebuild(w world, eps []Endpoint) error {
 		}, verdict(expr.VerdictDrop))
 	}
 	for _, e := range eps {
-		if err := f.elements(e, c.SetAddElements); err != nil {
+		if err := f.elements(e, w.kept[e.Network], c.SetAddElements); err != nil {
 			return err
 		}
 	}
@@ -185,16 +203,21 @@ func (f *filter) rebuild(w world, eps []Endpoint) error {
 }
 
 // publish adds an endpoint's ports, withdraw takes them away; each is one transaction.
-func (f *filter) publish(e Endpoint) error  { return f.change("publish", e, f.conn.SetAddElements) }
-func (f *filter) withdraw(e Endpoint) error { return f.change("withdraw", e, f.conn.SetDeleteElements) }
+func (f *filter) publish(e Endpoint, kept [2]bool) error {
+	return f.change("publish", e, kept, f.conn.SetAddElements)
+}
 
-func (f *filter) change(verb string, e Endpoint, apply func(*nftables.Set, []nftables.SetElement) error) error {
+func (f *filter) withdraw(e Endpoint, kept [2]bool) error {
+	return f.change("withdraw", e, kept, f.conn.SetDeleteElements)
+}
+
+func (f *filter) change(verb string, e Endpoint, kept [2]bool, apply func(*nftables.Set, []nftables.SetElement) error) error {
 	if len(e.Ports) == 0 {
 		return nil
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if err := f.elements(e, apply); err != nil {
+	if err := f.elements(e, kept, apply); err != nil {
 		return err
 	}
 	if err := f.conn.Flush(); err != nil {
@@ -203,8 +226,8 @@ func (f *filter) change(verb string, e Endpoint, apply func(*nftables.Set, []nft
 	return nil
 }
 
-// elements hands apply the elements of all maps that an endpoint's ports mean.
-func (f *filter) elements(e Endpoint, apply func(*nftables.Set, []nftables.SetElement) error) error {
+// elements hands apply the elements of all maps that an endpoint's ports mean; kept says of which family's they are reached untranslated.
+func (f *filter) elements(e Endpoint, kept [2]bool, apply func(*nftables.Set, []nftables.SetElement) error) error {
 	if len(e.Ports) == 0 {
 		return nil
 	}
@@ -213,8 +236,15 @@ func (f *filter) elements(e Endpoint, apply func(*nftables.Set, []nftables.SetEl
 		if addr.Is6() {
 			i = 1
 		}
-		var anywhere, at []nftables.SetElement
+		var anywhere, at, open []nftables.SetElement
 		for _, p := range e.Ports {
+			if kept[i] {
+				elem := nftables.SetElement{Key: append(append(addr.AsSlice(), pad(byte(p.Protocol))...), port4(p.Container)...)}
+				if !slices.ContainsFunc(open, func(o nftables.SetElement) bool { return string(o.Key) == string(elem.Key) }) {
+					open = append(open, elem)
+				}
+				continue
+			}
 			elem := nftables.SetElement{
 				Key: append(pad(byte(p.Protocol)), port4(p.Host)...),
 				Val: append(addr.AsSlice(), port4(p.Container)...),
@@ -230,7 +260,7 @@ func (f *filter) elements(e Endpoint, apply func(*nftables.Set, []nftables.SetEl
 		for _, part := range []struct {
 			set   *nftables.Set
 			elems []nftables.SetElement
-		}{{f.portsAny[i], anywhere}, {f.portsAddr[i], at}, {f.self[i], []nftables.SetElement{{Key: append(addr.AsSlice(), addr.AsSlice()...)}}}} {
+		}{{f.portsAny[i], anywhere}, {f.portsAddr[i], at}, {f.opens[i], open}, {f.self[i], []nftables.SetElement{{Key: append(addr.AsSlice(), addr.AsSlice()...)}}}} {
 			if len(part.elems) == 0 {
 				continue
 			}

@@ -2,6 +2,8 @@ package network
 
 import (
 	"fmt"
+	"math"
+	"math/big"
 	"net/netip"
 )
 
@@ -13,24 +15,56 @@ type pool struct {
 	last    netip.Addr
 	next    netip.Addr
 	used    map[netip.Addr]string // address → owner
-	gateway netip.Addr
+	gateway netip.Addr            // invalid where the network has none on this subnet
+	low     netip.Addr            // first and last address that may be asked for
+	high    netip.Addr
 }
 
-func newPool(prefix netip.Prefix) (*pool, error) {
+// reserved owns the addresses that nobody may lease.
+const reserved = "the network itself"
+
+func newPool(prefix netip.Prefix, plan Plan) (*pool, error) {
 	prefix = prefix.Masked()
 	host := prefix.Addr().BitLen() - prefix.Bits()
 	if !prefix.IsValid() || host < 2 {
 		return nil, fmt.Errorf("make address pool of %s: need at least four addresses", prefix)
 	}
-	p := &pool{prefix: prefix, used: map[netip.Addr]string{}}
-	p.gateway = prefix.Addr().Next()
-	p.first = p.gateway.Next()
-	p.last = lastOf(prefix)
+	p := &pool{prefix: prefix, used: map[netip.Addr]string{}, gateway: plan.Gateway, low: prefix.Addr(), high: lastOf(prefix)}
+	p.low = p.low.Next()
 	if prefix.Addr().Is4() {
-		p.last = p.last.Prev() // broadcast
+		p.high = p.high.Prev() // broadcast
+	}
+	p.first, p.last = p.low, p.high
+	if r := plan.Range.Masked(); r.IsValid() {
+		if !prefix.Contains(r.Addr()) || r.Bits() < prefix.Bits() {
+			return nil, fmt.Errorf("make address pool of %s: range %s is not within", prefix, plan.Range)
+		}
+		p.first, p.last = maxAddr(p.first, r.Addr()), minAddr(p.last, lastOf(r))
+	}
+	for _, a := range append([]netip.Addr{plan.Gateway}, plan.Reserved...) {
+		if a.IsValid() {
+			p.used[a] = reserved
+		}
+	}
+	for p.used[p.first] == reserved && !p.last.Less(p.first) {
+		p.first = p.first.Next()
 	}
 	p.next = p.first
 	return p, nil
+}
+
+func minAddr(a, b netip.Addr) netip.Addr {
+	if b.Less(a) {
+		return b
+	}
+	return a
+}
+
+func maxAddr(a, b netip.Addr) netip.Addr {
+	if a.Less(b) {
+		return b
+	}
+	return a
 }
 
 // lastOf returns the highest address of a prefix.
@@ -51,6 +85,9 @@ func lastOf(prefix netip.Prefix) netip.Addr {
 // lease gives owner the next free address.
 func (p *pool) lease(owner string) (netip.Addr, error) {
 	start := p.next
+	if p.last.Less(p.first) {
+		return netip.Addr{}, fmt.Errorf("lease address of %s: %w", p.prefix, ErrNoAddress)
+	}
 	for a := start; ; {
 		after := a.Next()
 		if !after.IsValid() || p.last.Less(after) {
@@ -68,11 +105,11 @@ func (p *pool) lease(owner string) (netip.Addr, error) {
 
 // take leases one particular address.
 func (p *pool) take(a netip.Addr, owner string) error {
-	if !p.prefix.Contains(a) || a.Less(p.first) || p.last.Less(a) {
+	if !p.prefix.Contains(a) || a.Less(p.low) || p.high.Less(a) {
 		return fmt.Errorf("lease address %s: outside %s", a, p.prefix)
 	}
 	if other, taken := p.used[a]; taken && other != owner {
-		return fmt.Errorf("lease address %s: held by %s", a, other)
+		return fmt.Errorf("lease address %s: %w: held by %s", a, ErrAddressTaken, other)
 	}
 	p.used[a] = owner
 	return nil
@@ -101,4 +138,31 @@ func (p *pool) ahead(n int) netip.Addr {
 		}
 	}
 	return a
+}
+
+// use counts the pool's addresses: what is held, with the subnet's own first and last, and what can still be leased.
+func (p *pool) use() SubnetUse {
+	held, inside := uint64(len(p.used)), uint64(0)
+	for a := range p.used {
+		if !a.Less(p.first) && !p.last.Less(a) {
+			inside++
+		}
+	}
+	if p.prefix.Addr().Is4() {
+		held++ // broadcast
+	}
+	return SubnetUse{Subnet: p.prefix, Used: held + 1, Free: span(p.first, p.last) - inside}
+}
+
+// span counts the addresses from a to b.
+func span(a, b netip.Addr) uint64 {
+	if b.Less(a) {
+		return 0
+	}
+	x, y := new(big.Int).SetBytes(a.AsSlice()), new(big.Int).SetBytes(b.AsSlice())
+	n := y.Sub(y, x).Add(y, big.NewInt(1))
+	if !n.IsUint64() {
+		return math.MaxUint64
+	}
+	return n.Uint64()
 }

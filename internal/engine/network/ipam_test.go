@@ -15,7 +15,7 @@ func TestPoolBounds(t *testing.T) {
 		{"fd42::/64", "fd42::1", "fd42::2", "fd42::ffff:ffff:ffff:ffff"},
 		{"fd42:0:0:7::/120", "fd42:0:0:7::1", "fd42:0:0:7::2", "fd42:0:0:7::ff"},
 	} {
-		p, err := newPool(netip.MustParsePrefix(c.prefix))
+		p, err := newPool(netip.MustParsePrefix(c.prefix), planOf(netip.MustParsePrefix(c.prefix)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -23,13 +23,13 @@ func TestPoolBounds(t *testing.T) {
 			t.Errorf("%s: gateway %s, %s to %s; want %s, %s to %s", c.prefix, p.gateway, p.first, p.last, c.gateway, c.first, c.last)
 		}
 	}
-	if _, err := newPool(netip.MustParsePrefix("10.0.0.0/31")); err == nil {
+	if _, err := newPool(netip.MustParsePrefix("10.0.0.0/31"), planOf(netip.MustParsePrefix("10.0.0.0/31"))); err == nil {
 		t.Error("a /31 was taken for a pool")
 	}
 }
 
 func TestFreedAddressWaitsForTheWholeRound(t *testing.T) {
-	p, _ := newPool(netip.MustParsePrefix("10.0.0.0/28")) // 13 to lease
+	p, _ := newPool(netip.MustParsePrefix("10.0.0.0/28"), planOf(netip.MustParsePrefix("10.0.0.0/28"))) // 13 to lease
 	a, _ := p.lease("a")
 	p.free(a, "a")
 	for range 12 {
@@ -47,7 +47,7 @@ func TestFreedAddressWaitsForTheWholeRound(t *testing.T) {
 }
 
 func TestTakeAndFreeKeepOwners(t *testing.T) {
-	p, _ := newPool(netip.MustParsePrefix("fd42::/64"))
+	p, _ := newPool(netip.MustParsePrefix("fd42::/64"), planOf(netip.MustParsePrefix("fd42::/64")))
 	a := netip.MustParseAddr("fd42::2")
 	if err := p.take(a, "x"); err != nil {
 		t.Fatal(err)
@@ -67,7 +67,7 @@ func TestTakeAndFreeKeepOwners(t *testing.T) {
 }
 
 func TestCursorGoesRound(t *testing.T) {
-	p, _ := newPool(netip.MustParsePrefix("10.0.0.0/29")) // .2 to .6
+	p, _ := newPool(netip.MustParsePrefix("10.0.0.0/29"), planOf(netip.MustParsePrefix("10.0.0.0/29"))) // .2 to .6
 	if got := p.ahead(5); got != p.next {
 		t.Fatalf("a whole round leads to %s, not %s", got, p.next)
 	}
@@ -76,5 +76,41 @@ func TestCursorGoesRound(t *testing.T) {
 	b, _ := p.lease("b")
 	if a.String() != "10.0.0.6" || b.String() != "10.0.0.2" {
 		t.Fatalf("got %s, %s", a, b)
+	}
+}
+
+func planOf(p netip.Prefix) Plan { return Plan{Gateway: p.Masked().Addr().Next()} }
+
+func TestPlanNarrowsAPool(t *testing.T) {
+	addr := netip.MustParseAddr
+	p, err := newPool(netip.MustParsePrefix("10.0.0.0/24"), Plan{Gateway: addr("10.0.0.254"), Range: netip.MustParsePrefix("10.0.0.128/30"), Reserved: []netip.Addr{addr("10.0.0.129")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"10.0.0.128", "10.0.0.130", "10.0.0.131"} {
+		if a, err := p.lease("a"); err != nil || a.String() != want {
+			t.Fatalf("leased %s, %v; want %s", a, err, want)
+		}
+	}
+	if _, err := p.lease("a"); !errors.Is(err, ErrNoAddress) {
+		t.Fatalf("full range: %v", err)
+	}
+	if err := p.take(addr("10.0.0.7"), "b"); err != nil {
+		t.Fatalf("an address outside the range may be asked for: %v", err)
+	}
+	for _, held := range []string{"10.0.0.254", "10.0.0.129", "10.0.0.7"} {
+		if err := p.take(addr(held), "c"); !errors.Is(err, ErrAddressTaken) {
+			t.Errorf("take %s: %v", held, err)
+		}
+	}
+	if _, err := newPool(netip.MustParsePrefix("10.0.0.0/24"), Plan{Range: netip.MustParsePrefix("10.0.1.0/25")}); err == nil {
+		t.Error("a range outside the subnet was taken")
+	}
+	full, err := newPool(netip.MustParsePrefix("10.0.0.0/24"), Plan{Gateway: addr("10.0.0.1"), Range: netip.MustParsePrefix("10.0.0.1/32")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := full.lease("a"); !errors.Is(err, ErrNoAddress) {
+		t.Errorf("leased %s, %v of a range that the gateway fills", a, err)
 	}
 }

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,7 +40,8 @@ type Manager struct {
 
 	mu    sync.Mutex
 	nets  map[string]*network
-	ports map[Port]string // published port → sandbox; Container is 0 in keys
+	ports map[Port]string   // published port → sandbox; Container is 0 in keys
+	holds map[Port]*os.File // sockets that keep published ports from others
 }
 
 // network is one Spec at work. Its pools are guarded by Manager.mu.
@@ -95,7 +95,7 @@ func Open(cfg Config) (*Manager, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	m := &Manager{cfg: cfg, v6: HasIPv6(), nets: map[string]*network{}, ports: map[Port]string{}}
+	m := &Manager{cfg: cfg, v6: HasIPv6(), nets: map[string]*network{}, ports: map[Port]string{}, holds: map[Port]*os.File{}}
 	var err error
 	if m.nl, err = openRtnl(); err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (m *Manager) add(s stored) error {
 		if subnet.Addr().Is6() && !m.v6 {
 			continue
 		}
-		p, err := newPool(subnet)
+		p, err := newPool(subnet, s.plan(i))
 		if err != nil {
 			return fmt.Errorf("add network %s: %w", s.Name, err)
 		}
@@ -189,17 +189,20 @@ func (m *Manager) Ensure(spec Spec) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	old, ok := m.nets[spec.Name]
-	if ok && slices.Equal(old.spec.Subnets, spec.Subnets) && old.spec.Link == spec.Link {
+	if ok && slices.Equal(old.spec.Subnets, spec.Subnets) && old.spec.Link == spec.Link && old.spec.Driver == spec.Driver {
 		old.spec = spec
 		return m.raise(old)
 	}
 	if ok && old.parts > 0 {
 		return fmt.Errorf("change network %s: %w", spec.Name, ErrInUse)
 	}
-	if ok && old.spec.Driver == Bridge {
-		if err := m.nl.do(delLink(old.spec.Link)); err != nil {
+	if ok {
+		if err := m.lower(old); err != nil {
 			return err
 		}
+	}
+	if err := m.prepare(&spec); err != nil {
+		return fmt.Errorf("make network %s: %w", spec.Name, err)
 	}
 	if err := m.add(stored{Spec: spec}); err != nil {
 		return err
@@ -208,33 +211,73 @@ func (m *Manager) Ensure(spec Spec) error {
 	if err := m.save(n); err != nil {
 		return err
 	}
-	return m.raise(n)
+	if err := m.raise(n); err != nil {
+		if !ok { // nothing is left of a network that cannot be
+			err = errors.Join(err, m.lower(n), os.Remove(m.path(spec.Name)))
+			delete(m.nets, spec.Name)
+		}
+		return err
+	}
+	return nil
+}
+
+// prepare finds out what a new network's links are to be. The caller holds mu.
+func (m *Manager) prepare(s *Spec) error {
+	switch s.Driver {
+	case Bridge:
+		_, _, err := m.nl.link(s.Link)
+		s.Foreign = err == nil && s.Apart
+	case Macvlan, Ipvlan:
+		return m.prepareParent(s)
+	}
+	return nil
+}
+
+// lower removes a network's links.
+func (m *Manager) lower(n *network) error {
+	switch {
+	case n.spec.Driver == Bridge && !n.spec.Foreign:
+		return m.nl.do(delLink(n.spec.Link))
+	case n.spec.Made:
+		return m.nl.do(delLink(n.spec.Parent))
+	}
+	return nil
 }
 
 // raise makes the bridge with its addresses and routes, all idempotent.
 func (m *Manager) raise(n *network) error {
-	if n.spec.Driver != Bridge {
+	switch n.spec.Driver {
+	case Macvlan, Ipvlan:
+		return m.raiseParent(n)
+	case Bridge:
+	default:
 		return nil
 	}
 	if len(n.pools) == 0 {
 		return fmt.Errorf("make network %s: no subnet that this host can carry", n.spec.Name)
 	}
-	n.mac = macOf(n.pools[0].gateway)
+	n.mac = macOf(firstGateway(n.pools))
 	attrs := linkAttrs{name: n.spec.Link, mac: n.mac, mtu: n.spec.MTU}
 	if err := m.nl.do(append([]request{newBridge(attrs)}, quietUp(attrs.name, m.v6)...)...); err != nil {
 		return err
 	}
-	index, _, err := m.nl.link(n.spec.Link)
+	link, err := m.nl.find(n.spec.Link)
 	if err != nil {
 		return err
 	}
-	n.index = index
+	if link.kind != "bridge" {
+		return fmt.Errorf("make network %s: link %s is there already and is no bridge", n.spec.Name, n.spec.Link)
+	}
+	index := link.index
+	n.index, n.mac = index, link.mac
 	conf4, conf6 := "net/ipv4/conf/"+n.spec.Link+"/", "net/ipv6/conf/"+n.spec.Link+"/"
 	var reqs []request
 	for _, p := range n.pools {
-		reqs = append(reqs, addAddr(index, netip.PrefixFrom(p.gateway, p.prefix.Bits())))
+		if n.spec.reach(p.prefix.Addr().Is6()) != Isolated {
+			reqs = append(reqs, addAddr(index, netip.PrefixFrom(p.gateway, p.prefix.Bits())))
+		}
 	}
-	home := m.cfg.Home == n.spec.Name || m.cfg.Home == ""
+	home := m.cfg.Home == n.spec.Name || m.cfg.Home == "" && !n.spec.Apart
 	for _, s := range m.cfg.Services {
 		for _, p := range n.pools {
 			if home && p.prefix.Addr().Is4() == s.Addr().Is4() {
@@ -308,6 +351,9 @@ func (m *Manager) Start(eps []Endpoint) error {
 		}
 		for _, p := range e.Ports {
 			m.ports[portKey(p)] = e.Sandbox
+			if err := m.hold(p); err != nil {
+				m.cfg.Log.Warn("a published port is somebody else's too", "port", p, "sandbox", e.Sandbox, "error", err)
+			}
 		}
 	}
 	return m.nft.rebuild(m.world(), eps)
@@ -322,7 +368,7 @@ func (m *Manager) Rebuild(eps []Endpoint) error {
 
 // world says what the packet rules hold. The caller holds mu.
 func (m *Manager) world() world {
-	w := world{service: m.cfg.Services}
+	w := world{service: m.cfg.Services, kept: map[string][2]bool{}}
 	w.nomasq = append(w.nomasq, netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("ff00::/8"))
 	for _, n := range m.nets {
 		if n.spec.Driver != Bridge {
@@ -330,8 +376,28 @@ func (m *Manager) world() world {
 		}
 		w.bridges = append(w.bridges, n.spec.Link)
 		w.nomasq = append(append(w.nomasq, n.spec.Subnets...), n.spec.NoMasquerade...)
-		if !n.spec.Internal {
-			w.masq = append(w.masq, n.spec.Subnets...)
+		for _, p := range n.spec.Subnets {
+			if !n.spec.Internal && !n.spec.NoMasq && n.spec.reach(p.Addr().Is6()) != RoutedReach {
+				w.masq = append(w.masq, p)
+			}
+		}
+		if !n.spec.Apart {
+			continue
+		}
+		w.apart = append(w.apart, n.spec.Link)
+		w.kept[n.spec.Name] = n.spec.kept()
+		if n.spec.NoPeers {
+			w.mute = append(w.mute, n.spec.Link)
+		}
+		for i, reach := range n.spec.Reach {
+			switch {
+			case n.spec.Internal || reach == Isolated:
+				w.internal[i] = append(w.internal[i], n.spec.Link)
+			case reach == NAT:
+				w.shut[i] = append(w.shut[i], n.spec.Link)
+			case reach == RoutedReach:
+				w.routed[i] = append(w.routed[i], n.spec.Link)
+			}
 		}
 	}
 	return w
@@ -370,10 +436,8 @@ func (m *Manager) Remove(name string, eps []Endpoint) error {
 	if n.parts > 0 {
 		return fmt.Errorf("remove network %s: %w", name, ErrInUse)
 	}
-	if n.spec.Driver == Bridge {
-		if err := m.nl.do(delLink(n.spec.Link)); err != nil {
-			return err
-		}
+	if err := m.lower(n); err != nil {
+		return err
 	}
 	delete(m.nets, name)
 	if err := os.Remove(m.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -382,266 +446,14 @@ func (m *Manager) Remove(name string, eps []Endpoint) error {
 	return m.nft.rebuild(m.world(), eps)
 }
 
-// AttachRequest asks for one endpoint.
-type AttachRequest struct {
-	Network string
-	Sandbox string           // ID; owner of the leases
-	Netns   *os.File         // the sandbox's network namespace
-	Link    string           // name inside; default "eth0"
-	Addrs   []netip.Addr     // wished for; empty = any
-	MAC     net.HardwareAddr // wished for; nil = made of the address
-	Ports   []Port
-}
-
-// Attach makes an endpoint. On an error nothing of it is left. Ports are not published yet: see Publish.
-func (m *Manager) Attach(ctx context.Context, r AttachRequest) (Endpoint, error) {
-	if r.Link == "" {
-		r.Link = "eth0"
-	}
-	e := Endpoint{Network: r.Network, Sandbox: r.Sandbox, Link: r.Link, MAC: r.MAC}
-	n, err := m.reserve(&e, r.Addrs)
-	if err != nil {
-		return Endpoint{}, fmt.Errorf("attach sandbox %s to network %s: %w", r.Sandbox, r.Network, err)
-	}
-	if n.spec.Driver == Bridge {
-		if err := m.connect(n, e, r.Netns); err != nil {
-			err = errors.Join(err, m.Detach(e), m.Unlink(e))
-			return Endpoint{}, fmt.Errorf("attach sandbox %s to network %s: %w", r.Sandbox, r.Network, err)
-		}
-	}
-	if err := m.Publish(&e, r.Ports); err != nil {
-		return Endpoint{}, errors.Join(err, m.Detach(e), m.Unlink(e))
-	}
-	return e, ctx.Err()
-}
-
-// reserve leases addresses.
-func (m *Manager) reserve(e *Endpoint, wished []netip.Addr) (*network, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	n, ok := m.nets[e.Network]
-	if !ok {
-		return nil, ErrNotFound
-	}
-	for _, p := range n.pools {
-		var a netip.Addr
-		var err error
-		for _, w := range wished {
-			if p.prefix.Contains(w) {
-				a, err = w, p.take(w, e.Sandbox)
-			}
-		}
-		if !a.IsValid() {
-			a, err = p.lease(e.Sandbox)
-		}
-		if err != nil {
-			m.unlease(n, *e)
-			return nil, err
-		}
-		bits := p.prefix.Bits()
-		if n.spec.Routed {
-			bits = a.BitLen()
-		}
-		e.Addrs = append(e.Addrs, netip.PrefixFrom(a, bits))
-		e.Gateways = append(e.Gateways, p.gateway)
-	}
-	if n.spec.Driver == Bridge {
-		if e.MAC == nil {
-			e.MAC = macOf(e.Addrs[0].Addr())
-		}
-		e.HostLink = hostLink(e.Sandbox, e.Link)
-	}
-	n.parts++
-	if n.granted--; n.granted < 0 {
-		if err := m.save(n); err != nil {
-			m.unlease(n, *e)
-			n.parts--
-			return nil, err
-		}
-	}
-	return n, nil
-}
-
-// unlease gives an endpoint's addresses back. The caller holds mu.
-func (m *Manager) unlease(n *network, e Endpoint) {
-	for _, a := range e.Addrs {
-		for _, p := range n.pools {
-			p.free(a.Addr(), e.Sandbox)
-		}
-	}
-}
-
-// release forgets an endpoint: addresses and ports.
-func (m *Manager) release(e Endpoint) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if n, ok := m.nets[e.Network]; ok {
-		m.unlease(n, e)
-		n.parts--
-	}
-	for _, p := range e.Ports {
-		if m.ports[portKey(p)] == e.Sandbox {
-			delete(m.ports, portKey(p))
-		}
-	}
-}
-
-// connect makes the links: one batch on the host's side and one inside.
-func (m *Manager) connect(n *network, e Endpoint, netns *os.File) error {
-	host := linkAttrs{name: e.HostLink, mtu: n.spec.MTU}
-	peer := linkAttrs{name: e.Link, mac: e.MAC, mtu: n.spec.MTU}
-	reqs := append([]request{newVeth(host, n.index, peer, int(netns.Fd()))}, quietUp(host.name, m.v6)...)
-	reqs = append(reqs, hairpin(host.name))
-	for _, a := range e.Addrs {
-		reqs = append(reqs, neigh(n.index, a.Addr(), e.MAC, false))
-	}
-	err := m.nl.do(reqs...)
-	if errors.Is(err, unix.EEXIST) {
-		// The sandbox's last life: its namespace is gone for everybody but the kernel, which takes the links down in its own time.
-		err = m.nl.do(append([]request{delLink(host.name)}, reqs...)...)
-	}
-	if err != nil {
-		return err
-	}
-	var in *rtnl
-	err = Inside(netns, func() (err error) {
-		in, err = openRtnl()
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	defer in.close()
-	index, _, err := in.link(e.Link)
-	if err != nil {
-		return err
-	}
-	reqs = append([]request{linkUp(1)}, quietUp(e.Link, m.v6)...)
-	for _, a := range e.Addrs {
-		reqs = append(reqs, addAddr(index, a))
-	}
-	for _, gw := range e.Gateways {
-		reqs = append(reqs, neigh(index, gw, n.mac, false))
-		if !n.spec.Internal || n.spec.Routed {
-			all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-			if gw.Is6() {
-				all = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-			}
-			reqs = append(reqs, route{to: all, kind: unix.RTN_UNICAST, dev: index, via: gw}.request(false))
-		}
-	}
-	return in.do(reqs...)
-}
-
-// Loopback sets the loopback device of a namespace up, for sandboxes without a network.
-func (m *Manager) Loopback(netns *os.File) error {
-	var in *rtnl
-	err := Inside(netns, func() (err error) {
-		in, err = openRtnl()
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	defer in.close()
-	return in.do(linkUp(1))
-}
-
-// Publish adds ports to an endpoint, all or none.
-func (m *Manager) Publish(e *Endpoint, ports []Port) error {
-	if len(ports) == 0 {
-		return nil
-	}
-	m.mu.Lock()
-	for i, p := range ports {
-		if owner, taken := m.portOwner(p); taken {
-			for _, q := range ports[:i] {
-				delete(m.ports, portKey(q))
-			}
-			m.mu.Unlock()
-			return fmt.Errorf("publish port %s of %s: %w by %s", p, e.Sandbox, ErrPortTaken, owner)
-		}
-		m.ports[portKey(p)] = e.Sandbox
-	}
-	m.mu.Unlock()
-	e.Ports = append(e.Ports, ports...)
-	return m.nft.publish(*e)
-}
-
-// portOwner finds who has a port, on the same address or on all of them. The caller holds mu.
-func (m *Manager) portOwner(p Port) (string, bool) {
-	key := portKey(p)
-	if owner, ok := m.ports[key]; ok {
-		return owner, true
-	}
-	for q, owner := range m.ports {
-		if q.Protocol == key.Protocol && q.Host == key.Host && (!q.HostIP.IsValid() || !key.HostIP.IsValid()) {
-			return owner, true
-		}
-	}
-	return "", false
-}
-
-func portKey(p Port) Port {
-	p.Container = 0
-	if p.HostIP.IsValid() && p.HostIP.IsUnspecified() {
-		p.HostIP = netip.Addr{}
-	}
-	return p
-}
-
-// Detach withdraws an endpoint's ports, forgets its neighbours and frees its addresses. The links go with the namespace, which the caller
-// drops next. Detaching twice does nothing.
-func (m *Manager) Detach(e Endpoint) error {
-	m.mu.Lock()
-	n, ok := m.nets[e.Network]
-	held := false
-	if ok {
-		for _, a := range e.Addrs {
-			for _, p := range n.pools {
-				held = held || p.used[a.Addr()] == e.Sandbox
-			}
-		}
-	}
-	m.mu.Unlock()
-	if !held {
-		return nil
-	}
-	var reqs []request
-	if n.spec.Driver == Bridge {
-		for _, a := range e.Addrs {
-			reqs = append(reqs, neigh(n.index, a.Addr(), nil, true))
-		}
-	}
-	err := m.nft.withdraw(e)
-	if len(reqs) > 0 {
-		err = errors.Join(err, m.nl.do(reqs...))
-	}
-	m.release(e)
-	return err
-}
-
-// Unlink deletes an endpoint's links now, instead of with the namespace.
-func (m *Manager) Unlink(e Endpoint) error {
-	if e.HostLink == "" {
-		return nil
-	}
-	return m.nl.do(delLink(e.HostLink))
-}
-
-// Stats reads an endpoint's counters, turned round: what the host's end sends, the sandbox receives.
-func (m *Manager) Stats(e Endpoint) (Stats, error) {
-	_, s, err := m.nl.link(e.HostLink)
-	if err != nil {
-		return Stats{}, err
-	}
-	return Stats{Link: e.Link,
-		RxBytes: s.TxBytes, RxPackets: s.TxPackets, RxErrors: s.TxErrors, RxDropped: s.TxDropped,
-		TxBytes: s.RxBytes, TxPackets: s.RxPackets, TxErrors: s.RxErrors, TxDropped: s.RxDropped}, nil
-}
-
 // Close lets go of the sockets; networks stay.
 func (m *Manager) Close() {
+	m.mu.Lock()
+	for _, f := range m.holds {
+		f.Close()
+	}
+	m.holds = map[Port]*os.File{}
+	m.mu.Unlock()
 	m.nl.close()
 	m.nft.close()
 }
@@ -652,25 +464,32 @@ func (m *Manager) Purge() error {
 	defer m.mu.Unlock()
 	var errs []error
 	for _, n := range m.nets {
-		if n.spec.Driver == Bridge {
-			errs = append(errs, m.nl.do(delLink(n.spec.Link)))
-		}
+		errs = append(errs, m.lower(n))
+	}
+	for _, f := range m.holds {
+		f.Close()
 	}
 	errs = append(errs, m.nft.purge(), m.nl.do(m.unreachable(true)...), m.sys.restore(), os.RemoveAll(m.cfg.Dir))
 	return errors.Join(errs...)
 }
 
-// macOf derives a locally administered hardware address, so that neighbour entries can be written before a link exists.
-func macOf(a netip.Addr) net.HardwareAddr {
-	b := a.AsSlice()
-	return append(net.HardwareAddr{0x0a, 0x6e}, b[len(b)-4:]...)
+// SubnetUse counts one subnet's addresses. Counts that pass 64 bits stay at the highest number.
+type SubnetUse struct {
+	Subnet     netip.Prefix
+	Used, Free uint64
 }
 
-// hostLink names the host's end: "nau", ten digits of the sandbox's ID, the inner link's number.
-func hostLink(sandbox, link string) string {
-	name := "nau" + sandbox[:min(10, len(sandbox))]
-	if n := len(link); n > 0 && link != "eth0" {
-		name += link[max(0, n-2):]
+// Use counts a network's addresses.
+func (m *Manager) Use(name string) []SubnetUse {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n, ok := m.nets[name]
+	if !ok {
+		return nil
 	}
-	return name[:min(len(name), unix.IFNAMSIZ-1)]
+	var out []SubnetUse
+	for _, p := range n.pools {
+		out = append(out, p.use())
+	}
+	return out
 }

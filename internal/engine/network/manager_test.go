@@ -216,7 +216,7 @@ func reachAll(t *testing.T, bridged string) {
 			t.Errorf("the host's own service address: %v", err)
 		}
 	}
-	if s, err := m.Stats(eb); err != nil || s.RxBytes == 0 || s.TxBytes == 0 {
+	if s, err := m.Stats(eb, ""); err != nil || s.RxBytes == 0 || s.TxBytes == 0 {
 		t.Errorf("stats %+v, %v", s, err)
 	}
 	if err := m.Detach(eb); err != nil {
@@ -229,7 +229,7 @@ func reachAll(t *testing.T, bridged string) {
 		t.Fatal(err)
 	}
 	for _, e := range []Endpoint{ea, eb} {
-		if err := m.Unlink(e); err != nil {
+		if err := m.Unlink(e, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -351,7 +351,7 @@ func BenchmarkAttach(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.Cleanup(func() { _, _ = m.Detach(e), m.Unlink(e) })
+		b.Cleanup(func() { _, _ = m.Detach(e), m.Unlink(e, nil) })
 	}
 }
 

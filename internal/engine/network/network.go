@@ -20,11 +20,14 @@ import (
 
 // Kinds of errors; test with errors.Is.
 var (
-	ErrNoAddress = errors.New("no free address")
-	ErrPortTaken = errors.New("port is already allocated")
-	ErrNotFound  = errors.New("no such network")
-	ErrExists    = errors.New("network already exists")
-	ErrInUse     = errors.New("network has endpoints")
+	ErrNoAddress    = errors.New("no free address")
+	ErrAddressTaken = errors.New("address already in use")
+	ErrPortTaken    = errors.New("port is already allocated")
+	ErrNotFound     = errors.New("no such network")
+	ErrExists       = errors.New("network already exists")
+	ErrInUse        = errors.New("network has endpoints")
+	ErrDriver       = errors.New("this kernel has no such kind of link")
+	ErrPortBusy     = errors.New("address already in use")
 )
 
 // Driver is how a network reaches the world.
@@ -32,10 +35,30 @@ type Driver string
 
 // The drivers that exist.
 const (
-	Bridge Driver = "bridge"
-	Host   Driver = "host" // the host's own namespace; nothing to set up
-	None   Driver = "none" // loopback only
+	Bridge  Driver = "bridge"
+	Macvlan Driver = "macvlan" // endpoints are neighbours of the host on a parent's link, each with a hardware address of its own
+	Ipvlan  Driver = "ipvlan"  // the same with the parent's hardware address
+	Host    Driver = "host"    // the host's own namespace; nothing to set up
+	None    Driver = "none"    // loopback only
 )
+
+// Reach says how a family's addresses of a bridge are reached from outside the host.
+type Reach string
+
+// The ways. Source: Docker's documentation of the bridge driver's gateway modes.
+const (
+	NAT            Reach = ""                // by published ports alone, which are translated
+	NATUnprotected Reach = "nat-unprotected" // by published ports, and by routing to the address
+	RoutedReach    Reach = "routed"          // by routing, to published ports alone; nothing is translated
+	Isolated       Reach = "isolated"        // not at all: the bridge has no address on the host
+)
+
+// Plan refines one subnet.
+type Plan struct {
+	Gateway  netip.Addr   `json:",omitzero"`  // invalid = the first address
+	Range    netip.Prefix `json:",omitzero"`  // where addresses are leased; invalid = all of the subnet
+	Reserved []netip.Addr `json:",omitempty"` // never leased
+}
 
 // Spec is a network as asked for and as stored.
 type Spec struct {
@@ -43,7 +66,8 @@ type Spec struct {
 	ID       string `json:",omitempty"`
 	Driver   Driver
 	Link     string         `json:",omitempty"` // name of the bridge device
-	Subnets  []netip.Prefix `json:",omitempty"` // at most one of each family
+	Subnets  []netip.Prefix `json:",omitempty"` // of a bridge at most one of each family
+	Plans    []Plan         `json:",omitempty"` // of the subnets, by index; a missing one is the zero Plan
 	Routed   bool           `json:",omitempty"` // endpoints get host routes to the bridge instead of the subnet on the link
 	MTU      int            `json:",omitempty"` // 0 = 1500
 	Internal bool           `json:",omitempty"` // no way out: neither default route nor masquerading
@@ -51,6 +75,51 @@ type Spec struct {
 	NoMasquerade []netip.Prefix    `json:",omitempty"`
 	Labels       map[string]string `json:",omitempty"`
 	Extra        []byte            `json:",omitempty"` // the front's own, opaque here
+
+	// Of bridges:
+	Apart   bool     `json:",omitempty"` // no way to and from other networks that are apart, and from outside as Reach says
+	Reach   [2]Reach `json:",omitzero"`  // IPv4, IPv6; of networks that are apart
+	NoMasq  bool     `json:",omitempty"` // the world sees the endpoints' own addresses
+	NoPeers bool     `json:",omitempty"` // endpoints cannot speak to each other
+	Foreign bool     `json:",omitempty"` // the bridge was there before: it stays when the network goes
+
+	// Of macvlan and ipvlan:
+	Parent string `json:",omitempty"` // "eth0", or "eth0.50" for VLAN 50 of it; "" = a link that leads nowhere
+	Made   bool   `json:",omitempty"` // the parent was made here and goes with the network
+	Mode   string `json:",omitempty"` // macvlan: bridge, private, vepa, passthru; ipvlan: l2, l3, l3s
+	Flag   string `json:",omitempty"` // ipvlan: bridge, private, vepa
+}
+
+// plan is the refinement of subnet i.
+func (s *Spec) plan(i int) Plan {
+	var p Plan
+	if i < len(s.Plans) {
+		p = s.Plans[i]
+	}
+	if !p.Gateway.IsValid() && s.Subnets[i].Addr().BitLen()-s.Subnets[i].Bits() > 1 {
+		p.Gateway = s.Subnets[i].Masked().Addr().Next()
+	}
+	return p
+}
+
+// Gateway is the address of a family that leads out of the network; invalid if there is none.
+func (s *Spec) Gateway(v6 bool) netip.Addr {
+	for i, p := range s.Subnets {
+		if p.Addr().Is6() == v6 {
+			if s.Driver == Bridge && s.reach(v6) == Isolated {
+				return netip.Addr{}
+			}
+			return s.plan(i).Gateway
+		}
+	}
+	return netip.Addr{}
+}
+
+func (s *Spec) reach(v6 bool) Reach {
+	if v6 {
+		return s.Reach[1]
+	}
+	return s.Reach[0]
 }
 
 // Protocol of a published port, by its number in the IP header.
@@ -100,6 +169,8 @@ type Endpoint struct {
 	Addrs    []netip.Prefix   // IPv4 first; with the subnet's length for L2 networks, the full length for routed ones
 	Gateways []netip.Addr     `json:",omitempty"`
 	Ports    []Port           `json:",omitempty"`
+	Priority int              `json:",omitempty"` // of its gateways among the sandbox's
+	Rank     string           `json:",omitempty"` // the smaller goes first among equal priorities
 }
 
 // Stats are an endpoint's counters, seen from inside the sandbox.

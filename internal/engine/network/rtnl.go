@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink/nl"
@@ -46,6 +47,9 @@ type request struct {
 
 // do sends the requests together and returns the first one's error that is not tolerated, after all have been worked off.
 func (r *rtnl) do(reqs ...request) error {
+	if len(reqs) == 0 {
+		return nil
+	}
 	_, err := r.exchange(reqs)
 	return err
 }
@@ -223,18 +227,17 @@ func quietUp(name string, v6 bool) []request {
 	return append(out, q)
 }
 
-// hairpin lets a bridge send a frame back through the port it came in by: needed where another program has switched on
-// netfilter for bridged frames, so that translation happens inside the bridge.
-func hairpin(name string) request {
-	req := nl.NewNetlinkRequest(unix.RTM_SETLINK, 0)
+// mutePort lets a bridge's port exchange frames with the host alone, and with no other port that is mute.
+func mutePort(name string) request {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0) // SETLINK passes over what belongs to a port
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, str(name)))
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	info.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, str("bridge"))
 	data := info.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA|unix.NLA_F_NESTED, nil)
-	data.AddRtAttr(nl.IFLA_BRPORT_MODE, []byte{1})
+	data.AddRtAttr(unix.IFLA_BRPORT_ISOLATED, []byte{1})
 	req.AddData(info)
-	return request{what: "set hairpin mode of " + name, msg: req}
+	return request{what: "mute bridge port " + name, msg: req}
 }
 
 func delLink(name string) request {
@@ -356,28 +359,55 @@ func (r route) request(del bool) request {
 	return request{what: verb + " route to " + r.to.String(), msg: req, ok: ok}
 }
 
+// found is what is known of a link.
+type found struct {
+	index int
+	mac   net.HardwareAddr
+	kind  string // "bridge", "veth"; "" for hardware
+	stats Stats
+}
+
 // link finds a link's index and counters by its name.
 func (r *rtnl) link(name string) (index int, stats Stats, err error) {
+	f, err := r.find(name)
+	return f.index, f.stats, err
+}
+
+// find finds a link by its name.
+func (r *rtnl) find(name string) (found, error) {
 	answers, err := r.exchange([]request{getLink(name)})
 	if err != nil {
-		return 0, stats, err
+		return found{}, err
 	}
 	if len(answers) == 0 || len(answers[0]) < unix.SizeofIfInfomsg {
-		return 0, stats, fmt.Errorf("find link %s: no answer", name)
+		return found{}, fmt.Errorf("find link %s: no answer", name)
 	}
 	msg := answers[0]
-	index = int(int32(binary.NativeEndian.Uint32(msg[4:])))
-	stats.Link = name
+	out := found{index: int(int32(binary.NativeEndian.Uint32(msg[4:]))), stats: Stats{Link: name}}
 	attrs, err := nl.ParseRouteAttr(msg[unix.SizeofIfInfomsg:])
 	if err != nil {
-		return 0, stats, fmt.Errorf("find link %s: %w", name, err)
+		return found{}, fmt.Errorf("find link %s: %w", name, err)
 	}
 	for _, a := range attrs {
-		if a.Attr.Type == unix.IFLA_STATS64 && len(a.Value) >= 64 {
+		switch {
+		case a.Attr.Type == unix.IFLA_ADDRESS:
+			out.mac = net.HardwareAddr(a.Value)
+		case a.Attr.Type == unix.IFLA_LINKINFO:
+			inner, err := nl.ParseRouteAttr(a.Value)
+			if err != nil {
+				return found{}, fmt.Errorf("find link %s: %w", name, err)
+			}
+			for _, i := range inner {
+				if i.Attr.Type == nl.IFLA_INFO_KIND {
+					out.kind = strings.TrimRight(string(i.Value), "\x00")
+				}
+			}
+		case a.Attr.Type == unix.IFLA_STATS64 && len(a.Value) >= 64:
 			v := func(i int) uint64 { return binary.NativeEndian.Uint64(a.Value[i*8:]) }
-			stats.RxPackets, stats.TxPackets, stats.RxBytes, stats.TxBytes = v(0), v(1), v(2), v(3)
-			stats.RxErrors, stats.TxErrors, stats.RxDropped, stats.TxDropped = v(4), v(5), v(6), v(7)
+			s := &out.stats
+			s.RxPackets, s.TxPackets, s.RxBytes, s.TxBytes = v(0), v(1), v(2), v(3)
+			s.RxErrors, s.TxErrors, s.RxDropped, s.TxDropped = v(4), v(5), v(6), v(7)
 		}
 	}
-	return index, stats, nil
+	return out, nil
 }

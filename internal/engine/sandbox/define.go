@@ -109,13 +109,16 @@ func (m *Manager) Connect(ctx context.Context, id string, a Attachment) error {
 			return err
 		}
 		defer ns.Close()
-		made, err := m.set.Net.Attach(ctx, network.AttachRequest{Network: a.Network, Sandbox: id, Netns: ns, Link: freeLink(r.Endpoints), Addrs: a.Addrs, MAC: a.MAC})
+		req := a.request(&r, ns)
+		req.NoDefault = true
+		made, err := m.set.Net.Attach(ctx, req)
 		if err != nil {
 			return err
 		}
 		r.Endpoints = append(r.Endpoints, made)
-		if err := m.rewriteHosts(&r); err != nil {
-			return err
+		if err := errors.Join(m.lead(&r, ns), m.rewriteHosts(&r)); err != nil {
+			r.Endpoints = r.Endpoints[:len(r.Endpoints)-1]
+			return errors.Join(err, m.set.Net.Detach(made), m.set.Net.Unlink(made, ns), m.lead(&r, ns))
 		}
 	}
 	if err := m.records.Put(id, &r); err != nil {
@@ -142,7 +145,12 @@ func (m *Manager) Disconnect(ctx context.Context, id, name string) error {
 		gone := r.Endpoints[i]
 		r.Endpoints = slices.Delete(slices.Clone(r.Endpoints), i, i+1)
 		if r.State == Ready {
-			if err := errors.Join(m.set.Net.Detach(gone), m.set.Net.Unlink(gone), m.rewriteHosts(&r)); err != nil {
+			ns, err := os.Open(m.ns(id, kernel.Net))
+			if err != nil {
+				return err
+			}
+			defer ns.Close()
+			if err := errors.Join(m.set.Net.Detach(gone), m.set.Net.Unlink(gone, ns), m.lead(&r, ns), m.rewriteHosts(&r)); err != nil {
 				return err
 			}
 		}
@@ -154,15 +162,80 @@ func (m *Manager) Disconnect(ctx context.Context, id, name string) error {
 	return nil
 }
 
-// freeLink is the first name of an interface that no endpoint has.
-func freeLink(eps []network.Endpoint) string {
+// request is the endpoint that an attachment means, beside those that r has.
+func (a Attachment) request(r *Record, ns *os.File) network.AttachRequest {
+	link := a.Link
+	if link == "" {
+		link = freeLink(cmp.Or(a.Prefix, "eth"), r.Config.Networks, r.Endpoints)
+	}
+	return network.AttachRequest{Network: a.Network, Sandbox: r.ID, Netns: ns, Link: link, Addrs: a.Addrs, MAC: a.MAC,
+		Priority: a.Priority, Rank: a.Rank, Sysctls: a.Sysctls}
+}
+
+// freeLink is the first name of an interface that no endpoint has and no attachment asks for.
+func freeLink(prefix string, asked []Attachment, eps []network.Endpoint) string {
 	for i := 0; ; i++ {
-		name := fmt.Sprintf("eth%d", i)
-		if !slices.ContainsFunc(eps, func(e network.Endpoint) bool { return e.Link == name }) {
+		name := fmt.Sprintf("%s%d", prefix, i)
+		if !slices.ContainsFunc(eps, func(e network.Endpoint) bool { return e.Link == name }) &&
+			!slices.ContainsFunc(asked, func(a Attachment) bool { return a.Link == name }) {
 			return name
 		}
 	}
 }
+
+// lead makes the default routes of a sandbox whose endpoints changed, and publishes its ports where they lead now.
+func (m *Manager) lead(r *Record, ns *os.File) error {
+	if err := m.set.Net.Gateways(ns, r.Endpoints); err != nil {
+		return err
+	}
+	at := m.set.Net.Leading(r.Endpoints, false)
+	if at < 0 {
+		at = m.set.Net.Leading(r.Endpoints, true)
+	}
+	r.Endpoints = slices.Clone(r.Endpoints)
+	for i := range r.Endpoints {
+		if i != at && len(r.Endpoints[i].Ports) > 0 {
+			if err := m.set.Net.Withdraw(&r.Endpoints[i]); err != nil {
+				return err
+			}
+		}
+	}
+	if at < 0 || len(r.Endpoints[at].Ports) > 0 {
+		return nil
+	}
+	return m.set.Net.Publish(&r.Endpoints[at], r.Config.Ports)
+}
+
+// SetDNS rewrites what a sandbox's resolv.conf says, in place where it is Ready: containers have it mounted.
+func (m *Manager) SetDNS(id string, d DNS) error {
+	e, err := m.lock(id)
+	if err != nil {
+		return err
+	}
+	defer e.op.Unlock()
+	r := *m.current(e)
+	r.Config.DNS = d
+	if r.State == Ready {
+		if d.empty() {
+			d = hostDNS(!r.Config.HostNet)
+		}
+		b, err := d.render()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(m.files(id), "resolv.conf"), b, 0o644); err != nil {
+			return err
+		}
+	}
+	if err := m.records.Put(id, &r); err != nil {
+		return err
+	}
+	m.swap(e, &r)
+	return nil
+}
+
+// HostDNS is what a sandbox with a network of its own is told when nobody says otherwise.
+func HostDNS() DNS { return hostDNS(true) }
 
 // rewriteHosts writes the hosts file anew, in place: containers have it mounted.
 func (m *Manager) rewriteHosts(r *Record) error {

@@ -316,9 +316,9 @@ func (m *Manager) connect(ctx context.Context, r *Record) error {
 	if len(r.Config.Networks) == 0 {
 		return m.set.Net.Loopback(ns)
 	}
-	for i, a := range r.Config.Networks {
-		req := network.AttachRequest{Network: a.Network, Sandbox: r.ID, Netns: ns, Link: fmt.Sprintf("eth%d", i), Addrs: a.Addrs, MAC: a.MAC}
-		if i == 0 {
+	for _, a := range r.Config.Networks {
+		req := a.request(r, ns)
+		if req.NoDefault = len(r.Config.Networks) > 1; !req.NoDefault {
 			req.Ports = r.Config.Ports
 		}
 		e, err := m.set.Net.Attach(ctx, req)
@@ -326,6 +326,9 @@ func (m *Manager) connect(ctx context.Context, r *Record) error {
 			return err
 		}
 		r.Endpoints = append(r.Endpoints, e)
+	}
+	if len(r.Config.Networks) > 1 {
+		return m.lead(r, ns)
 	}
 	return nil
 }
@@ -413,6 +416,9 @@ func (m *Manager) place(r *Record) Place {
 	}
 	return p
 }
+
+// NetnsPath is where a sandbox's network namespace is pinned while it is Ready, if it has one of its own.
+func (m *Manager) NetnsPath(id string) string { return m.ns(id, kernel.Net) }
 
 // Netns is the path of the sandbox's network namespace; "" when it is the host's.
 func (m *Manager) Netns(id string) (string, error) {

@@ -48,7 +48,7 @@ type Config struct {
 	DNS        DNS               `json:",omitzero"`
 	Hosts      []HostAlias       `json:",omitempty"`
 	Networks   []Attachment      `json:",omitempty"` // none: loopback only, unless HostNet
-	Ports      []network.Port    `json:",omitempty"` // published on the first network
+	Ports      []network.Port    `json:",omitempty"` // published where the IPv4 gateway is, else the IPv6 one
 	HostNet    bool              `json:",omitempty"`
 	HostUTS    bool              `json:",omitempty"` // with HostNet too
 	IPC        Share             `json:",omitempty"`
@@ -80,6 +80,12 @@ type Attachment struct {
 	Addrs   []netip.Addr     `json:",omitempty"`
 	Aliases []string         `json:",omitempty"`
 	MAC     net.HardwareAddr `json:",omitempty"` // nil = made of the address
+
+	Link     string            `json:",omitempty"` // name inside; "" = the first free one
+	Prefix   string            `json:",omitempty"` // of the names to choose from; "" = "eth"
+	Priority int               `json:",omitempty"` // of this network's gateways
+	Rank     string            `json:",omitempty"` // the smaller goes first among equal priorities
+	Sysctls  map[string]string `json:",omitempty"` // of the link: see network.AttachRequest
 }
 
 // State of a sandbox.

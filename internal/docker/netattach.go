@@ -1,0 +1,270 @@
+package docker
+
+import (
+	"errors"
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	dc "github.com/moby/moby/api/types/container"
+	de "github.com/moby/moby/api/types/events"
+	dn "github.com/moby/moby/api/types/network"
+
+	"nau/internal/engine/container"
+	"nau/internal/engine/network"
+	"nau/internal/engine/sandbox"
+)
+
+// attachment is one place of a container in a network.
+type attachment struct {
+	net      net_
+	settings *dn.EndpointSettings
+	names    []string // by which others find the container
+}
+
+func (a attachment) engine() sandbox.Attachment {
+	out := sandbox.Attachment{Network: a.net.spec.Name, Aliases: a.names, MAC: net.HardwareAddr(a.settings.MacAddress), Priority: a.settings.GwPriority, Rank: a.net.Name,
+		Prefix: a.net.Options[optPrefix], Link: a.settings.DriverOpts[optLink]}
+	out.Sysctls, _ = endpointSysctls(a.settings.DriverOpts[optSysctls])
+	if len(out.MAC) == 0 {
+		out.MAC = nil
+	}
+	if c := a.settings.IPAMConfig; c != nil {
+		for _, ip := range []netip.Addr{c.IPv4Address, c.IPv6Address} {
+			if ip.IsValid() {
+				out.Addrs = append(out.Addrs, ip)
+			}
+		}
+	}
+	return out
+}
+
+// attachments are a new container's places: the network mode's first, then the others by name.
+func (s *Server) attachments(mode dc.NetworkMode, wanted map[string]*dn.EndpointSettings, name string) ([]attachment, error) {
+	var keys []string
+	if !mode.IsHost() && !mode.IsNone() {
+		keys = append(keys, string(mode))
+	}
+	for _, k := range slices.Sorted(maps.Keys(wanted)) {
+		if !slices.Contains(keys, k) && k != "default" {
+			keys = append(keys, k)
+		}
+	}
+	var out []attachment
+	for _, k := range keys {
+		n, err := s.network(k)
+		if err != nil {
+			return nil, err
+		}
+		if n.spec.Name == "" {
+			continue // host or none
+		}
+		if n.ConfigOnly {
+			return nil, configOnly(n)
+		}
+		if slices.ContainsFunc(out, func(a attachment) bool { return a.net.ID == n.ID }) {
+			continue
+		}
+		settings := wanted[k]
+		if settings == nil && k == string(mode) {
+			settings = wanted["default"]
+		}
+		a, err := attach(n, settings, name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// attach checks one place.
+func attach(n net_, settings *dn.EndpointSettings, name string) (attachment, error) {
+	if settings == nil {
+		settings = &dn.EndpointSettings{}
+	}
+	if !n.named() && len(settings.Aliases) > 0 {
+		return attachment{}, badRequest("invalid endpoint settings:\nnetwork-scoped aliases are only supported for user-defined networks")
+	}
+	if c := settings.IPAMConfig; c != nil {
+		if !n.named() && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
+			return attachment{}, badRequest("invalid config for network %s: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only", n.Name)
+		}
+		for _, ip := range []netip.Addr{c.IPv4Address, c.IPv6Address} {
+			if ip.IsValid() && !slices.ContainsFunc(n.spec.Subnets, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+				return attachment{}, badRequest("invalid config for network %s: invalid endpoint settings:\nno configured subnet contains IP address %s", n.Name, ip)
+			}
+		}
+	}
+	if err := checkEndpointOptions(settings.DriverOpts); err != nil {
+		return attachment{}, err
+	}
+	if c := settings.IPAMConfig; c != nil && len(c.LinkLocalIPs) > 0 {
+		return attachment{}, badRequest("invalid config for network %s: link-local addresses cannot be chosen: leave LinkLocalIPs empty", n.Name)
+	}
+	if n.spec.Driver == network.Ipvlan && len(settings.MacAddress) > 0 {
+		return attachment{}, badRequest("ipvlan interfaces do not support custom mac address assignment")
+	}
+	a := attachment{net: n, settings: settings}
+	if n.named() {
+		a.names = append([]string{name}, settings.Aliases...)
+	}
+	return a, nil
+}
+
+// configOnly refuses a place in a network that is none.
+func configOnly(n net_) error {
+	return fail(http.StatusForbidden, "cannot create endpoint on configuration-only network %s", n.Name)
+}
+
+// checkEndpointOptions refuses what would have no effect.
+func checkEndpointOptions(opts map[string]string) error {
+	for k, v := range opts {
+		switch k {
+		case optLink:
+			if !linkName.MatchString(v) {
+				return badRequest("invalid interface name %q: at most 15 characters, none of them a slash or a blank", v)
+			}
+		case optSysctls:
+			if _, err := endpointSysctls(v); err != nil {
+				return err
+			}
+		default:
+			if strings.HasPrefix(k, "com.docker.network.") {
+				return badRequest("endpoint option %s is not supported: %s and %s are", k, optLink, optSysctls)
+			}
+		}
+	}
+	return nil
+}
+
+// endpointSysctls reads "net.ipv4.conf.IFNAME.log_martians=1,…" into paths below /proc/sys.
+func endpointSysctls(text string) (map[string]string, error) {
+	if text == "" {
+		return nil, nil
+	}
+	out := map[string]string{}
+	for _, part := range strings.Split(text, ",") {
+		name, value, ok := strings.Cut(part, "=")
+		f := strings.Split(name, ".")
+		if !ok || len(f) != 5 || f[0] != "net" || f[3] != "IFNAME" || !slices.Contains([]string{"ipv4", "ipv6", "mpls"}, f[1]) || strings.ContainsAny(name, "/") {
+			return nil, badRequest("unrecognised network interface sysctl '%s'; represent 'net.X.Y.ethN.Z=V' as 'net.X.Y.IFNAME.Z=V', 'X' must be 'ipv4', 'ipv6' or 'mpls'", part)
+		}
+		out[strings.ReplaceAll(name, ".", "/")] = value
+	}
+	return out, nil
+}
+
+// moved does what follows from a container's coming into or going out of a network: its resolv.conf, and the server of names.
+func (s *Server) moved(r *container.Record) error {
+	r, err := s.e.Containers.Get(r.ID)
+	if err != nil {
+		return err
+	}
+	st := load(r)
+	var nets []attachment
+	for id, settings := range st.Networks {
+		if n, err := s.network(id); err == nil {
+			nets = append(nets, attachment{net: n, settings: settings})
+		}
+	}
+	if err := s.e.Sandboxes.SetDNS(r.Config.Sandbox, dnsOf(st.Host, nets)); err != nil {
+		return err
+	}
+	return s.resolve.joined(r.Config.Sandbox)
+}
+
+// connectNetwork answers POST /networks/{id}/connect.
+func (s *Server) connectNetwork(c *call) error {
+	var req dn.ConnectRequest
+	if err := readJSON(c.Request, &req); err != nil {
+		return err
+	}
+	n, err := s.network(c.vars["id"])
+	if err != nil {
+		return err
+	}
+	r, err := s.find(req.Container)
+	if err != nil {
+		return err
+	}
+	st := load(r)
+	switch {
+	case n.spec.Name == "" && n.Name == dn.NetworkHost, st.Host.NetworkMode.IsHost():
+		return fail(http.StatusForbidden, "container cannot be connected to host network or disconnected from it: its network mode is decided when it is created")
+	case n.spec.Name == "":
+		return fail(http.StatusForbidden, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
+	case n.ConfigOnly:
+		return configOnly(n)
+	case !st.Own:
+		return fail(http.StatusForbidden, "container sharing network namespace with another container or host cannot be connected to any other network")
+	case st.Networks[n.ID] != nil:
+		return fail(http.StatusForbidden, "endpoint with name %s already exists in network %s", r.Config.Name, n.Name)
+	}
+	a, err := attach(n, req.EndpointConfig, r.Config.Name)
+	if err != nil {
+		return err
+	}
+	defer s.op.lock(r.ID)()
+	if err := s.e.Sandboxes.Connect(c.ctx(), r.Config.Sandbox, a.engine()); err != nil {
+		return placeError(r, nil, err)
+	}
+	if err := s.change(r.ID, func(st *stored) {
+		if st.Networks == nil {
+			st.Networks = map[string]*dn.EndpointSettings{}
+		}
+		st.Networks[n.ID] = a.settings
+	}); err != nil {
+		return err
+	}
+	if running(r) {
+		s.hub.publish(de.NetworkEventType, "connect", n.ID, map[string]string{"name": n.Name, "type": n.Driver, "container": r.ID}, time.Time{})
+	}
+	if err := s.moved(r); err != nil {
+		return err
+	}
+	return c.done(http.StatusOK)
+}
+
+// disconnectNetwork answers POST /networks/{id}/disconnect.
+func (s *Server) disconnectNetwork(c *call) error {
+	var req dn.DisconnectRequest
+	if err := readJSON(c.Request, &req); err != nil {
+		return err
+	}
+	n, err := s.network(c.vars["id"])
+	if err != nil {
+		return err
+	}
+	r, err := s.find(req.Container)
+	if err != nil {
+		if req.Force {
+			return c.done(http.StatusOK)
+		}
+		return err
+	}
+	if st := load(r); st.Host.NetworkMode.IsHost() && n.Name == dn.NetworkHost {
+		return fail(http.StatusForbidden, "container cannot be disconnected from host network or connected to host network")
+	}
+	if load(r).Networks[n.ID] == nil {
+		return fail(http.StatusInternalServerError, "container %s is not connected to network %s", r.ID, n.Name)
+	}
+	defer s.op.lock(r.ID)()
+	if err := s.e.Sandboxes.Disconnect(c.ctx(), r.Config.Sandbox, n.spec.Name); err != nil && !errors.Is(err, sandbox.ErrNotFound) {
+		return err
+	}
+	if err := s.change(r.ID, func(st *stored) { delete(st.Networks, n.ID) }); err != nil {
+		return err
+	}
+	if running(r) {
+		s.hub.publish(de.NetworkEventType, "disconnect", n.ID, map[string]string{"name": n.Name, "type": n.Driver, "container": r.ID}, time.Time{})
+	}
+	if err := s.moved(r); err != nil {
+		return err
+	}
+	return c.done(http.StatusOK)
+}

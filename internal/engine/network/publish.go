@@ -1,0 +1,86 @@
+package network
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Publish adds ports to an endpoint, all or none.
+func (m *Manager) Publish(e *Endpoint, ports []Port) error {
+	if len(ports) == 0 {
+		return nil
+	}
+	m.mu.Lock()
+	for i, p := range ports {
+		owner, taken := m.portOwner(p)
+		err := fmt.Errorf("publish port %s of %s: %w by %s", p, e.Sandbox, ErrPortTaken, owner)
+		if !taken {
+			err = m.hold(p)
+		}
+		if err != nil {
+			for _, q := range ports[:i] {
+				m.letGo(q, e.Sandbox)
+			}
+			m.mu.Unlock()
+			return err
+		}
+		m.ports[portKey(p)] = e.Sandbox
+	}
+	m.mu.Unlock()
+	e.Ports = append(e.Ports, ports...)
+	return m.nft.publish(*e, m.kept(e.Network))
+}
+
+// portOwner finds who has a port, on the same address or on all of them. The caller holds mu.
+func (m *Manager) portOwner(p Port) (string, bool) {
+	for q, owner := range m.ports {
+		if q.Protocol == p.Protocol && q.Host == p.Host && overlap(q.HostIP, p.HostIP) {
+			return owner, true
+		}
+	}
+	return "", false
+}
+
+// Free reports whether a port could be published now.
+func (m *Manager) Free(p Port) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, taken := m.portOwner(p); taken {
+		return false
+	}
+	f, err := bindPort(p, m.v6)
+	if err == nil && f != nil {
+		f.Close()
+	}
+	return err == nil
+}
+
+// overlap reports whether two published addresses have one in common; the invalid one is all of both families.
+func overlap(a, b netip.Addr) bool {
+	switch {
+	case !a.IsValid() || !b.IsValid() || a == b:
+		return true
+	case a.Is4() != b.Is4():
+		return false
+	}
+	return a.IsUnspecified() || b.IsUnspecified()
+}
+
+func portKey(p Port) Port {
+	p.Container = 0
+	return p
+}
+
+// Withdraw takes an endpoint's ports away.
+func (m *Manager) Withdraw(e *Endpoint) error {
+	if err := m.nft.withdraw(*e, m.kept(e.Network)); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range e.Ports {
+		m.letGo(p, e.Sandbox)
+	}
+	e.Ports = nil
+	return nil
+}
