@@ -321,6 +321,9 @@ func networkOptions(n *net_) error {
 	if sp.Driver == network.Ipvlan && sp.Flag == "" {
 		sp.Flag = "bridge"
 	}
+	if sp.Parent == "" {
+		n.Internal, sp.Internal = true, true // a link that leads nowhere
+	}
 	if sp.Parent == "lo" {
 		return badRequest("loopback interface is not a valid %s parent link", sp.Driver)
 	}

@@ -104,7 +104,10 @@ func (s *Server) freePort(mine []network.Port, p network.Port, from, to int) uin
 }
 
 func (s *Server) free(mine []network.Port, p network.Port) bool {
-	return !slices.ContainsFunc(mine, func(q network.Port) bool { return q.Protocol == p.Protocol && q.Host == p.Host }) && s.e.Networks.Free(p)
+	if slices.ContainsFunc(mine, func(q network.Port) bool { return q.Protocol == p.Protocol && q.Host == p.Host }) {
+		return false
+	}
+	return s.e == nil || s.e.Networks == nil || s.e.Networks.Free(p) // without networks nothing is published
 }
 
 // hostBinding is the address that a container's ports are published at when none is named: an option of the network that leads out.
