@@ -32,7 +32,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -284,22 +283,32 @@ func (t *Table) claimed(ids []elementID, del, add *[]operation) {
 	}
 }
 
-// writeElements appends operations of one kind, by set.
+// writeElements appends operations of one kind, set by set in the order of their first operations.
 func (t *Table) writeElements(b *batch, kind uint16, ops []operation) {
-	slices.SortStableFunc(ops, func(x, y operation) int { return strings.Compare(x.id.set, y.id.set) })
-	for i := 0; i < len(ops); {
-		e := b.elements(kind, t.cfg.Table, ops[i].id.set)
-		for set := ops[i].id.set; i < len(ops) && ops[i].id.set == set && !e.full(); i++ {
-			switch op := &ops[i]; {
-			case kind == unix.NFT_MSG_DELSETELEM || (op.v == verdict{} && op.data == ""):
-				e.key([]byte(op.id.key))
-			case op.data != "":
-				e.data([]byte(op.id.key), []byte(op.data))
-			default:
-				e.verdict([]byte(op.id.key), op.v.code, op.v.chain)
-			}
+	sets := map[string][]int{}
+	var order []string
+	for i := range ops {
+		name := ops[i].id.set
+		if sets[name] == nil {
+			order = append(order, name)
 		}
-		e.done()
+		sets[name] = append(sets[name], i)
+	}
+	for _, name := range order {
+		for list := sets[name]; len(list) > 0; {
+			e := b.elements(kind, t.cfg.Table, name)
+			for ; len(list) > 0 && !e.full(); list = list[1:] {
+				switch op := &ops[list[0]]; {
+				case kind == unix.NFT_MSG_DELSETELEM || (op.v == verdict{} && op.data == ""):
+					e.key([]byte(op.id.key))
+				case op.data != "":
+					e.data([]byte(op.id.key), []byte(op.data))
+				default:
+					e.verdict([]byte(op.id.key), op.v.code, op.v.chain)
+				}
+			}
+			e.done()
+		}
 	}
 }
 
