@@ -238,14 +238,19 @@ func (n *node) serviceProxy(p *controlPlane) (*proxy.Proxy, error) {
 		return nil, err
 	}
 	device := "" // a foreign runtime's bridge is not known
-	if n.engine != nil {
+	if n.engine == nil {
+		// The host's own connections to services need a route to be translated on; any will do, with an address that pods can answer.
+		if err := nft.InstallRoutes(c.ServiceCIDRs, "lo", c.NodeIPs...); err != nil {
+			return nil, fmt.Errorf("keep service addresses on this machine: %w", err)
+		}
+	} else {
 		device = c.bridge()
 		if err := nft.RouteLoopback(device); err != nil {
 			return nil, fmt.Errorf("open node ports to loopback: %w", err)
 		}
-	}
-	if err := nft.InstallRoutes(c.ServiceCIDRs, device); err != nil {
-		return nil, fmt.Errorf("keep service addresses on this machine: %w", err)
+		if err := nft.InstallRoutes(c.ServiceCIDRs, device); err != nil {
+			return nil, fmt.Errorf("keep service addresses on this machine: %w", err)
+		}
 	}
 	table, err := nft.Open(nft.Config{Table: c.serviceTable(), ServiceCIDRs: c.ServiceCIDRs, PodCIDRs: c.PodCIDRs, Loopback: device != ""})
 	if err != nil {

@@ -274,6 +274,10 @@ func recipes() []recipe {
 		config:  ocispec.ImageConfig{Cmd: []string{"sh"}},
 		entries: []entry{dir("etc", 0o755), file("etc/os-release", 0o644, []byte("NAME=\"BusyBox\"\nID=busybox\n"))},
 	}, recipe{
+		names: []string{"docker.io/library/pause:latest"}, bare: true, // what a runtime holds a pod's namespaces with
+		config:  ocispec.ImageConfig{Cmd: []string{"sleep", "1000000"}},
+		entries: []entry{dir("etc", 0o755)},
+	}, recipe{
 		names:   []string{"docker.io/library/alpine:latest", "docker.io/library/alpine:3.20"},
 		config:  ocispec.ImageConfig{Cmd: []string{"/bin/sh"}},
 		entries: release("Alpine Linux", "alpine", "3.20.0"),

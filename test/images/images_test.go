@@ -35,7 +35,7 @@ func build(t *testing.T) *Set {
 
 func TestImagesAreTheSameEveryTime(t *testing.T) {
 	a, b := build(t), build(t)
-	if len(a.Images) != 9 {
+	if len(a.Images) != 10 {
 		t.Errorf("%d images", len(a.Images))
 	}
 	for _, i := range a.Images {
@@ -104,7 +104,7 @@ func TestImagesTravel(t *testing.T) {
 		t.Fatal(err)
 	}
 	imgs, err := store.Import(ctx, &b, image.ImportOptions{})
-	if err != nil || len(imgs) != 9 {
+	if err != nil || len(imgs) != 10 {
 		t.Errorf("imported %d, %v", len(imgs), err)
 	}
 	if _, err := store.Get("debian:stretch-slim"); err != nil {

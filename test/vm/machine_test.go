@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,14 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"nau/test/e2e/harness"
 )
-
-// Lacking is why the tests cannot run here: a program or file, and the Debian package that has it.
-type Lacking struct{ What, Package string }
-
-func (l Lacking) Error() string {
-	return fmt.Sprintf("no %s: install Debian's package %s", l.What, l.Package)
-}
 
 // tools are the parts that the machine is made of.
 type tools struct {
@@ -30,14 +24,14 @@ type tools struct {
 	source                                 string // the repository's root
 }
 
-// find looks for all tools; the error joins one Lacking for each that is not there.
+// find looks for all tools; the error joins one harness.Lacking for each that is not there.
 func find() (tools, error) {
 	var t tools
 	var lacks []error
 	program := func(at *string, name, pack string) {
 		path, err := exec.LookPath(name)
 		if err != nil {
-			lacks = append(lacks, Lacking{name, pack})
+			lacks = append(lacks, harness.Lacking{What: name, Package: pack})
 		}
 		*at = path
 	}
@@ -46,11 +40,11 @@ func find() (tools, error) {
 	program(&t.kubectl, "kubectl", "kubernetes-client")
 	program(&t.docker, "docker", "docker-cli")
 	if t.mke2fs = "/sbin/mke2fs"; !exists(t.mke2fs) {
-		lacks = append(lacks, Lacking{"mke2fs", "e2fsprogs"})
+		lacks = append(lacks, harness.Lacking{What: "mke2fs", Package: "e2fsprogs"})
 	}
 	kernels, _ := filepath.Glob("/boot/vmlinuz-*-cloud-amd64")
 	if len(kernels) == 0 {
-		lacks = append(lacks, Lacking{"/boot/vmlinuz-*-cloud-amd64", "linux-image-cloud-amd64"})
+		lacks = append(lacks, harness.Lacking{What: "/boot/vmlinuz-*-cloud-amd64", Package: "linux-image-cloud-amd64"})
 	} else {
 		t.kernel = kernels[len(kernels)-1]
 		t.modules = filepath.Join("/lib/modules", strings.TrimPrefix(filepath.Base(t.kernel), "vmlinuz-"))
@@ -106,7 +100,7 @@ poweroff -f
 func build(t *testing.T) *vm {
 	t.Helper()
 	found, err := find()
-	var lacking Lacking
+	var lacking harness.Lacking
 	if errors.As(err, &lacking) {
 		t.Skip(err)
 	} else if err != nil {

@@ -19,9 +19,9 @@ const (
 )
 
 // InstallRoutes makes packets to a service range that no rule has translated unreachable, so that none is ever routed to a gateway.
-// With device, connections of the host itself find a route there first, which they need before their destination can be translated.
-// It is idempotent.
-func InstallRoutes(services []netip.Prefix, device string) error {
+// With device, connections of the host itself find a route there first, which they need before their destination can be translated; they come
+// from the host's own address of sources that is of the service's family, where there is one, else from one of the device. It is idempotent.
+func InstallRoutes(services []netip.Prefix, device string, sources ...net.IP) error {
 	var link netlink.Link
 	if device != "" {
 		var err error
@@ -43,7 +43,18 @@ func InstallRoutes(services []netip.Prefix, device string) error {
 			continue
 		}
 		near := &netlink.Route{Dst: dst, LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Protocol: routeProtocol, Family: family}
-		if err := addRoute(near); err != nil {
+		for _, a := range sources {
+			if (a.To4() == nil) == p.Addr().Is6() {
+				near.Src = a
+				break
+			}
+		}
+		err := addRoute(near)
+		if errors.Is(err, unix.EINVAL) && near.Src != nil {
+			near.Src = nil // not an address of this host
+			err = addRoute(near)
+		}
+		if err != nil {
 			return fmt.Errorf("add route to %s by %s: %w", p, device, err)
 		}
 	}

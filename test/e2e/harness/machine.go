@@ -164,6 +164,14 @@ func newNetns(t testing.TB) *os.File {
 	return r.file
 }
 
+func deleteLink(name string) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkDel(link)
+}
+
 // inside runs f on a thread in the machine's network namespace.
 func (m *Machine) inside(f func() error) error {
 	done := make(chan error)
@@ -284,9 +292,5 @@ func (m *Machine) showLog() {
 	if err != nil {
 		return
 	}
-	const most = 16 << 10
-	if len(data) > most {
-		data = data[len(data)-most:]
-	}
-	m.t.Logf("the end of nau.log:\n%s", data)
+	m.t.Logf("the end of nau.log:\n%s", tail(data))
 }

@@ -17,29 +17,8 @@ import (
 func (m *Machine) Reboot() {
 	m.t.Helper()
 	m.Kill()
-	for round := 0; ; round++ {
-		pids := m.processes()
-		if len(pids) == 0 {
-			break
-		}
-		if round == 100 {
-			m.t.Fatalf("processes %v do not die", pids)
-		}
-		for _, pid := range pids {
-			if fd, err := unix.PidfdOpen(pid, 0); err == nil {
-				unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
-				unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 1000)
-				unix.Close(fd)
-			}
-		}
-	}
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(m.Dir))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	for i := len(mounts) - 1; i >= 0; i-- {
-		unix.Unmount(mounts[i].Mountpoint, unix.MNT_DETACH)
-	}
+	m.end()
+	m.unmount()
 	for round := 0; round < 10; round++ { // children before their parents
 		left := 0
 		for _, line := range m.Kernel() {
@@ -57,6 +36,39 @@ func (m *Machine) Reboot() {
 	m.netns.Close()
 	m.netns = newNetns(m.t)
 	m.Flags = nil
+}
+
+// end kills every process of the machine, and returns when they are gone.
+func (m *Machine) end() {
+	m.t.Helper()
+	for round := 0; ; round++ {
+		pids := m.processes()
+		if len(pids) == 0 {
+			break
+		}
+		if round == 100 {
+			m.t.Fatalf("processes %v do not die", pids)
+		}
+		for _, pid := range pids {
+			if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+				unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+				unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 1000)
+				unix.Close(fd)
+			}
+		}
+	}
+}
+
+// unmount takes the mounts below the machine's folder away.
+func (m *Machine) unmount() {
+	m.t.Helper()
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(m.Dir))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for i := len(mounts) - 1; i >= 0; i-- {
+		unix.Unmount(mounts[i].Mountpoint, unix.MNT_DETACH)
+	}
 }
 
 // processes are those of the machine's instance: they name its directories, or

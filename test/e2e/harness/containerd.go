@@ -1,0 +1,130 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Lacking is why a test cannot run here: a program or file, and the Debian package that has it. A test that skips does so with one of these.
+type Lacking struct{ What, Package string }
+
+func (l Lacking) Error() string {
+	return fmt.Sprintf("no %s: install Debian's package %s", l.What, l.Package)
+}
+
+// containerdConfig is of the form that containerd 1.5 and all later ones read. Everything is below the machine's folder, and pods get addresses of the
+// cluster's range on a bridge of the machine's network.
+const containerdConfig = `
+version = 2
+root = '%[1]s/containerd'
+state = '%[1]s/containerd-run'
+temp = '%[1]s/containerd-tmp'
+imports = []
+[grpc]
+  address = '%[1]s/containerd.sock'
+[ttrpc]
+  address = '%[1]s/containerd.ttrpc'
+[plugins.'io.containerd.nri.v1.nri']
+  disable = true
+[plugins.'io.containerd.internal.v1.opt']
+  path = '%[1]s/containerd-opt'
+[plugins.'io.containerd.grpc.v1.cri']
+  sandbox_image = 'docker.io/library/pause:latest'
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  [plugins.'io.containerd.grpc.v1.cri'.registry]
+    config_path = '%[1]s/hosts'
+  [plugins.'io.containerd.grpc.v1.cri'.cni]
+    bin_dir = '%[2]s'
+    conf_dir = '%[1]s/cni'
+  [plugins.'io.containerd.grpc.v1.cri'.containerd]
+    snapshotter = 'overlayfs'
+    [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]
+      runtime_type = 'io.containerd.runc.v2'
+      [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]
+        BinaryName = '%[3]s'
+        Root = '%[1]s/runc'
+        SystemdCgroup = false
+`
+
+const containerdNetwork = `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge","bridge":"pods0","isGateway":true,"hairpinMode":true,
+"ipam":{"type":"host-local","dataDir":"%s/addresses","ranges":[[{"subnet":"10.42.0.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}`
+
+// Containerd starts a containerd in the machine, whose images are those of Registry, and gives the flag for Up. The test is skipped with a Lacking where
+// there is none. CONTAINERD names a folder with containerd, its shim, runc and the CNI plugins where the machine's own are not meant.
+func (m *Machine) Containerd() (flag string) {
+	m.t.Helper()
+	find := func(name, pack string, dirs ...string) string {
+		for _, dir := range append([]string{os.Getenv("CONTAINERD")}, dirs...) {
+			if path := filepath.Join(dir, name); dir != "" && unix.Access(path, unix.X_OK) == nil {
+				return path
+			}
+		}
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+		m.t.Skip(Lacking{name, pack})
+		return ""
+	}
+	program := find("containerd", "containerd")
+	runc := find("runc", "runc")
+	plugins := filepath.Dir(find("bridge", "containernetworking-plugins", "/usr/lib/cni", "/opt/cni/bin"))
+	for path, content := range map[string]string{
+		"containerd.toml":            fmt.Sprintf(containerdConfig, m.Dir, plugins, runc),
+		"cni/10-pods.conflist":       fmt.Sprintf(containerdNetwork, m.Dir),
+		"hosts/docker.io/hosts.toml": "server = 'http://" + registryAddress + "'\n[host.'http://" + registryAddress + "']\n  capabilities = ['pull', 'resolve']\n",
+	} {
+		path = filepath.Join(m.Dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			m.t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	log, err := os.Create(filepath.Join(m.Dir, "containerd.log"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	cmd := m.Command(program, "--config", filepath.Join(m.Dir, "containerd.toml"))
+	cmd.Env = append(cmd.Env, "PATH="+filepath.Dir(program)+":"+os.Getenv("PATH"))
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() {
+		m.Down()
+		cmd.Process.Signal(unix.SIGTERM)
+		cmd.Wait()
+		m.end() // shims and containers of a test that did not come to its end
+		m.unmount()
+		if text, err := os.ReadFile(log.Name()); err == nil && m.t.Failed() {
+			m.t.Logf("containerd.log:\n%s", tail(text))
+		}
+		log.Close()
+		os.RemoveAll(filepath.Join(m.Dir, "containerd"))
+		m.inside(func() error { return deleteLink("pods0") })
+	})
+	socket := filepath.Join(m.Dir, "containerd.sock")
+	if !poll(func() bool { _, err := os.Stat(socket); return err == nil }) {
+		text, _ := os.ReadFile(log.Name())
+		m.t.Fatalf("containerd does not listen:\n%s", tail(text))
+	}
+	return "--container-runtime-endpoint=" + m.ContainerdEndpoint()
+}
+
+// ContainerdEndpoint is where Containerd's answers.
+func (m *Machine) ContainerdEndpoint() string {
+	return "unix://" + filepath.Join(m.Dir, "containerd.sock")
+}
+
+// tail is the end of a log.
+func tail(text []byte) string {
+	const most = 16 << 10
+	return strings.ToValidUTF8(string(text[max(0, len(text)-most):]), "")
+}
