@@ -3,6 +3,7 @@ package oci
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,7 +14,8 @@ import (
 )
 
 // runHooks runs the hooks of one kind in order, each with the container's state on its standard input. The first that
-// fails ends it. Each is a child of the calling thread and lives in its namespaces.
+// fails ends it, but for poststart and poststop: there the others still run (runtime specification, lifecycle), and all
+// that failed are reported. Each is a child of the calling thread and lives in its namespaces.
 func runHooks(kind string, hooks []specs.Hook, state specs.State) error {
 	if len(hooks) == 0 {
 		return nil
@@ -22,12 +24,16 @@ func runHooks(kind string, hooks []specs.Hook, state specs.State) error {
 	if err != nil {
 		return fmt.Errorf("encode state: %w", err)
 	}
+	var errs []error
 	for i := range hooks {
 		if err := runHook(&hooks[i], body); err != nil {
-			return fmt.Errorf("run %s hook %s: %w", kind, hooks[i].Path, err)
+			errs = append(errs, fmt.Errorf("run %s hook %s: %w", kind, hooks[i].Path, err))
+			if kind != "poststart" && kind != "poststop" {
+				break
+			}
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func runHook(h *specs.Hook, state []byte) error {

@@ -402,6 +402,20 @@ func TestHooksRunInTheirOrderAndPlaces(t *testing.T) {
 	}
 }
 
+// Hooks after the start and after the end: one that fails keeps the next from nothing, and fails nothing.
+func TestFailingLateHookKeepsTheOthers(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	late := func(kind string) []specs.Hook {
+		return []specs.Hook{{Path: "/bin/false"}, {Path: "/bin/sh", Args: []string{"sh", "-c", "echo " + kind + " >>" + log}}}
+	}
+	s := ocitest.Spec(t, "true")
+	s.Hooks = &specs.Hooks{Poststart: late("poststart"), Poststop: late("poststop")}
+	want(t, run(t, s), 0, "")
+	if b, err := os.ReadFile(log); err != nil || string(b) != "poststart\npoststop\n" {
+		t.Errorf("the hooks after a failed one left %q, %v", b, err)
+	}
+}
+
 func TestFailingHookUndoesCreate(t *testing.T) {
 	ocitest.Need(t)
 	s := ocitest.Spec(t, "true")
