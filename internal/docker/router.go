@@ -87,7 +87,13 @@ func (s *Server) routes() []route {
 		{"GET", "/networks/{id}", s.inspectNetwork}, {"DELETE", "/networks/{id}", s.removeNetwork},
 		{"POST", "/networks/{id}/connect", s.connectNetwork}, {"POST", "/networks/{id}/disconnect", s.disconnectNetwork},
 
-		{"GET", "/plugins", func(c *call) error { return c.json(http.StatusOK, []any{}) }},
+		{"GET", "/plugins", s.listPlugins}, {"GET", "/plugins/privileges", s.refusePlugin}, {"POST", "/plugins/pull", s.refusePlugin}, {"POST", "/plugins/create", s.refusePlugin},
+		{"GET", "/plugins/{name...}/json", s.missingPlugin}, {"DELETE", "/plugins/{name...}", s.missingPlugin},
+		{"POST", "/plugins/{name...}/enable", s.missingPlugin},
+		{"POST", "/plugins/{name...}/disable", s.missingPlugin},
+		{"POST", "/plugins/{name...}/set", s.missingPlugin},
+		{"POST", "/plugins/{name...}/push", s.missingPlugin},
+		{"POST", "/plugins/{name...}/upgrade", s.missingPlugin},
 		{"POST", "/build", s.buildImage},
 		{"POST", "/build/prune", s.pruneBuilds},
 	}
@@ -137,6 +143,8 @@ func (s *Server) router() http.Handler {
 			writeError(w, fail(http.StatusMethodNotAllowed, "method %s is not allowed for %s", r.Method, path))
 		case path == "/swarm/init" || path == "/swarm/join":
 			writeError(w, fail(http.StatusNotImplemented, "this engine does not form a swarm"))
+		case path == "/swarm/leave":
+			writeError(w, fail(http.StatusServiceUnavailable, "This node is not part of a swarm"))
 		case parts[0] == "swarm" || parts[0] == "services" || parts[0] == "nodes" || parts[0] == "tasks" || parts[0] == "secrets" || parts[0] == "configs":
 			writeError(w, fail(http.StatusServiceUnavailable, "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again."))
 		default:
