@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
-	"strings"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -387,5 +386,3 @@ func hasVerb(verbs []string, verb string) bool {
 	}
 	return false
 }
-
-func groupVersion(group, version string) string { return strings.TrimPrefix(group+"/"+version, "/") }

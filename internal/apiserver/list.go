@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strconv"
 
-	"k8s.io/apimachinery/pkg/fields"
-
 	"nau/internal/apiserver/wire"
 	"nau/internal/store"
 )
@@ -109,16 +107,4 @@ func (c *call) stream(contentType string, size int, write func(io.Writer) error)
 	c.w.WriteHeader(http.StatusOK)
 	_ = write(c.w)
 	return nil
-}
-
-// onlyName is the name that a selector demands, if it demands nothing else.
-func onlyName(sel fields.Selector) (string, bool) {
-	if sel == nil {
-		return "", false
-	}
-	reqs := sel.Requirements()
-	if len(reqs) != 1 {
-		return "", false
-	}
-	return sel.RequiresExactMatch("metadata.name")
 }

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"nau/internal/api/builtin"
 	"nau/internal/apiserver/wire"
@@ -83,7 +82,7 @@ func TestEveryKindIsStoredAndShown(t *testing.T) {
 		if list := ep.ver.NewList; list == nil || !meta.IsListType(list()) {
 			t.Errorf("%s: no list kind", gvr)
 		}
-		if !back.(runtime.Object).GetObjectKind().GroupVersionKind().Empty() {
+		if !back.GetObjectKind().GroupVersionKind().Empty() {
 			t.Errorf("%s: typed objects are kept without kind", gvr)
 		}
 	}

@@ -77,16 +77,6 @@ func (b *bed) open() {
 	b.r, b.i = b.s.InProcess()
 }
 
-// restart closes the engine as a restart of the program would, and opens it again.
-func (b *bed) restart() {
-	b.t.Helper()
-	b.s.Close()
-	if err := b.e.Close(); err != nil {
-		b.t.Fatal(err)
-	}
-	b.open()
-}
-
 func (b *bed) ctx() context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	b.t.Cleanup(cancel)

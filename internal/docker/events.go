@@ -31,8 +31,7 @@ type hub struct {
 
 // subscriber is one listener. A listener that falls too far behind is let go: its channel closes.
 type subscriber struct {
-	ch   chan de.Message
-	gone bool
+	ch chan de.Message
 }
 
 func newHub() *hub { return &hub{subs: map[*subscriber]bool{}, attrs: map[string]map[string]string{}} }

@@ -196,14 +196,14 @@ func (s *Server) listImages(c *call) error {
 		return err
 	}
 	moment := func(name string) (time.Time, error) {
-		for _, v := range f[name] {
-			img, err := s.image(v)
-			if err != nil {
-				return zero, err
-			}
-			return builtAt(img), nil
+		if len(f[name]) == 0 {
+			return zero, nil
 		}
-		return zero, nil
+		img, err := s.image(f[name][0])
+		if err != nil {
+			return zero, err
+		}
+		return builtAt(img), nil
 	}
 	before, err := moment("before")
 	if err != nil {

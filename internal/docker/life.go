@@ -455,7 +455,7 @@ func (c *call) size() (container.Size, error) {
 }
 
 // removal says how to remove.
-type removal struct{ force, volumes, link bool }
+type removal struct{ force, volumes bool }
 
 // removeContainer answers DELETE /containers/{id}.
 func (s *Server) removeContainer(c *call) error {

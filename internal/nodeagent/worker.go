@@ -55,7 +55,6 @@ type worker struct {
 	replacing bool // a container was stopped to be started anew with another image or other resources
 	cleaned   bool
 	deleted   bool
-	retryAt   time.Time
 	failures  int
 	wake      *wheel.Timer
 	wakeAt    time.Time

@@ -386,7 +386,7 @@ func TestWatch(t *testing.T) {
 	n2 := b.watch(WatchOptions{Fields: fields.OneTermEqualSelector("node", "n2")})
 
 	x = b.update(x, "l=2", "node@n2")
-	x = b.update(x, "l=1", "node@n2")
+	b.update(x, "l=1", "node@n2")
 	b.delete("b/y")
 	b.delete("a/x")
 
@@ -453,7 +453,7 @@ func TestSlowWatcher(t *testing.T) {
 	if _, err := slow.Next(b.ctx); !errors.Is(err, ErrSlow) {
 		t.Errorf("slow watcher: %v", err)
 	}
-	e = b.update(e)
+	b.update(e)
 	b.expect(quick, "MODIFIED a/x")
 }
 

@@ -29,12 +29,7 @@ func TestFieldSetsAreThoseOfTheShippedSchema(t *testing.T) {
 	ref := applyconfigurations.NewTypeConverter(scheme.Scheme)
 	svc := &corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, Spec: corev1.ServiceSpec{
 		Selector: map[string]string{"a": "b"}, Ports: []corev1.ServicePort{{Port: 80}}, ClusterIPs: []string{"10.0.0.1"}, SessionAffinity: "None"}}
-	for _, obj := range []interface {
-		metav1.Object
-	}{pod(), svc} {
-		o := obj.(interface {
-			metav1.Object
-		})
+	for _, o := range []metav1.Object{pod(), svc} {
 		switch x := o.(type) {
 		case *corev1.Pod:
 			want, err := ref.ObjectToTyped(x)

@@ -19,11 +19,10 @@ func literal(doc string) any {
 
 // operation is what the paths of one resource have in common.
 type operation struct {
-	d     *document
-	gvk   schema.GroupVersionKind
-	tag   string
-	base  string // of operation IDs: CoreV1, AppsV1
-	media []string
+	d    *document
+	gvk  schema.GroupVersionKind
+	tag  string
+	base string // of operation IDs: CoreV1, AppsV1
 }
 
 var (

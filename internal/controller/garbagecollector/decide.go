@@ -32,20 +32,12 @@ type verdict struct {
 // order of its references, and its dependents. (Kubernetes documentation,
 // "Garbage Collection")
 func judge(o metav1.Object, owners []owner, dependents []*node) (v verdict) {
-	var gone, left []types.UID
-	for i, ref := range o.GetOwnerReferences() {
-		switch owners[i] {
-		case solid, unknown:
-			left = append(left, ref.UID)
-		case absent:
-			gone = append(gone, ref.UID)
-		}
-	}
+	left := slices.ContainsFunc(owners, func(x owner) bool { return x == solid || x == unknown })
 	leavingAny := slices.Contains(owners, leaving)
 	switch {
 	case len(owners) == 0:
 		return v
-	case len(left) > 0:
+	case left:
 		// Somebody wants it: it lets go of the others.
 		for i, ref := range o.GetOwnerReferences() {
 			if owners[i] == absent || owners[i] == leaving {

@@ -158,7 +158,7 @@ func FuzzRecipes(f *testing.F) {
 		if q := quote(word); shell(q) != word {
 			t.Fatalf("a shell reads %s as %q, not %q", q, shell(q), word)
 		}
-		printable(word)
+		_ = printable(word)
 		intervalText([]byte(path), []byte(word))
 		parseVerdict([]byte(word))
 	})

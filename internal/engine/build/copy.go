@@ -36,7 +36,6 @@ type piece struct {
 	dir     string // absolute folder in the stage
 	walk    func(ctx context.Context, f func(entry) error) error
 	archive func() (io.ReadCloser, error)
-	date    *time.Time
 }
 
 // copy runs a COPY or ADD.

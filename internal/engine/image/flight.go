@@ -5,8 +5,6 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-
-	"nau/internal/engine/content"
 )
 
 // flights are the pieces of work that several callers may want at the same time.
@@ -121,9 +119,8 @@ func (p *pullFlight) publish(e Event) {
 
 // download is one blob on its way in; whoever else wants the blob follows it.
 type download struct {
-	ingest *content.Ingest
-	done   chan struct{}
-	err    error
+	done chan struct{}
+	err  error
 }
 
 // begin answers the running download of d, or makes the caller its owner.

@@ -74,9 +74,7 @@ type pull struct {
 	blobs    *hold.Lease[digest.Digest]
 	layers   *hold.Lease[digest.Digest]
 
-	mu       sync.Mutex
 	progress func(Event)
-	fetched  bool // something came over the network
 }
 
 func (p *pull) tell(e Event) {

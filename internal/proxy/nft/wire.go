@@ -120,12 +120,6 @@ func (b *batch) value(kind uint16, v ...byte) {
 	b.close(at)
 }
 
-func (b *batch) hostValue(kind uint16, v uint32) {
-	var raw [4]byte
-	ne.PutUint32(raw[:], v)
-	b.value(kind, raw[:]...)
-}
-
 // verdict is a NFTA_DATA_VERDICT inside the attribute kind.
 func (b *batch) verdict(kind uint16, code int32, chain string) {
 	at := b.nest(kind)
