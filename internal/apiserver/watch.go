@@ -128,11 +128,11 @@ func (c *call) watch() error {
 				c.srv.log.Warn("watch event lost its encoding", "resource", c.ep.gvr, "cause", err)
 				return nil
 			}
-			if len(buf) >= watchBuffer-4096 {
-				if _, err := c.w.Write(buf); err != nil {
+			for len(buf) >= wire.Record {
+				if _, err := c.w.Write(buf[:wire.Record]); err != nil {
 					return nil
 				}
-				buf = buf[:0]
+				buf = buf[:copy(buf, buf[wire.Record:])]
 			}
 		}
 		if len(buf) > 0 {

@@ -101,21 +101,22 @@ type chunks struct {
 	err error
 }
 
-const chunkSize = 64 << 10
+// Record is how much goes into one write: with the header of its HTTP/2 frame it fills one TLS record, which is one system
+// call. A larger write would be cut into frames of 16 KiB, each of which takes a full record and one more for its last bytes.
+const Record = 16<<10 - 9
 
 func (c *chunks) add(b []byte) {
 	if c.err != nil {
 		return
 	}
 	if c.buf == nil {
-		c.buf = make([]byte, 0, chunkSize)
+		c.buf = make([]byte, 0, Record)
 	}
-	if len(c.buf)+len(b) > cap(c.buf) {
+	for len(c.buf)+len(b) > Record {
+		n := Record - len(c.buf)
+		c.buf = append(c.buf, b[:n]...)
+		b = b[n:]
 		c.drain()
-		if len(b) >= chunkSize && c.err == nil {
-			_, c.err = c.w.Write(b)
-			return
-		}
 	}
 	c.buf = append(c.buf, b...)
 }
