@@ -1,13 +1,11 @@
 package docker
 
 import (
-	"bytes"
 	"cmp"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"path/filepath"
 	"strconv"
@@ -39,9 +37,11 @@ func (s *Server) buildImage(c *call) error {
 	if err != nil {
 		return err
 	}
-	if body, ok := req.Context.(io.Closer); ok {
-		defer body.Close()
+	release, err := s.remoteContext(c, &req)
+	if err != nil {
+		return err
 	}
+	defer release()
 	p := newProgress(c)
 	quiet := c.flag("q")
 	text := &build.Text{Out: streamLines{p}}
@@ -139,7 +139,7 @@ func (s *Server) buildRequest(c *call) (build.Request, error) {
 		}
 		return nil, nil
 	}
-	return req, remoteContext(c, &req)
+	return req, nil
 }
 
 // buildPlace reads limits and network of the RUN steps.
@@ -220,48 +220,33 @@ func buildSecrets(c *call, req *build.Request) error {
 	if err != nil {
 		return badRequest("read X-Build-Secrets: it is not a map in base64")
 	}
-	req.Secrets = map[string]build.Secret{}
-	for id, data := range contents {
-		req.Secrets[id] = build.Secret{Data: data}
+	req.Secret = func(_ context.Context, id string) ([]byte, error) {
+		if data, ok := contents[id]; ok {
+			return data, nil
+		}
+		return nil, build.ErrNotGiven
 	}
 	return nil
 }
 
-// maxRemote bounds a Dockerfile that is fetched instead of a context.
-const maxRemote = 4 << 20
-
-// remoteContext fetches a context that is named by URL: an archive, or a Dockerfile alone.
-func remoteContext(c *call, req *build.Request) error {
+// remoteContext fetches a context that is named by an address: a repository, an archive, or a Dockerfile alone. It lasts until release.
+func (s *Server) remoteContext(c *call, req *build.Request) (release func(), err error) {
+	release = func() {}
 	remote := c.get("remote")
 	if remote == "" {
-		return nil
+		return release, nil
 	}
-	if !strings.HasPrefix(remote, "http://") && !strings.HasPrefix(remote, "https://") || strings.HasSuffix(strings.Split(remote, "#")[0], ".git") {
-		return badRequest("cannot use %q as a context: repositories are not cloned here; clone it and build from the folder", remote)
+	if !build.IsRemote(remote) {
+		return release, badRequest("cannot use %q as a context: it is no address of an archive, a Dockerfile or a repository", remote)
 	}
-	r, err := http.NewRequestWithContext(c.ctx(), http.MethodGet, remote, nil)
+	dir, release, err := s.builder.Scratch()
 	if err != nil {
-		return badRequest("%v", err)
+		return func() {}, err
 	}
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return fail(http.StatusInternalServerError, "unable to download remote context %s: %v", remote, err)
+	req.Context, req.Folder = nil, dir
+	if req.Inline, err = build.Remote(c.ctx(), remote, dir); err != nil {
+		release()
+		return func() {}, badRequest("unable to prepare remote context: %s", oneLine(err))
 	}
-	if res.StatusCode != http.StatusOK {
-		res.Body.Close()
-		return badRequest("unable to download remote context %s: %s", remote, res.Status)
-	}
-	if !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") {
-		req.Context = res.Body
-		return nil
-	}
-	defer res.Body.Close()
-	req.Context = nil
-	if req.Inline, err = io.ReadAll(io.LimitReader(res.Body, maxRemote)); err != nil {
-		return fmt.Errorf("download remote context %s: %w", remote, err)
-	}
-	if len(bytes.TrimSpace(req.Inline)) == 0 {
-		return badRequest("the Dockerfile at %s is empty", remote)
-	}
-	return nil
+	return release, nil
 }

@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"sync"
 
+	"nau/internal/docker/buildkit"
 	"nau/internal/engine"
 	"nau/internal/engine/build"
 	"nau/internal/engine/volume"
@@ -46,14 +47,16 @@ type Server struct {
 	dir     string // of what is kept beside the engine's records
 	volumes *volume.Store
 	builder *build.Builder
-	hub     *hub
-	execs   execs
-	names   names
-	health  checks
-	resolve *resolvers
-	op      locks // of containers, by ID
-	can     support
-	senders senders
+
+	buildkit *buildkit.Server
+	hub      *hub
+	execs    execs
+	names    names
+	health   checks
+	resolve  *resolvers
+	op       locks // of containers, by ID
+	can      support
+	senders  senders
 
 	life  context.Context
 	stop  context.CancelFunc
@@ -88,6 +91,9 @@ func New(c Config) (*Server, error) {
 	if err := s.openBuilder(); err != nil {
 		return nil, err
 	}
+	if err := s.openBuildKit(); err != nil {
+		return nil, err
+	}
 	sub := s.e.Events.Subscribe()
 	s.ended.Go(func() { s.supervise(sub) })
 	s.ended.Go(s.recover)
@@ -97,6 +103,7 @@ func New(c Config) (*Server, error) {
 // Close ends what runs in the background. Containers run on.
 func (s *Server) Close() error {
 	s.stop()
+	s.buildkit.Close()
 	s.restarts.stopAll()
 	s.health.stopAll()
 	s.resolve.close()

@@ -94,6 +94,7 @@ func (s *Server) routes() []route {
 		{"POST", "/plugins/{name...}/set", s.missingPlugin},
 		{"POST", "/plugins/{name...}/push", s.missingPlugin},
 		{"POST", "/plugins/{name...}/upgrade", s.missingPlugin},
+		{"POST", "/grpc", s.postGRPC}, {"POST", "/session", s.postSession},
 		{"POST", "/build", s.buildImage},
 		{"POST", "/build/prune", s.pruneBuilds},
 	}

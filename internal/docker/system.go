@@ -24,7 +24,7 @@ import (
 
 func (s *Server) ping(c *call) error {
 	h := c.w.Header()
-	h.Set("Builder-Version", "1")
+	h.Set("Builder-Version", "2")
 	h.Set("Swarm", "inactive")
 	h.Set("Cache-Control", "no-cache, no-store, must-revalidate")
 	h.Set("Pragma", "no-cache")

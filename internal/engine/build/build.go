@@ -21,6 +21,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"nau/internal/engine/container"
 	"nau/internal/engine/image"
@@ -34,6 +35,7 @@ var (
 	ErrDockerfile  = errors.New("dockerfile parse error")        // the Dockerfile, or what it names, is wrong
 	ErrContext     = errors.New("build context")                 // a file that the context does not have, or a context that cannot be read
 	ErrUnsupported = errors.New("not supported by this builder") // with what to do instead
+	ErrNotGiven    = errors.New("not given to the build")        // a secret or agent that the request does not have
 	ErrEntitlement = errors.New("entitlement is not allowed")    // a privilege that the request does not grant
 )
 
@@ -53,6 +55,24 @@ func (e *RunError) Error() string {
 	}
 	return fmt.Sprintf("The command '%s' returned a non-zero code: %d", last, e.Code)
 }
+
+// StepError says which instruction of the Dockerfile an error is about.
+type StepError struct {
+	Text     string
+	From, To int // its lines in the Dockerfile; 0 = unknown
+	Err      error
+}
+
+// Error names the line, except for a command that ran and said itself what is wrong.
+func (e *StepError) Error() string {
+	var code *RunError
+	if e.From == 0 || errors.As(e.Err, &code) {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("line %d: %s", e.From, e.Err)
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
 
 // Origin marks the containers and sandboxes of builds in the engine's records; fronts leave them out of their lists.
 const Origin = "build"
@@ -74,28 +94,41 @@ type Request struct {
 	Folder     string    // of the context on this machine; "" with a nil Context = an empty context
 	Dockerfile string    // path in the context; "" = "Dockerfile"
 	Inline     []byte    // the Dockerfile itself, instead of one in the context
-	Args       map[string]*string
-	Target     string
-	Tags       []string
-	Labels     map[string]string
-	NoCache    bool
-	Pull       bool // ask registries for base images even if they are here
-	Platform   string
-	Secrets    map[string]Secret // by ID
-	SSH        map[string]string // by ID: path of an agent's socket
-	Network    string            // of RUN without --network: "", "default", "none", "host", or a network's name
-	Hosts      []sandbox.HostAlias
-	Resources  spec.Resources
-	ShmSize    int64
-	Insecure   bool // grants RUN --security=insecure
-	HostNet    bool // grants RUN --network=host
-	Auth       func(host string) (*image.Auth, error)
-	Epoch      *time.Time // SOURCE_DATE_EPOCH; nil = the argument of that name, else the clock
-	Progress   func(Event)
+	Ignore     []byte    // the ignore rules, instead of those in the context; nil = as the context has them
+	// Fetch brings the context when a step first needs it; Inline and Ignore are then given too. paths are what the Dockerfile names of it, with
+	// wildcards; nil = all of it. What is ignored need not come.
+	Fetch     func(ctx context.Context, paths []string) (folder string, err error)
+	Contexts  map[string]Named // further contexts by name: they stand in for stages and images
+	Args      map[string]*string
+	Target    string
+	Tags      []string
+	Labels    map[string]string
+	NoCache   bool
+	Fresh     []string // stages whose steps are not taken from the cache
+	Pull      bool     // ask registries for base images even if they are here
+	Platform  string
+	Secret    func(ctx context.Context, id string) ([]byte, error)                           // ErrNotGiven; nil = there are none
+	Agent     func(ctx context.Context, id string, at Socket) (stop func() error, err error) // forwards an SSH agent; ErrNotGiven; nil = there are none
+	Network   string                                                                         // of RUN without --network: "", "default", "none", "host", or a network's name
+	Hosts     []sandbox.HostAlias
+	Resources spec.Resources
+	ShmSize   int64
+	Rlimits   []specs.POSIXRlimit // of RUN
+	Cgroup    string              // parent of RUN's cgroups, absolute below the hierarchy's root; "" = the engine's
+	Hostname  string              // of RUN; "" = "buildkitsandbox"
+	Insecure  bool                // grants RUN --security=insecure
+	HostNet   bool                // grants RUN --network=host
+	Auth      func(host string) (*image.Auth, error)
+	Epoch     *time.Time // SOURCE_DATE_EPOCH; nil = the argument of that name, else the clock
+	Progress  func(Event)
 }
 
-// Secret is the value of one --secret.
-type Secret struct{ Data []byte }
+// Socket is where an agent is to listen.
+type Socket struct {
+	Path     string // does not exist yet, and is short enough for the kernel
+	UID, GID int
+	Mode     os.FileMode
+}
 
 // Builder makes images in one engine.
 type Builder struct {
@@ -122,14 +155,20 @@ func New(cfg Config) (*Builder, error) {
 	return b, nil
 }
 
+// Named is a further context: an image, or a folder.
+type Named struct {
+	Image  string // reference or ID
+	Folder string // on this machine
+}
+
 // Build runs one build to its end and returns the image. Nothing of it is left besides the image and the cache, however it ends.
 func (b *Builder) Build(ctx context.Context, req Request) (*image.Image, error) {
-	r, err := b.begin(ctx, req)
+	res, err := b.Solve(ctx, req)
 	if err != nil {
 		return nil, err
 	}
-	img, err := r.solve()
-	if cerr := r.close(); err == nil {
+	img, err := res.Image(req.Tags)
+	if cerr := res.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
@@ -150,6 +189,8 @@ const (
 	StepEnds    EventKind = "done"     // ID: the image so far, if there is one; Cached; Err
 	StageEnds   EventKind = "stage"    // Err
 	Warning     EventKind = "warning"  // Text
+	Resolves    EventKind = "resolve"  // Text: what a base image is called; ends with Resolved
+	Resolved    EventKind = "resolved" // Text, Err
 	BuildBegins EventKind = "begin"    // Total, Stages
 	BuildEnds   EventKind = "built"    // ID
 	Tagged      EventKind = "tagged"   // Text
@@ -161,10 +202,13 @@ type Event struct {
 	Kind   EventKind
 	Time   time.Time
 	Stage  int
-	Name   string // of the stage
+	Name   string // of the stage, "stage-N" for one without a name among several
 	Number int    // of the step in the whole plan, from 1; 0 = a trigger's
 	Total  int
-	Stages []int // that will run, in order
+	Place  int // of the step among those of its stage that make files, FROM being the first; 0 = it makes none
+	Places int
+	Base   string // of a FROM: the image it begins with
+	Stages []int  // that will run, in order
 	Text   string
 	ID     string
 	Cached bool

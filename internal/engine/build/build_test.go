@@ -332,7 +332,9 @@ RUN <<'EOF'
 #!/bin/cat
 script
 EOF
-`}, func(r *Request) { r.Secrets = map[string]Secret{"key": {[]byte("hidden")}} })
+`}, func(r *Request) {
+		r.Secret = func(context.Context, string) ([]byte, error) { return []byte("hidden"), nil }
+	})
 	for _, s := range []string{"from context", "staged", "hidden", "env hidden", "kept", "script"} {
 		if !strings.Contains(out, s) {
 			t.Errorf("output lacks %q", s)

@@ -40,11 +40,15 @@ type piece struct {
 
 // copy runs a COPY or ADD.
 func (r *solving) copy(i int, st *state, step Step) (bool, error) {
-	c := step.Copy
-	v, err := r.from(i, c.From)
+	v, err := r.from(i, step.Copy.From, step)
 	if err != nil {
 		return false, err
 	}
+	return r.copyFrom(v, st, step)
+}
+
+func (r *solving) copyFrom(v *view, st *state, step Step) (bool, error) {
+	c := step.Copy
 	t, err := r.tree(v)
 	if err != nil {
 		return false, err
@@ -383,18 +387,11 @@ func (r *solving) download(c *Copy, src string, into bool) (piece, error) {
 	if into && name == "/" {
 		return fail(fmt.Errorf("%w: cannot determine a file name from the URL", ErrDockerfile))
 	}
-	req, err := http.NewRequestWithContext(r.ctx, http.MethodGet, src, nil)
+	body, head, err := download(r.ctx, src)
 	if err != nil {
-		return fail(err)
+		return piece{}, err
 	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fail(err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fail(fmt.Errorf("%w: the server answers %s", ErrContext, res.Status))
-	}
+	defer body.Close()
 	dir, err := r.place("add")
 	if err != nil {
 		return fail(err)
@@ -405,7 +402,7 @@ func (r *solving) download(c *Copy, src string, into bool) (piece, error) {
 		return fail(err)
 	}
 	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(res.Body, maxDownload+1))
+	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(body, maxDownload+1))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fail(err)
 	}
@@ -420,7 +417,7 @@ func (r *solving) download(c *Copy, src string, into bool) (piece, error) {
 		return piece{dir: path.Clean(c.Dest), archive: open}, nil
 	}
 	date := time.Unix(0, 0)
-	if t, err := http.ParseTime(res.Header.Get("Last-Modified")); err == nil {
+	if t, err := http.ParseTime(head.Get("Last-Modified")); err == nil {
 		date = t
 	}
 	to, base := c.place(name, into)

@@ -25,12 +25,17 @@ type Step struct {
 	Text    string      // as the Dockerfile has it
 	History string      // for the image's history
 	Line    int         // in the Dockerfile; 0 = none
+	Last    int         // where it ends
 	Trigger bool        // comes from the base image's ONBUILD
 	Config  ImageConfig // after the step
 	Run     *Run
 	Copy    *Copy
 	Dir     *Dir
+
+	fresh bool // it is made even if the cache has it
 }
+
+func (s *Step) writes() bool { return s.Run != nil || s.Copy != nil || s.Dir != nil }
 
 // Run is a command to run over the stage's files.
 type Run struct {
@@ -162,7 +167,8 @@ func (e *expander) add(c instructions.Command) error {
 	if t, ok := c.(fmt.Stringer); ok {
 		text = t.String()
 	}
-	step := Step{Text: text, History: text, Line: line(c.Location()), Trigger: e.trigger}
+	step := Step{Text: text, History: text, Trigger: e.trigger}
+	step.Line, step.Last = lines(c.Location())
 	vars := variables(e.args, e.config.Env)
 	if x, ok := c.(instructions.SupportsSingleWordExpansion); ok {
 		lex := shell.NewLex(e.plan.escape)

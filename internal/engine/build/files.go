@@ -1,6 +1,7 @@
 package build
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -21,7 +22,8 @@ import (
 type view struct {
 	dir   string
 	chain string
-	owned bool // an image's or stage's, not the context's
+	owned bool // an image's or stage's, not a context's
+	plain bool // a further context's: no ignore rules
 }
 
 // chainOf names a chain of layers.
@@ -70,7 +72,7 @@ func (r *solving) view(layers []digest.Digest) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v = &view{dir, chainOf(layers), true}
+	v = &view{dir: dir, chain: chainOf(layers), owned: true}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if have := r.views[v.chain]; have != nil {
@@ -81,10 +83,10 @@ func (r *solving) view(layers []digest.Digest) (*view, error) {
 	return v, nil
 }
 
-// from shows the files of what from=NAME means in stage i; "" is the context.
-func (r *solving) from(i int, name string) (*view, error) {
+// from shows the files of what from=NAME means for a step of stage i; "" is the context.
+func (r *solving) from(i int, name string, step Step) (*view, error) {
 	if name == "" {
-		return &view{dir: r.ctxDir}, nil
+		return r.contextOf(step)
 	}
 	if name == Scratch {
 		return r.view(nil)
@@ -95,6 +97,9 @@ func (r *solving) from(i int, name string) (*view, error) {
 			return nil, err
 		}
 		return r.view(st.diffIDs())
+	}
+	if n, ok := r.named(name); ok && n.Folder != "" {
+		return &view{dir: n.Folder, plain: true}, nil
 	}
 	img, err := r.image(i, name, r.target)
 	if err != nil {
@@ -109,8 +114,8 @@ func (r *solving) tree(v *view) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.owner = v.owned; !v.owned {
-		t.ignore = r.context.ignore
+	if t.owner = v.owned; !v.owned && !v.plain {
+		t.ignore = r.ignore
 	}
 	return t, nil
 }
@@ -197,7 +202,7 @@ func (r *solving) box(i int, mode string) (string, error) {
 	if id != "" {
 		return id, nil
 	}
-	c := sandbox.Config{Origin: Origin, Hostname: "buildkitsandbox", Hosts: r.req.Hosts, ShmSize: r.req.ShmSize}
+	c := sandbox.Config{Origin: Origin, Hostname: cmp.Or(r.req.Hostname, "buildkitsandbox"), Hosts: r.req.Hosts, ShmSize: r.req.ShmSize, Cgroup: r.req.Cgroup}
 	switch {
 	case mode == "host":
 		c.HostNet, c.Hostname = true, ""

@@ -16,8 +16,10 @@ type ignoreRule struct {
 }
 
 // ParseIgnore reads a .dockerignore file.
-func ParseIgnore(text string) (*Ignore, error) {
-	var patterns []string
+func ParseIgnore(text string) (*Ignore, error) { return NewIgnore(IgnorePatterns(text)) }
+
+// IgnorePatterns lists the patterns of a .dockerignore file.
+func IgnorePatterns(text string) (patterns []string) {
 	for l := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
 		if strings.HasPrefix(l, "#") {
 			continue
@@ -26,7 +28,7 @@ func ParseIgnore(text string) (*Ignore, error) {
 			patterns = append(patterns, l)
 		}
 	}
-	return NewIgnore(patterns)
+	return patterns
 }
 
 // NewIgnore makes rules of patterns.

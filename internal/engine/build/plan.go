@@ -24,6 +24,9 @@ const (
 // Scratch is the base that is empty.
 const Scratch = "scratch"
 
+// defaultPath is the environment over an empty base.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // Options are what a plan depends on beside the Dockerfile.
 type Options struct {
 	Args     map[string]*string // --build-arg; nil = as the builder's own environment has it, which is not
@@ -31,6 +34,7 @@ type Options struct {
 	Platform ocispec.Platform   // of the result
 	Builder  ocispec.Platform   // of this machine
 	Labels   map[string]string  // for the result
+	Replaced func(string) bool  // tells stages that a further context stands in for; nil = none
 }
 
 // Plan is a Dockerfile understood as far as it can be without its base images.
@@ -73,11 +77,11 @@ func Parse(dockerfile []byte, opts Options) (p *Plan, err error) {
 	}
 	ast, err := parser.Parse(bytes.NewReader(dockerfile))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDockerfile, err)
+		return nil, syntax(err)
 	}
 	stages, globals, err := instructions.Parse(ast.AST, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDockerfile, err)
+		return nil, syntax(err)
 	}
 	if len(stages) == 0 {
 		return nil, fmt.Errorf("%w: no build stage in current context", ErrDockerfile)
@@ -107,6 +111,19 @@ func Parse(dockerfile []byte, opts Options) (p *Plan, err error) {
 	}
 	return p, nil
 }
+
+// syntax says of what kind a parser's error is; the parser may have said so itself.
+func syntax(err error) error {
+	if strings.HasPrefix(err.Error(), ErrDockerfile.Error()) {
+		return &said{err}
+	}
+	return fmt.Errorf("%w: %w", ErrDockerfile, err)
+}
+
+// said is an ErrDockerfile whose text says so.
+type said struct{ error }
+
+func (s *said) Unwrap() []error { return []error{ErrDockerfile, s.error} }
 
 // platformArgs are the arguments that every Dockerfile may use in FROM, and in a stage after a bare ARG.
 func platformArgs(target, builder ocispec.Platform) []arg {
@@ -213,6 +230,11 @@ func (p *Plan) stage(i int, in *instructions.Stage) error {
 	if in.Platform != "" && s.Platform == "" {
 		return fmt.Errorf("%w: line %d: empty platform value from expression %s", ErrDockerfile, line(in.Location), in.Platform)
 	}
+	if s.Name != "" && p.opts.Replaced != nil && p.opts.Replaced(s.Name) {
+		s.Base, s.commands = s.Name, nil
+		p.Stages = append(p.Stages, s)
+		return nil
+	}
 	if n := p.named(base, i); n >= 0 {
 		s.Parent = n
 		s.Deps = append(s.Deps, n)
@@ -235,6 +257,25 @@ func (p *Plan) stage(i int, in *instructions.Stage) error {
 	}
 	p.Stages = append(p.Stages, s)
 	return nil
+}
+
+// writes counts the stage's own instructions that make files.
+func (s *Stage) writes() (n int) {
+	for _, c := range s.commands {
+		switch c.(type) {
+		case *instructions.RunCommand, *instructions.CopyCommand, *instructions.AddCommand, *instructions.WorkdirCommand:
+			n++
+		}
+	}
+	return n
+}
+
+// title is what a stage is called on screen.
+func (p *Plan) title(i int) string {
+	if name := p.Stages[i].Name; name != "" || len(p.Stages) == 1 {
+		return name
+	}
+	return fmt.Sprintf("stage-%d", i)
 }
 
 // sources lists what an instruction names with from=.
@@ -347,13 +388,19 @@ func (p *Plan) unconsumed(stages []instructions.Stage, globals []instructions.Ar
 }
 
 func line(r []parser.Range) int {
+	from, _ := lines(r)
+	return from
+}
+
+func lines(r []parser.Range) (from, to int) {
 	if len(r) == 0 {
-		return 0
+		return 0, 0
 	}
-	return r[0].Start.Line
+	return r[0].Start.Line, r[len(r)-1].End.Line
 }
 
 // at adds an instruction's line to an error.
 func at(c instructions.Command, err error) error {
-	return fmt.Errorf("%w: line %d: %s: %w", ErrDockerfile, line(c.Location()), strings.ToUpper(c.Name()), err)
+	from, to := lines(c.Location())
+	return fmt.Errorf("%w: %w", ErrDockerfile, &StepError{From: from, To: to, Err: fmt.Errorf("%s: %w", strings.ToUpper(c.Name()), err)})
 }

@@ -36,7 +36,10 @@ func (r *solving) run(i int, st *state, step Step) (bool, error) {
 	if c.Insecure && !r.req.Insecure {
 		return false, fmt.Errorf("RUN --security=insecure: %w: security.insecure", ErrEntitlement)
 	}
-	binds, inputs, err := r.inputs(i, c)
+	if err := runnable(st.platform); err != nil {
+		return false, err
+	}
+	binds, inputs, err := r.inputs(i, step)
 	if err != nil {
 		return false, err
 	}
@@ -63,14 +66,15 @@ func (r *solving) run(i int, st *state, step Step) (bool, error) {
 func ignoreOwner(*tar.Header) {}
 
 // inputs opens what bind mounts show, and says what the mounts mean for the cache. Secrets, agents and caches do not count, only where they are.
-func (r *solving) inputs(i int, c *Run) (binds map[*instructions.Mount]*view, inputs []any, err error) {
+func (r *solving) inputs(i int, step Step) (binds map[*instructions.Mount]*view, inputs []any, err error) {
+	c := step.Run
 	binds = map[*instructions.Mount]*view{}
 	for _, m := range c.Mounts {
 		inputs = append(inputs, []any{m.Type, m.Source, m.Target, m.ReadOnly, m.CacheID, m.SizeLimit})
 		if m.Type != instructions.MountTypeBind {
 			continue
 		}
-		v, err := r.from(i, m.From)
+		v, err := r.from(i, m.From, step)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -79,8 +83,13 @@ func (r *solving) inputs(i int, c *Run) (binds map[*instructions.Mount]*view, in
 			inputs = append(inputs, v.chain)
 			continue
 		}
+		t, err := r.tree(v)
+		if err != nil {
+			return nil, nil, err
+		}
 		h := sha256.New()
-		err = sum(h, func(f func(entry) error) error { return r.context.walk(r.ctx, path.Clean("/"+m.Source), "", nil, f) }, ignoreOwner)
+		err = sum(h, func(f func(entry) error) error { return t.walk(r.ctx, path.Clean("/"+m.Source), "", nil, f) }, ignoreOwner)
+		t.close()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -93,7 +102,7 @@ func (r *solving) inputs(i int, c *Run) (binds map[*instructions.Mount]*view, in
 func (r *solving) execute(i int, c *Run, img *image.Image, box string, m *runMounts) (blob image.LayerBlob, err error) {
 	env := slices.Concat(c.Env, c.Secret, m.env)
 	rec, err := r.b.cfg.Containers.Create(r.ctx, container.Config{Sandbox: box, Origin: Origin, Image: img.ID.String(), Mounts: m.list, Ephemeral: true,
-		Process:   spec.Process{Entrypoint: c.Args, Args: []string{}, Env: env, Dir: c.Dir, User: spec.User{Name: c.User}},
+		Process:   spec.Process{Entrypoint: c.Args, Args: []string{}, Env: env, Dir: c.Dir, User: spec.User{Name: c.User}, Rlimits: r.req.Rlimits},
 		Security:  spec.Security{Privileged: c.Insecure},
 		Resources: r.req.Resources})
 	if err != nil {
@@ -221,9 +230,9 @@ func (m *runMounts) memory() (string, error) {
 // bind shows a part of the context, a stage or an image. What a writable one is given is forgotten.
 func (m *runMounts) bind(mnt *instructions.Mount, v *view) error {
 	dir := v.dir
-	if !v.owned && m.r.context.ignore != nil && len(m.r.context.ignore.rules) > 0 {
+	if !v.owned && !v.plain && m.r.ignore != nil && len(m.r.ignore.rules) > 0 {
 		var err error
-		if dir, err = m.r.filtered(); err != nil {
+		if dir, err = m.r.filtered(v); err != nil {
 			return err
 		}
 	}
@@ -290,12 +299,17 @@ func (m *runMounts) bind(mnt *instructions.Mount, v *view) error {
 }
 
 // filtered is a copy of the context without what is ignored, made when first a bind mount asks.
-func (r *solving) filtered() (string, error) {
+func (r *solving) filtered(v *view) (string, error) {
 	dir, err := r.place("context")
 	if err != nil {
 		return "", err
 	}
-	p := piece{dir: "/", walk: func(ctx context.Context, f func(entry) error) error { return r.context.walk(ctx, "", "", nil, f) }}
+	t, err := r.tree(v)
+	if err != nil {
+		return "", err
+	}
+	defer t.close()
+	p := piece{dir: "/", walk: func(ctx context.Context, f func(entry) error) error { return t.walk(ctx, "", "", nil, f) }}
 	return dir, p.put(r.ctx, dir, ignoreOwner, "", [2]int{})
 }
 
@@ -307,19 +321,22 @@ func (m *runMounts) secret(mnt *instructions.Mount) error {
 	if id == "" {
 		id = path.Base(mnt.Target)
 	}
-	value, ok := m.r.req.Secrets[id]
-	if !ok {
+	value, err := m.ask(id)
+	if errors.Is(err, ErrNotGiven) {
 		if mnt.Required {
 			return fmt.Errorf("secret %s: not found: %w: pass it with --secret id=%s,src=FILE", id, ErrContext, id)
 		}
 		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read secret %s: %w", id, err)
 	}
 	if mnt.Env != nil {
 		name := *mnt.Env
 		if name == "" {
 			name = id
 		}
-		m.env = append(m.env, name+"="+string(value.Data))
+		m.env = append(m.env, name+"="+string(value))
 		if mnt.Target == "" {
 			return nil
 		}
@@ -336,7 +353,7 @@ func (m *runMounts) secret(mnt *instructions.Mount) error {
 	if mnt.Mode != nil {
 		mode = *mnt.Mode
 	}
-	if err := os.WriteFile(file, value.Data, 0o600); err != nil {
+	if err := os.WriteFile(file, value, 0o600); err != nil {
 		return err
 	}
 	if err := os.Chown(file, number(mnt.UID), number(mnt.GID)); err != nil {
@@ -349,17 +366,28 @@ func (m *runMounts) secret(mnt *instructions.Mount) error {
 	return nil
 }
 
+// ask reads a secret from whoever started the build.
+func (m *runMounts) ask(id string) ([]byte, error) {
+	if m.r.req.Secret == nil {
+		return nil, ErrNotGiven
+	}
+	return m.r.req.Secret(m.r.ctx, id)
+}
+
 func (m *runMounts) ssh(mnt *instructions.Mount) error {
 	id := mnt.CacheID
 	if id == "" {
 		id = "default"
 	}
-	socket, ok := m.r.req.SSH[id]
-	if !ok {
+	socket, err := m.forward(id, mnt)
+	if errors.Is(err, ErrNotGiven) {
 		if mnt.Required {
 			return fmt.Errorf("agent %s: %w: pass it with --ssh %s", id, ErrContext, id)
 		}
 		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("forward agent %s: %w", id, err)
 	}
 	target := mnt.Target
 	if target == "" {
@@ -368,6 +396,32 @@ func (m *runMounts) ssh(mnt *instructions.Mount) error {
 	m.add(spec.Mount{Source: socket, Target: target, ReadOnly: true})
 	m.env = append(m.env, "SSH_AUTH_SOCK="+target)
 	return nil
+}
+
+// forward makes an agent listen on a socket that only the builder's folder has.
+func (m *runMounts) forward(id string, mnt *instructions.Mount) (string, error) {
+	if m.r.req.Agent == nil {
+		return "", ErrNotGiven
+	}
+	dir, err := m.r.place("agent")
+	if err != nil {
+		return "", err
+	}
+	fd, err := kernel.OpenPath(dir)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	at := Socket{Path: fmt.Sprintf("/proc/self/fd/%d/socket", fd), UID: number(mnt.UID), GID: number(mnt.GID), Mode: 0o600} // a socket's path has few bytes
+	if mnt.Mode != nil {
+		at.Mode = os.FileMode(*mnt.Mode & 0o777)
+	}
+	stop, err := m.r.req.Agent(m.r.ctx, id, at)
+	if err != nil {
+		return "", err
+	}
+	m.undo = append(m.undo, stop)
+	return filepath.Join(dir, "socket"), nil
 }
 
 func (m *runMounts) cache(mnt *instructions.Mount) error {

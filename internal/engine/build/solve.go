@@ -55,8 +55,10 @@ type solving struct {
 	boxes   map[string]string // sandbox IDs by stage and mode
 	images  map[string]func() (*image.Image, error)
 	count   int
-	context *tree
+	context *tree // nil when it is fetched
 	ctxDir  string
+	ignore  *Ignore
+	fetch   [2]func() (string, error) // the part that the Dockerfile names, and the whole
 }
 
 // stageRun is one stage under way.
@@ -122,7 +124,8 @@ func (b *Builder) begin(ctx context.Context, req Request) (_ *solving, err error
 	if err != nil {
 		return nil, err
 	}
-	r.plan, err = Parse(text, Options{Args: req.Args, Target: req.Target, Platform: r.target, Builder: parsePlatform(""), Labels: req.Labels})
+	r.plan, err = Parse(text, Options{Args: req.Args, Target: req.Target, Platform: r.target, Builder: parsePlatform(""), Labels: req.Labels,
+		Replaced: func(stage string) bool { _, ok := r.named(stage); return ok }})
 	if err != nil {
 		return nil, err
 	}
@@ -135,6 +138,7 @@ func (b *Builder) begin(ctx context.Context, req Request) (_ *solving, err error
 			r.epoch = new(time.Unix(n, 0).UTC())
 		}
 	}
+	r.fetches()
 	for range r.plan.Stages {
 		r.stages = append(r.stages, &stageRun{done: make(chan struct{})})
 	}
@@ -143,6 +147,9 @@ func (b *Builder) begin(ctx context.Context, req Request) (_ *solving, err error
 
 // openContext unpacks the context's archive, or opens its folder.
 func (r *solving) openContext() error {
+	if r.req.Fetch != nil {
+		return nil
+	}
 	r.ctxDir = r.req.Folder
 	if r.req.Context != nil || r.ctxDir == "" {
 		r.ctxDir = filepath.Join(r.dir, "context")
@@ -169,15 +176,18 @@ func (r *solving) dockerfile() ([]byte, error) {
 		name = "Dockerfile"
 	}
 	name = strings.TrimPrefix(path.Clean("/"+name), "/")
-	rules, err := r.context.read(name + ".dockerignore")
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-		rules, err = r.context.read(".dockerignore")
+	rules, err := r.req.Ignore, error(nil)
+	if rules == nil && r.context != nil {
+		rules, err = r.context.read(name + ".dockerignore")
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+			rules, err = r.context.read(".dockerignore")
+		}
 	}
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("%w: %w", ErrContext, err)
 	}
 	text := r.req.Inline
-	if text == nil {
+	if text == nil && r.context != nil {
 		if text, err = r.context.read(name); err != nil {
 			return nil, fmt.Errorf("Cannot locate specified Dockerfile: %s: %w: %w", name, ErrContext, err)
 		}
@@ -185,7 +195,7 @@ func (r *solving) dockerfile() ([]byte, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return nil, fmt.Errorf("%w: the Dockerfile (%s) cannot be empty", ErrDockerfile, name)
 	}
-	if r.context.ignore, err = ParseIgnore(string(rules)); err != nil {
+	if r.ignore, err = ParseIgnore(string(rules)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrContext, err)
 	}
 	return text, nil
@@ -203,7 +213,7 @@ func (t *tree) read(name string) ([]byte, error) {
 }
 
 // solve runs what the target needs.
-func (r *solving) solve() (*image.Image, error) {
+func (r *solving) solve() (*state, error) {
 	r.emit(Event{Kind: BuildBegins, Stage: -1, Total: r.plan.Total, Stages: r.plan.Needed})
 	for _, w := range r.plan.Warnings {
 		r.emit(Event{Kind: Warning, Stage: -1, Text: w})
@@ -221,18 +231,7 @@ func (r *solving) solve() (*image.Image, error) {
 		return nil, err
 	}
 	r.ended.Wait()
-	img, err := r.finish(st)
-	if err != nil {
-		return nil, err
-	}
-	r.emit(Event{Kind: BuildEnds, Stage: -1, ID: img.ID.String()})
-	for _, t := range r.req.Tags {
-		named, err := reference.ParseNormalizedNamed(t)
-		if err == nil {
-			r.emit(Event{Kind: Tagged, Stage: -1, ID: img.ID.String(), Text: reference.FamiliarString(reference.TagNameOnly(named))})
-		}
-	}
-	return img, nil
+	return st, nil
 }
 
 func (r *solving) start(i int) {
@@ -269,7 +268,7 @@ func (r *solving) emit(e Event) {
 // stage runs one stage to its end.
 func (r *solving) stage(i int) (*state, error) {
 	s := r.plan.Stages[i]
-	ev := Event{Kind: StepBegins, Stage: i, Name: s.Name, Number: s.First, Total: r.plan.Total, Text: s.From}
+	ev := Event{Kind: StepBegins, Stage: i, Name: r.plan.title(i), Number: s.First, Total: r.plan.Total, Place: 1, Places: 1 + s.writes(), Text: s.From, Base: s.Base}
 	r.emit(ev)
 	st, err := r.base(i)
 	done := ev
@@ -289,17 +288,27 @@ func (r *solving) stage(i int) (*state, error) {
 		return nil, err
 	}
 	st.scope = scope
-	number := s.First
+	number, place, places := s.First, 1, 1
 	for _, step := range steps {
-		ev := Event{Kind: StepBegins, Stage: i, Name: s.Name, Total: r.plan.Total, Text: step.Text}
+		if step.writes() {
+			places++
+		}
+	}
+	for _, step := range steps {
+		ev := Event{Kind: StepBegins, Stage: i, Name: ev.Name, Total: r.plan.Total, Places: places, Text: step.Text}
 		if !step.Trigger {
 			number++
 			ev.Number = number
 		}
+		if step.writes() {
+			place++
+			ev.Place = place
+		}
 		r.emit(ev)
 		ev.Kind = StepEnds
+		step.fresh = r.fresh(i)
 		ev.Cached, err = r.step(i, st, step)
-		if err == nil && st.exact == "" && step.Run == nil && step.Copy == nil && step.Dir == nil {
+		if err == nil && st.exact == "" && !step.writes() {
 			ev.ID = ""
 		} else {
 			ev.ID = st.exact.String()
@@ -307,11 +316,7 @@ func (r *solving) stage(i int) (*state, error) {
 		ev.Err = err
 		r.emit(ev)
 		if err != nil {
-			var code *RunError
-			if !errors.As(err, &code) && step.Line > 0 {
-				err = fmt.Errorf("line %d: %w", step.Line, err)
-			}
-			return nil, err
+			return nil, &StepError{Text: step.Text, From: step.Line, To: step.Last, Err: err}
 		}
 	}
 	return st, nil
@@ -331,9 +336,12 @@ func (r *solving) base(i int) (*state, error) {
 	if s.Platform != "" {
 		platform = image.ParsePlatform(s.Platform)
 	}
+	if n, ok := r.named(s.Base); ok && n.Folder != "" {
+		return r.folder(s.Base, n.Folder, platform)
+	}
 	if s.Base == Scratch {
 		st := &state{platform: platform}
-		st.config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+		st.config.Env = []string{defaultPath}
 		return st, nil
 	}
 	img, err := r.image(i, s.Base, platform)
@@ -356,6 +364,9 @@ func (r *solving) base(i int) (*state, error) {
 
 // image finds or pulls an image and holds it, once in a build.
 func (r *solving) image(stage int, ref string, platform ocispec.Platform) (*image.Image, error) {
+	if n, ok := r.named(ref); ok {
+		ref = n.Image
+	}
 	key := keyOf(ref, platform)
 	r.mu.Lock()
 	find := r.images[key]
@@ -368,13 +379,25 @@ func (r *solving) image(stage int, ref string, platform ocispec.Platform) (*imag
 }
 
 func (r *solving) pull(stage int, ref string, platform ocispec.Platform) (*image.Image, error) {
+	resolving := Event{Kind: Resolves, Stage: stage, Text: ref}
+	r.emit(resolving)
+	resolved := sync.OnceFunc(func() {
+		resolving.Kind = Resolved
+		r.emit(resolving)
+	})
+	defer resolved()
 	img, err := r.b.cfg.Images.Get(ref)
 	fits := err == nil && (img.Config.OS == "" || img.Config.OS == platform.OS) && (img.Config.Architecture == "" || img.Config.Architecture == platform.Architecture)
 	if !fits || r.req.Pull && !strings.HasPrefix(ref, "sha256:") {
 		if err != nil && !errors.Is(err, image.ErrNotFound) {
 			return nil, err
 		}
-		opts := image.PullOptions{Platform: &platform, Progress: func(e image.Event) { r.emit(Event{Kind: StepPulls, Stage: stage, Pull: e}) }}
+		opts := image.PullOptions{Platform: &platform, Progress: func(e image.Event) {
+			if e.Status == image.StatusPullingLayer || e.Status == image.StatusExists { // the registry has answered
+				resolved()
+			}
+			r.emit(Event{Kind: StepPulls, Stage: stage, Pull: e})
+		}}
 		if r.req.Auth != nil {
 			if named, err := reference.ParseNormalizedNamed(ref); err == nil {
 				if opts.Auth, err = r.req.Auth(reference.Domain(named)); err != nil {
@@ -383,6 +406,7 @@ func (r *solving) pull(stage int, ref string, platform ocispec.Platform) (*image
 			}
 		}
 		if img, err = r.b.cfg.Images.Pull(r.ctx, ref, opts); err != nil {
+			resolving.Err = err
 			return nil, err
 		}
 	}
@@ -438,7 +462,7 @@ func (r *solving) cachedLayer(st *state, step Step, key string, make func() (ima
 	}
 	defer unlock()
 	var rec cached
-	if !r.req.NoCache {
+	if !r.req.NoCache && !step.fresh {
 		rec, hit = r.b.cache.get(key, r.work)
 	}
 	if !hit {
@@ -495,9 +519,9 @@ func (r *solving) materialise(st *state) (*image.Image, error) {
 }
 
 // finish makes the result and gives it its names. One without new layers is dated by when it was first made.
-func (r *solving) finish(st *state) (*image.Image, error) {
+func (r *solving) finish(st *state, names []string) (*image.Image, error) {
 	if st.exact != "" {
-		for _, t := range r.req.Tags {
+		for _, t := range names {
 			if err := r.b.cfg.Images.Tag(r.ctx, st.exact.String(), t); err != nil {
 				return nil, err
 			}
@@ -505,7 +529,7 @@ func (r *solving) finish(st *state) (*image.Image, error) {
 		return r.b.cfg.Images.Get(st.exact.String())
 	}
 	create := func(created time.Time) (*image.Image, error) {
-		return r.work.Create(r.ctx, image.CreateOptions{Config: r.encode(st, created), Layers: st.layers, Names: r.req.Tags, Parent: st.parent})
+		return r.work.Create(r.ctx, image.CreateOptions{Config: r.encode(st, created), Layers: st.layers, Names: names, Parent: st.parent})
 	}
 	if st.fresh || r.epoch != nil {
 		return create(st.created)

@@ -238,6 +238,10 @@ func (s *Store) promise(h *held) error {
 func (s *Store) enter(h *held, target ocispec.Descriptor, names []string) (*Image, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.enterLocked(h, target, names)
+}
+
+func (s *Store) enterLocked(h *held, target ocispec.Descriptor, names []string) (*Image, error) {
 	if have := s.images[h.rec.ID]; have != nil {
 		h.rec.Created, h.rec.Used, h.rec.Tagged = have.rec.Created, have.rec.Used, have.rec.Tagged
 		if h.rec.Parent == "" {

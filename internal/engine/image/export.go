@@ -30,7 +30,7 @@ func (s *Store) Export(ctx context.Context, w io.Writer, refs ...string) error {
 			lease.Hold(l.Digest)
 		}
 	}
-	if err := s.writeArchive(ctx, tar.NewWriter(w), list); err != nil {
+	if err := s.writeArchive(ctx, tar.NewWriter(w), list, nil); err != nil {
 		return fmt.Errorf("export images: %w", err)
 	}
 	return nil
@@ -93,24 +93,27 @@ func blobPath(d digest.Digest) string {
 	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded()
 }
 
-func (s *Store) writeArchive(ctx context.Context, tw *tar.Writer, list []*exported) error {
+// writeArchive writes images; whole is an index that names them all and is written in their place, nil = none.
+func (s *Store) writeArchive(ctx context.Context, tw *tar.Writer, list []*exported, whole *ocispec.Descriptor) error {
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
 	docker := []dockerImage{}
 	seen := map[digest.Digest]bool{}
+	if whole != nil {
+		index.Manifests = named(*whole, list[0].names)
+		if err := s.writeBlob(ctx, tw, whole.Digest); err != nil {
+			return err
+		}
+	}
 	for _, x := range list {
 		m := dockerImage{Config: blobPath(x.rec.ID), RepoTags: []string{}, Layers: []string{}}
 		for _, l := range x.rec.Layers {
 			m.Layers = append(m.Layers, blobPath(l.Digest))
 		}
-		desc := x.rec.Manifest
-		if len(x.names) == 0 {
-			index.Manifests = append(index.Manifests, desc)
+		if whole == nil {
+			index.Manifests = append(index.Manifests, named(x.rec.Manifest, x.names)...)
 		}
 		for _, n := range x.names {
 			m.RepoTags = append(m.RepoTags, familiar(n))
-			d := desc
-			d.Annotations = map[string]string{"io.containerd.image.name": n, ocispec.AnnotationRefName: n[len(repoOf(n))+1:]}
-			index.Manifests = append(index.Manifests, d)
 		}
 		docker = append(docker, m)
 		for _, d := range append([]digest.Digest{x.rec.Manifest.Digest, x.rec.ID}, digests(x.rec.Layers)...) {
@@ -139,6 +142,18 @@ func (s *Store) writeArchive(ctx context.Context, tw *tar.Writer, list []*export
 		}
 	}
 	return tw.Close()
+}
+
+// named is a descriptor once for each name that it has in an archive.
+func named(d ocispec.Descriptor, names []string) (out []ocispec.Descriptor) {
+	if len(names) == 0 {
+		return []ocispec.Descriptor{d}
+	}
+	for _, n := range names {
+		d.Annotations = map[string]string{"io.containerd.image.name": n, ocispec.AnnotationRefName: n[len(repoOf(n))+1:]}
+		out = append(out, d)
+	}
+	return out
 }
 
 func digests(ds []ocispec.Descriptor) (out []digest.Digest) {

@@ -176,6 +176,9 @@ func (s *Store) markBlobs(mark func(digest.Digest)) error {
 	}
 	for _, n := range s.names {
 		mark(n.Target.Digest)
+		if isIndex(n.Target.MediaType) {
+			s.markIndex(n.Target.Digest, mark)
+		}
 	}
 	return nil
 }
@@ -282,6 +285,19 @@ func (s *Store) find(refOrID string) (*held, string, error) {
 	if hex && len(prefix) == 64 {
 		if h, ok := s.images[digest.NewDigestFromEncoded(digest.SHA256, prefix)]; ok {
 			return h, "", nil
+		}
+	}
+	if hex && len(prefix) == 64 { // the digest of a manifest or index stands for its image too
+		d := digest.NewDigestFromEncoded(digest.SHA256, prefix)
+		for _, r := range s.names {
+			if r.Target.Digest == d {
+				return s.images[r.ID], "", nil
+			}
+		}
+		for _, h := range s.images {
+			if h.rec.Manifest.Digest == d {
+				return h, "", nil
+			}
 		}
 	}
 	named, nerr := parseRef(refOrID)

@@ -1,0 +1,58 @@
+package docker
+
+import (
+	"io"
+	"net/http"
+
+	"nau/internal/docker/buildkit"
+	"nau/internal/engine/sandbox"
+)
+
+// openBuildKit makes what speaks BuildKit's protocol for the builder.
+func (s *Server) openBuildKit() (err error) {
+	gateway := func() string {
+		if n := s.defaultNetwork(); n != nil {
+			if a := n.gateway(false); a.IsValid() {
+				return a.String()
+			}
+		}
+		return ""
+	}
+	s.buildkit, err = buildkit.New(buildkit.Config{Builder: s.builder, Images: s.e.Images, Version: s.cfg.Version, Gateway: gateway, Log: s.log,
+		Hosts: func(list []string) ([]sandbox.HostAlias, error) {
+			n := s.defaultNetwork()
+			if n == nil {
+				n = &net_{}
+			}
+			return extraHosts(list, n.gateway(false))
+		}})
+	return err
+}
+
+// postGRPC answers POST /grpc: from here on the connection speaks HTTP/2 with BuildKit's services.
+func (s *Server) postGRPC(c *call) error {
+	if c.Header.Get("Upgrade") != "h2c" {
+		return badRequest("no upgrade to h2c in the request")
+	}
+	conn, rw, err := http.NewResponseController(c.w).Hijack()
+	if err != nil {
+		return fail(http.StatusInternalServerError, "take over connection: %v", err)
+	}
+	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"); err != nil {
+		conn.Close()
+		return nil
+	}
+	s.buildkit.Serve(s.life, conn, rw.Reader)
+	return nil
+}
+
+// postSession answers POST /session: from here on the client serves what its builds ask for.
+func (s *Server) postSession(c *call) error {
+	if c.Header.Get("Upgrade") != "h2c" {
+		return badRequest("no upgrade to h2c in the request")
+	}
+	if err := s.buildkit.Session(s.life, c.w, c.Request); err != nil {
+		s.log.Debug("session of a build ended", "error", err)
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	control "github.com/moby/buildkit/api/services/control"
+	types "github.com/moby/buildkit/api/types"
+	gateway "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/grpcerrors"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// controller is the service that builds are started and watched by.
+type controller struct {
+	control.UnimplementedControlServer
+	s *Server
+}
+
+func (c *controller) version() *types.BuildkitVersion {
+	return &types.BuildkitVersion{Package: "nau", Version: "v" + c.s.cfg.Version}
+}
+
+func (c *controller) Info(context.Context, *control.InfoRequest) (*control.InfoResponse, error) {
+	return &control.InfoResponse{BuildkitVersion: c.version()}, nil
+}
+
+// Labels by which buildx learns what the engine of a docker builder can do: with a snapshotter it exports archives, indexes and caches.
+const (
+	labelSnapshotter = "org.mobyproject.buildkit.worker.snapshotter"
+	labelHostGateway = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
+)
+
+func (c *controller) ListWorkers(context.Context, *control.ListWorkersRequest) (*control.ListWorkersResponse, error) {
+	w := &types.WorkerRecord{ID: "nau", BuildkitVersion: c.version(), Labels: map[string]string{labelSnapshotter: "overlayfs"}}
+	if c.s.cfg.Gateway != nil {
+		if ip := c.s.cfg.Gateway(); ip != "" {
+			w.Labels[labelHostGateway] = ip
+		}
+	}
+	for _, p := range c.s.cfg.Builder.Platforms() {
+		w.Platforms = append(w.Platforms, &pb.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant})
+	}
+	return &control.ListWorkersResponse{Record: []*types.WorkerRecord{w}}, nil
+}
+
+// entitlements that a build may be given. Nobody can grant all privileges to a build here.
+const (
+	hostNetwork = "network.host"
+	insecure    = "security.insecure"
+)
+
+// Solve runs a build to its end. Without a frontend the client drives it through the gateway.
+func (c *controller) Solve(ctx context.Context, req *control.SolveRequest) (_ *control.SolveResponse, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	j := &job{ref: req.Ref, req: req, ctx: ctx, began: time.Now(), returns: make(chan *gateway.ReturnRequest, 1), results: map[string]*result{}}
+	if err := c.s.jobs.add(j); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if cerr := j.close(); cerr != nil && err == nil {
+			err = cerr
+		}
+		j.story.end()
+		c.s.jobs.forget(j)
+	}()
+	exporters, caches, err := admit(req)
+	if err != nil {
+		return nil, err
+	}
+	results, err := c.results(j)
+	if err != nil {
+		return nil, err
+	}
+	return c.s.export(j, results, exporters, caches)
+}
+
+// admit refuses what is not carried out, before anything is built.
+func admit(req *control.SolveRequest) ([]exporter, []cacheExport, error) {
+	if slices.Contains(req.Entitlements, insecure) {
+		return nil, nil, status.Errorf(codes.PermissionDenied, "granting entitlement %s is not allowed by build daemon configuration", insecure)
+	}
+	if req.SourcePolicy != nil && len(req.SourcePolicy.Rules) > 0 || req.SourcePolicySession != "" {
+		return nil, nil, status.Error(codes.Unimplemented, "source policies are not applied by this builder: build without --policy")
+	}
+	exporters := exportersOf(req)
+	for _, e := range exporters {
+		if err := e.check(); err != nil {
+			return nil, nil, err
+		}
+	}
+	caches, err := cachesOf(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	return exporters, caches, nil
+}
+
+// results runs the frontend, or waits for what the client returns.
+func (c *controller) results(j *job) ([]*result, error) {
+	switch {
+	case j.req.Frontend != "":
+		out, err := c.s.solve(j, j.req.Session, j.req.Frontend, j.req.FrontendAttrs, j.req.FrontendInputs)
+		if err != nil {
+			return nil, err
+		}
+		return out.results, nil
+	case len(j.req.Definition.GetDef()) > 0:
+		id, err := imageOf(j.req.Definition)
+		if err != nil {
+			return nil, err
+		}
+		r, err := c.s.reuse(j, id)
+		if err != nil {
+			return nil, err
+		}
+		return []*result{r}, nil
+	}
+	select {
+	case ret := <-j.returns:
+		if ret.Error != nil {
+			return nil, grpcerrors.FromGRPC(status.FromProto(ret.Error).Err())
+		}
+		return returned(j, ret.Result)
+	case <-j.ctx.Done():
+		return nil, status.FromContextError(j.ctx.Err()).Err()
+	}
+}
+
+// Status tells the story of a build, also of one that has not begun.
+func (c *controller) Status(req *control.StatusRequest, stream control.Control_StatusServer) error {
+	j, err := c.s.jobs.find(stream.Context(), req.Ref)
+	if err != nil {
+		return err
+	}
+	err = j.story.follow(stream.Context(), stream.Send)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,80 @@
+package build
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"nau/internal/engine/layer"
+	"nau/internal/engine/record"
+)
+
+// Scratch makes a folder that lasts until release, or until the builder opens again.
+func (b *Builder) Scratch() (dir string, release func(), err error) {
+	dir = filepath.Join(b.cfg.Dir, "work", record.NewID()[:16])
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return "", nil, fmt.Errorf("make work folder: %w", err)
+	}
+	return dir, func() {
+		if err := removeUnmounted(dir); err != nil {
+			b.cfg.Log.Warn("work folder of a build is left", "error", err)
+		}
+	}, nil
+}
+
+// Unpack fills a folder with an archive in any compression. All of it belongs to root.
+func Unpack(ctx context.Context, dir string, archive io.Reader) error {
+	if err := layer.Extract(ctx, dir, "/", archive, layer.ExtractOptions{Owner: &[2]int{0, 0}, Overwrite: true}); err != nil {
+		return fmt.Errorf("%w: %w", ErrContext, err)
+	}
+	return nil
+}
+
+// IsRemote tells whether a context is named by an address instead of a folder.
+func IsRemote(address string) bool { return isURL(address) || isGit(address) }
+
+// Remote fills dir with the context at an address: a repository, or an archive. An address of a plain text is that of a Dockerfile alone, which is
+// returned.
+func Remote(ctx context.Context, address, dir string) (dockerfile []byte, err error) {
+	if isGit(address) {
+		return nil, fmt.Errorf("context %s: %w: clone the repository and build from the folder", address, ErrUnsupported)
+	}
+	body, head, err := download(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	if !strings.HasPrefix(head.Get("Content-Type"), "text/plain") {
+		return nil, Unpack(ctx, dir, body)
+	}
+	text, err := io.ReadAll(io.LimitReader(body, maxDockerfile+1))
+	if err != nil {
+		return nil, fmt.Errorf("download %s: %w", address, err)
+	}
+	if len(bytes.TrimSpace(text)) == 0 {
+		return nil, fmt.Errorf("%w: the Dockerfile at %s is empty", ErrDockerfile, address)
+	}
+	return text, nil
+}
+
+// download begins to read an address.
+func download(ctx context.Context, address string) (io.ReadCloser, http.Header, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("download %s: %w: %w", address, ErrContext, err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, nil, fmt.Errorf("download %s: %w", address, err)
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, nil, errors.Join(fmt.Errorf("download %s: %w: the server answers %s", address, ErrContext, res.Status), res.Body.Close())
+	}
+	return res.Body, res.Header, nil
+}

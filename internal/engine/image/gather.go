@@ -1,0 +1,162 @@
+package image
+
+import (
+	"archive/tar"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+	specs "github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"nau/internal/engine/image/remote"
+)
+
+// Gather gives names to images that belong together. As an index they are named as one: the names show the image of this machine's platform, or the
+// first; the others' blobs stay as long as the names do. Without index there must be one image. The answer is what the names point to.
+func (s *Store) Gather(ctx context.Context, images []*Image, index bool, annotations map[string]string, names []string) (ocispec.Descriptor, error) {
+	target, err := s.gather(ctx, images, index, annotations, names)
+	if err != nil {
+		return target, fmt.Errorf("name images: %w", err)
+	}
+	return target, nil
+}
+
+func (s *Store) gather(ctx context.Context, images []*Image, index bool, annotations map[string]string, names []string) (ocispec.Descriptor, error) {
+	w := s.Work()
+	defer w.Done()
+	main := images[0]
+	for _, img := range images {
+		w.Hold(img)
+		if matches(platformOf(img), *s.cfg.Platform) {
+			main = img
+		}
+	}
+	target := main.Manifest
+	if index {
+		x := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}, Annotations: annotations}
+		for _, img := range images {
+			d := img.Manifest
+			p := platformOf(img)
+			d.Platform = &p
+			x.Manifests = append(x.Manifests, d)
+		}
+		raw, err := json.Marshal(x)
+		if err != nil {
+			return target, err
+		}
+		target = ocispec.Descriptor{MediaType: x.MediaType, Digest: digest.FromBytes(raw), Size: int64(len(raw))}
+		w.blobs.Hold(target.Digest)
+		if err := s.cfg.Content.PutBytes(target.Digest, raw); err != nil {
+			return target, err
+		}
+		if err := s.cfg.Content.Settle(target.Digest); err != nil {
+			return target, err
+		}
+	} else if len(images) != 1 {
+		return target, fmt.Errorf("%w: %d images without an index", ErrArchive, len(images))
+	}
+	full, err := tagNames(names)
+	if err != nil || len(full) == 0 {
+		return target, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.images[main.ID]
+	if h == nil {
+		return target, fmt.Errorf("find image %s: %w", main.ID, ErrNotFound)
+	}
+	tagged := *h
+	_, err = s.enterLocked(&tagged, target, full)
+	return target, err
+}
+
+func platformOf(img *Image) ocispec.Platform {
+	return normalise(ocispec.Platform{OS: img.Config.OS, Architecture: img.Config.Architecture, Variant: img.Config.Variant, OSVersion: img.Config.OSVersion, OSFeatures: img.Config.OSFeatures})
+}
+
+func matches(p, want ocispec.Platform) bool {
+	return p.OS == want.OS && p.Architecture == want.Architecture
+}
+
+// markIndex marks what an index names as far as it is here. The lock is held.
+func (s *Store) markIndex(index digest.Digest, mark func(digest.Digest)) {
+	b, err := s.cfg.Content.ReadAll(index, remote.MaxManifest)
+	if err != nil {
+		return
+	}
+	x, err := parseManifest(b, ocispec.MediaTypeImageIndex)
+	if err != nil || x.index == nil {
+		return
+	}
+	for _, d := range x.index.Manifests {
+		mb, err := s.cfg.Content.ReadAll(d.Digest, remote.MaxManifest)
+		if err != nil {
+			continue
+		}
+		m, err := parseManifest(mb, d.MediaType)
+		if err != nil || m.manifest == nil {
+			continue
+		}
+		mark(d.Digest)
+		mark(m.manifest.Config.Digest)
+		for _, l := range m.manifest.Layers {
+			mark(l.Digest)
+		}
+	}
+}
+
+// Blobs gives every blob of images and of target, the manifest or index that names them, to f, each once.
+func (s *Store) Blobs(images []*Image, target ocispec.Descriptor, f func(d ocispec.Descriptor, open func() (io.ReadCloser, error)) error) error {
+	seen := map[digest.Digest]bool{}
+	one := func(d ocispec.Descriptor) error {
+		if seen[d.Digest] {
+			return nil
+		}
+		seen[d.Digest] = true
+		info, err := s.cfg.Content.Stat(d.Digest)
+		if err != nil {
+			return err
+		}
+		d.Size = info.Size
+		return f(d, func() (io.ReadCloser, error) { return s.cfg.Content.Blob(d.Digest) })
+	}
+	for _, img := range images {
+		for _, d := range append(slices.Clone(img.Layers), ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: img.ID}, img.Manifest) {
+			if err := one(d); err != nil {
+				return err
+			}
+		}
+	}
+	return one(target)
+}
+
+// ExportAs writes images as Export does, under names that they need not have here; target is their manifest, or the index that names them.
+func (s *Store) ExportAs(ctx context.Context, w io.Writer, images []*Image, target ocispec.Descriptor, names []string) error {
+	work := s.Work()
+	defer work.Done()
+	var list []*exported
+	for _, img := range images {
+		work.Hold(img)
+		s.mu.RLock()
+		h := s.images[img.ID]
+		s.mu.RUnlock()
+		if h == nil {
+			return fmt.Errorf("export images: find image %s: %w", img.ID, ErrNotFound)
+		}
+		rec := h.rec
+		rec.Manifest = img.Manifest
+		list = append(list, &exported{rec: rec, names: names})
+	}
+	var whole *ocispec.Descriptor
+	if isIndex(target.MediaType) {
+		whole = &target
+	}
+	if err := s.writeArchive(ctx, tar.NewWriter(w), list, whole); err != nil {
+		return fmt.Errorf("export images: %w", err)
+	}
+	return nil
+}
