@@ -145,7 +145,8 @@ func applyError(err error) error {
 	if _, ok := err.(apierrors.APIStatus); ok {
 		return err
 	}
-	return apierrors.NewInternalError(err)
+	// Upstream gives no reason, so that clients show the text as it is.
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}}
 }
 
 func fieldErrors(err error) field.ErrorList {

@@ -101,7 +101,7 @@ func (c *call) parseListOptions(watch bool) (listOptions, error) {
 	if raw.LabelSelector != "" {
 		sel, err := labels.Parse(raw.LabelSelector)
 		if err != nil {
-			return o, apierrors.NewBadRequest("unable to parse requirement: " + err.Error())
+			return o, apierrors.NewBadRequest(err.Error())
 		}
 		if !sel.Empty() {
 			o.labels = sel
@@ -125,7 +125,7 @@ func (c *call) parseListOptions(watch bool) (listOptions, error) {
 		o.given = true
 		rv, err := strconv.ParseUint(raw.ResourceVersion, 10, 63)
 		if err != nil {
-			return o, invalidOptions("ListOptions", field.ErrorList{field.Invalid(field.NewPath("resourceVersion"), raw.ResourceVersion, err.Error())})
+			return o, apierrors.NewBadRequest("invalid resource version: " + field.Invalid(field.NewPath("resourceVersion"), raw.ResourceVersion, err.Error()).Error())
 		}
 		o.revision = int64(rv)
 	}

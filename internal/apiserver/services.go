@@ -174,7 +174,7 @@ func (a *services) bookAddresses(svc *corev1.Service, held []string, b *booking,
 				return nil // validation says so
 			}
 			if !a.ranges[f].Contains(ip) {
-				return field.Invalid(path, s.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is %s", text, text, a.ranges[f].Prefix))
+				return field.Invalid(path, s.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: the provided network does not match the current range", text))
 			}
 			if err := a.take(ip, f, svc, dryRun); err != nil {
 				if errors.Is(err, store.ErrExists) {

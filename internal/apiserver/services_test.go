@@ -41,7 +41,7 @@ func TestServiceAddresses(t *testing.T) {
 
 	svc("asked", `,"clusterIP":"10.43.0.10"`).want(201)
 	svc("again", `,"clusterIP":"10.43.0.10"`).fails(422, metav1.StatusReasonInvalid, "failed to allocate IP 10.43.0.10: provided IP is already allocated")
-	svc("out", `,"clusterIP":"1.2.3.4"`).fails(422, metav1.StatusReasonInvalid, "is not in the valid range")
+	svc("out", `,"clusterIP":"1.2.3.4"`).fails(422, metav1.StatusReasonInvalid, "failed to allocate IP 1.2.3.4: the provided network does not match the current range")
 	c.do("DELETE", path+"/asked", nil).want(200)
 	svc("again", `,"clusterIP":"10.43.0.10"`).want(201)
 

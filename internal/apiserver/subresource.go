@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -190,23 +191,50 @@ func (c *call) virtual() error {
 	return c.respondObject(http.StatusCreated, out, c.ep.gvk)
 }
 
-// componentStatuses shows the server's own checks in the deprecated form.
+// componentStatuses shows the server's parts in the deprecated form. Controllers and scheduler live in this process: where one
+// ends, it ends.
 func (c *call) componentStatuses() error {
 	var list corev1.ComponentStatusList
-	for _, check := range c.srv.health.checks(nil) {
+	for _, part := range []struct {
+		name string
+		ask  func(context.Context) error
+	}{
+		{"controller-manager", func(context.Context) error { return nil }},
+		{"etcd-0", c.srv.health.etcd},
+		{"scheduler", func(context.Context) error { return nil }},
+	} {
 		cond := corev1.ComponentCondition{Type: corev1.ComponentHealthy, Status: corev1.ConditionTrue, Message: "ok"}
-		if err := check.run(c.ctx); err != nil {
+		if err := part.ask(c.ctx); err != nil {
 			cond.Status, cond.Message, cond.Error = corev1.ConditionFalse, "", err.Error()
 		}
-		cs := corev1.ComponentStatus{Conditions: []corev1.ComponentCondition{cond}}
-		cs.Name = check.name
-		if c.info.Name == check.name {
-			return c.respondObject(http.StatusOK, &cs, c.ep.gvk)
+		if c.info.Verb == "list" || c.info.Name == part.name {
+			list.Items = append(list.Items, corev1.ComponentStatus{ObjectMeta: metav1.ObjectMeta{Name: part.name}, Conditions: []corev1.ComponentCondition{cond}})
 		}
-		list.Items = append(list.Items, cs)
 	}
-	if c.info.Verb == "get" {
+	if len(list.Items) == 0 {
 		return apierrors.NewNotFound(c.gr(), c.info.Name)
 	}
+	if c.accept.As == "Table" {
+		return c.componentTable(list.Items)
+	}
+	if c.info.Verb == "get" {
+		return c.respondObject(http.StatusOK, &list.Items[0], c.ep.gvk)
+	}
 	return c.respondObject(http.StatusOK, &list, c.ep.listGVK)
+}
+
+func (c *call) componentTable(items []corev1.ComponentStatus) error {
+	var out metav1.Table
+	for _, col := range c.ep.res.Columns {
+		out.ColumnDefinitions = append(out.ColumnDefinitions, metav1.TableColumnDefinition{Name: col.Name, Type: col.Type, Format: col.Format, Description: col.Description, Priority: col.Priority})
+	}
+	for i := range items {
+		row := metav1.TableRow{Object: runtime.RawExtension{Object: &metav1.PartialObjectMetadata{
+			TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}, ObjectMeta: items[i].ObjectMeta}}}
+		for _, col := range c.ep.res.Columns {
+			row.Cells = append(row.Cells, col.Value(&items[i], c.srv.clock()))
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	return c.respondObject(http.StatusOK, &out, metav1.SchemeGroupVersion.WithKind("Table"))
 }

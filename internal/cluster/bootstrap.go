@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -22,16 +23,26 @@ import (
 // systemNamespaces exist in every cluster.
 var systemNamespaces = []string{metav1.NamespaceSystem, metav1.NamespaceDefault, metav1.NamespacePublic, corev1.NamespaceNodeLease}
 
+// bootstrapNamespaces makes the namespaces, side by side: before they are there,
+// nobody can write an event or a lease.
+func (p *controlPlane) bootstrapNamespaces(ctx context.Context) error {
+	var all errgroup.Group
+	for _, name := range systemNamespaces {
+		all.Go(func() error {
+			_, err := p.admin.Kubernetes.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+			if err != nil && !apierrors.IsAlreadyExists(err) {
+				return fmt.Errorf("create namespace %s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	return all.Wait()
+}
+
 // bootstrapObjects writes what every cluster has from the start, and what is
 // true of this start: the addresses behind the service default/kubernetes.
 func (p *controlPlane) bootstrapObjects(ctx context.Context) error {
 	kube := p.admin.Kubernetes
-	for _, name := range systemNamespaces {
-		_, err := kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
-		if err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("create namespace %s: %w", name, err)
-		}
-	}
 	return errors.Join(
 		p.publishAPI(ctx, kube),
 		p.publishDNS(ctx, kube),

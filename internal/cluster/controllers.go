@@ -27,6 +27,20 @@ import (
 	"nau/internal/controller/serviceaccount"
 )
 
+// source is the name under which a controller records events: its account's, but
+// for those whose events upstream's clients know by another.
+func source(account string) string {
+	switch account {
+	case "disruption-controller":
+		return "controllermanager"
+	case "endpointslice-controller":
+		return "endpoint-slice-controller"
+	case "generic-garbage-collector":
+		return "garbage-collector-controller"
+	}
+	return account
+}
+
 // runner is what every controller is.
 type runner interface {
 	Run(context.Context) error
@@ -91,7 +105,7 @@ func controllers(p *controlPlane) ([]component, error) {
 		}
 		events := record.NewBroadcaster()
 		events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: as.Kubernetes.CoreV1().Events("")})
-		controller, err := entry.make(as, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: entry.account}))
+		controller, err := entry.make(as, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: source(entry.account)}))
 		if err != nil {
 			return nil, fmt.Errorf("make %s: %w", entry.account, err)
 		}

@@ -84,6 +84,9 @@ func startPlane(t *testing.T) *plane {
 	}
 	p.admin.Informers.Start(ctx.Done())
 	p.admin.Informers.WaitForCacheSync(ctx.Done())
+	if err := p.bootstrapNamespaces(ctx); err != nil {
+		t.Fatal(err)
+	}
 	if err := p.bootstrapRoles(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -161,6 +161,9 @@ func (s *Server) assemble(ctx context.Context, agent net.Listener) error {
 		return err
 	}
 	p.admin.Informers.Start(ctx.Done())
+	if err := p.bootstrapNamespaces(ctx); err != nil {
+		return err
+	}
 	s.group.Go(func() error { return p.bootstrapObjects(ctx) })
 	s.group.Go(func() error { return p.bootstrapRoles(ctx) })
 	for _, c := range running {

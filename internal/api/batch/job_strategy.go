@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"maps"
 	"strconv"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -39,6 +40,9 @@ func prepareJob(j *batchv1.Job) {
 		if _, set := t.Labels[key]; !set {
 			t.Labels[key] = value
 		}
+	}
+	if len(j.Labels) == 0 { // a job without labels has its template's
+		j.Labels = maps.Clone(t.Labels)
 	}
 	if j.Spec.Selector == nil {
 		j.Spec.Selector = &metav1.LabelSelector{}

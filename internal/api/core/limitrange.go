@@ -5,6 +5,7 @@ import (
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 
 	"nau/internal/api"
+	"nau/internal/api/column"
 )
 
 // limitRange declares the resource limitranges.
@@ -23,5 +24,6 @@ func limitRange() *api.Resource {
 			CreateOnUpdate:      true,
 			UnconditionalUpdate: true,
 		},
+		Columns: []api.Column{column.Name(), column.CreatedAt()},
 	}
 }

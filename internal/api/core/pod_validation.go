@@ -94,7 +94,7 @@ func validatePodSpec(p *field.Path, spec *corev1.PodSpec, scope specScope) field
 	errs = append(errs, validatePodResources(p.Child("resources"), spec)...)
 
 	errs = append(errs, meta.OneOf(p.Child("restartPolicy"), spec.RestartPolicy,
-		corev1.RestartPolicyAlways, corev1.RestartPolicyNever, corev1.RestartPolicyOnFailure)...)
+		corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
 	errs = append(errs, meta.OneOf(p.Child("dnsPolicy"), spec.DNSPolicy,
 		corev1.DNSClusterFirst, corev1.DNSClusterFirstWithHostNet, corev1.DNSDefault, corev1.DNSNone)...)
 	errs = append(errs, meta.Labels(p.Child("nodeSelector"), spec.NodeSelector)...)

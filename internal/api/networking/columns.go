@@ -108,7 +108,6 @@ func ipAddressColumns() []api.Column {
 			}
 			return where
 		}),
-		column.Age(),
 	}
 }
 

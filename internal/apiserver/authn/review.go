@@ -4,6 +4,7 @@ import (
 	"context"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"nau/internal/apiserver/identity"
 )
@@ -49,6 +50,7 @@ func UserInfo(u *identity.User) authenticationv1.UserInfo {
 // ReviewSelf answers a SelfSubjectReview.
 func ReviewSelf(u *identity.User, review *authenticationv1.SelfSubjectReview) *authenticationv1.SelfSubjectReview {
 	out := review.DeepCopy()
+	out.CreationTimestamp = metav1.Now()
 	out.Status.UserInfo = UserInfo(u)
 	return out
 }

@@ -3,7 +3,10 @@ package authz
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
 
 	"nau/internal/apiserver/identity"
 )
@@ -47,7 +50,14 @@ func (u Union) RulesFor(ctx context.Context, user *identity.User, namespace stri
 			errs = append(errs, err)
 		}
 		all.Resource = append(all.Resource, rules.Resource...)
-		all.NonResource = append(all.NonResource, rules.NonResource...)
+		for _, rule := range rules.NonResource {
+			// Who is granted every path twice need not be told so twice.
+			if !slices.Contains(rule.NonResourceURLs, "*") || !slices.ContainsFunc(all.NonResource, func(had authorizationv1.NonResourceRule) bool {
+				return slices.Equal(had.NonResourceURLs, rule.NonResourceURLs) && slices.Equal(had.Verbs, rule.Verbs)
+			}) {
+				all.NonResource = append(all.NonResource, rule)
+			}
+		}
 	}
 	return all, incomplete, errors.Join(errs...)
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -52,7 +53,26 @@ func decide(service *corev1.Service, pods []*corev1.Pod, have *corev1.Endpoints)
 	if have != nil && equality.Semantic.DeepEqual(have.Subsets, want.Subsets) && maps.Equal(have.Labels, want.Labels) && maps.Equal(have.Annotations, want.Annotations) {
 		return nil
 	}
+	if want.Annotations == nil {
+		want.Annotations = map[string]string{}
+	}
+	want.Annotations[corev1.EndpointsLastChangeTriggerTime] = trigger(service, pods).UTC().Format(time.RFC3339Nano)
 	return want
+}
+
+// trigger is when what the object shows changed last: the service was made, or a
+// pod became ready or ceased to be. Latency of the network's programming is
+// measured from it.
+func trigger(service *corev1.Service, pods []*corev1.Pod) time.Time {
+	newest := service.CreationTimestamp.Time
+	for _, pod := range pods {
+		for _, c := range pod.Status.Conditions {
+			if c.Type == corev1.PodReady && c.LastTransitionTime.After(newest) {
+				newest = c.LastTransitionTime.Time
+			}
+		}
+	}
+	return newest
 }
 
 // subsetsOf groups the pods' addresses by their ports, and orders everything, so

@@ -83,7 +83,13 @@ func New(c Config) (*Controller, error) {
 
 func (k *Controller) listen(nodes, pods, leases cache.SharedIndexInformer) error {
 	if err := k.loop.On(nodes, cache.ResourceEventHandlerFuncs{
-		AddFunc: func(obj any) { node := obj.(*corev1.Node); k.hear(node.Name); k.loop.Add(node.Name); k.look(node) },
+		AddFunc: func(obj any) {
+			node := obj.(*corev1.Node)
+			k.hear(node.Name)
+			k.loop.Add(node.Name)
+			k.look(node)
+			k.event(node, "RegisteredNode", "Node %s event: Registered Node %s in Controller", node.Name, node.Name)
+		},
 		UpdateFunc: func(was, is any) {
 			old, node := was.(*corev1.Node), is.(*corev1.Node)
 			if a, b := ready(old), ready(node); b != nil && (a == nil || !a.LastHeartbeatTime.Equal(&b.LastHeartbeatTime)) && b.Status != corev1.ConditionUnknown {
