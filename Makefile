@@ -4,6 +4,7 @@ export CGO_ENABLED := 0
 export GOFLAGS := -buildvcs=false
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 ARCH ?= $(shell go env GOARCH)
+SUFFIX := $(if $(filter $(ARCH),$(shell go env GOHOSTARCH)),,-$(ARCH))
 LDFLAGS := -s -w -X nau/internal/cluster/version.version=$(VERSION)
 RUN ?=
 FOCUS ?=
@@ -14,8 +15,10 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/nau with nau-oci embedded (ARCH=arm64 cross-builds)
-	GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w' -o cmd/nau/embedded/nau-oci ./cmd/nau-oci
-	GOARCH=$(ARCH) go build -trimpath -ldflags '$(LDFLAGS)' -o bin/$(if $(filter $(ARCH),$(shell go env GOHOSTARCH)),nau,nau-$(ARCH)) ./cmd/nau
+	GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w' -o bin/nau-oci$(SUFFIX) ./cmd/nau-oci
+	rm -f cmd/nau/embedded/nau-oci
+	go run ./cmd/nau/pack bin/nau-oci$(SUFFIX) cmd/nau/embedded/nau-oci.zst
+	GOARCH=$(ARCH) go build -trimpath -ldflags '$(LDFLAGS)' -o bin/nau$(SUFFIX) ./cmd/nau
 
 up: build ## build, start a cluster on this machine, say what to type next
 	bin/nau up -d
