@@ -16,12 +16,10 @@ import (
 	"net/http"
 	"sync"
 
-	control "github.com/moby/buildkit/api/services/control"
-	gateway "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/util/grpcerrors"
 	"google.golang.org/grpc"
 
+	"nau/internal/docker/buildkit/wire"
 	"nau/internal/engine/build"
 	"nau/internal/engine/image"
 	"nau/internal/engine/sandbox"
@@ -59,9 +57,8 @@ func New(cfg Config) (*Server, error) {
 	if s.sessions, err = session.NewManager(); err != nil {
 		return nil, err
 	}
-	s.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.UnaryInterceptor(grpcerrors.UnaryServerInterceptor), grpc.StreamInterceptor(grpcerrors.StreamServerInterceptor))
-	control.RegisterControlServer(s.grpc, &controller{s: s})
-	gateway.RegisterLLBBridgeServer(s.grpc, &bridge{s: s})
+	s.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage))
+	wire.Register(s.grpc, &controller{s: s}, &bridge{s: s})
 	go func() { _ = s.grpc.Serve(s.conns) }()
 	return s, nil
 }

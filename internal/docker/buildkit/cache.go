@@ -1,9 +1,10 @@
 package buildkit
 
 import (
-	control "github.com/moby/buildkit/api/services/control"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"nau/internal/docker/buildkit/wire"
 )
 
 // cacheExport is one --cache-to of a build.
@@ -13,7 +14,7 @@ type cacheExport struct {
 }
 
 // cachesOf reads where the cache is to be exported.
-func cachesOf(req *control.SolveRequest) (out []cacheExport, err error) {
+func cachesOf(req *wire.ControlSolveRequest) (out []cacheExport, err error) {
 	for _, e := range req.Cache.GetExports() {
 		return nil, status.Errorf(codes.Unimplemented, "cache export of type %s is not served by this builder", e.Type)
 	}

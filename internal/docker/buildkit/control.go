@@ -6,27 +6,24 @@ import (
 	"slices"
 	"time"
 
-	control "github.com/moby/buildkit/api/services/control"
-	types "github.com/moby/buildkit/api/types"
-	gateway "github.com/moby/buildkit/frontend/gateway/pb"
-	"github.com/moby/buildkit/solver/pb"
-	"github.com/moby/buildkit/util/grpcerrors"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"nau/internal/docker/buildkit/wire"
 )
 
 // controller is the service that builds are started and watched by.
 type controller struct {
-	control.UnimplementedControlServer
 	s *Server
 }
 
-func (c *controller) version() *types.BuildkitVersion {
-	return &types.BuildkitVersion{Package: "nau", Version: "v" + c.s.cfg.Version}
+func (c *controller) version() *wire.Version {
+	return &wire.Version{Package: "nau", Version: "v" + c.s.cfg.Version}
 }
 
-func (c *controller) Info(context.Context, *control.InfoRequest) (*control.InfoResponse, error) {
-	return &control.InfoResponse{BuildkitVersion: c.version()}, nil
+func (c *controller) Info(context.Context, *wire.InfoRequest) (*wire.InfoResponse, error) {
+	return &wire.InfoResponse{Version: c.version()}, nil
 }
 
 // Labels by which buildx learns what the engine of a docker builder can do: with a snapshotter it exports archives, indexes and caches.
@@ -35,17 +32,17 @@ const (
 	labelHostGateway = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
 )
 
-func (c *controller) ListWorkers(context.Context, *control.ListWorkersRequest) (*control.ListWorkersResponse, error) {
-	w := &types.WorkerRecord{ID: "nau", BuildkitVersion: c.version(), Labels: map[string]string{labelSnapshotter: "overlayfs"}}
+func (c *controller) ListWorkers(context.Context, *wire.ListWorkersRequest) (*wire.ListWorkersResponse, error) {
+	w := &wire.Worker{Id: "nau", Version: c.version(), Labels: map[string]string{labelSnapshotter: "overlayfs"}}
 	if c.s.cfg.Gateway != nil {
 		if ip := c.s.cfg.Gateway(); ip != "" {
 			w.Labels[labelHostGateway] = ip
 		}
 	}
 	for _, p := range c.s.cfg.Builder.Platforms() {
-		w.Platforms = append(w.Platforms, &pb.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant})
+		w.Platforms = append(w.Platforms, &wire.Platform{Os: p.OS, Architecture: p.Architecture, Variant: p.Variant})
 	}
-	return &control.ListWorkersResponse{Record: []*types.WorkerRecord{w}}, nil
+	return &wire.ListWorkersResponse{Record: []*wire.Worker{w}}, nil
 }
 
 // entitlements that a build may be given. Nobody can grant all privileges to a build here.
@@ -55,10 +52,10 @@ const (
 )
 
 // Solve runs a build to its end. Without a frontend the client drives it through the gateway.
-func (c *controller) Solve(ctx context.Context, req *control.SolveRequest) (_ *control.SolveResponse, err error) {
+func (c *controller) Solve(ctx context.Context, req *wire.ControlSolveRequest) (_ *wire.ControlSolveResponse, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	j := &job{ref: req.Ref, req: req, ctx: ctx, began: time.Now(), returns: make(chan *gateway.ReturnRequest, 1), results: map[string]*result{}}
+	j := &job{ref: req.Ref, req: req, ctx: ctx, began: time.Now(), returns: make(chan *wire.ReturnRequest, 1), results: map[string]*result{}}
 	if err := c.s.jobs.add(j); err != nil {
 		return nil, err
 	}
@@ -81,7 +78,7 @@ func (c *controller) Solve(ctx context.Context, req *control.SolveRequest) (_ *c
 }
 
 // admit refuses what is not carried out, before anything is built.
-func admit(req *control.SolveRequest) ([]exporter, []cacheExport, error) {
+func admit(req *wire.ControlSolveRequest) ([]exporter, []cacheExport, error) {
 	if slices.Contains(req.Entitlements, insecure) {
 		return nil, nil, status.Errorf(codes.PermissionDenied, "granting entitlement %s is not allowed by build daemon configuration", insecure)
 	}
@@ -124,7 +121,7 @@ func (c *controller) results(j *job) ([]*result, error) {
 	select {
 	case ret := <-j.returns:
 		if ret.Error != nil {
-			return nil, grpcerrors.FromGRPC(status.FromProto(ret.Error).Err())
+			return nil, status.FromProto(ret.Error).Err()
 		}
 		return returned(j, ret.Result)
 	case <-j.ctx.Done():
@@ -133,7 +130,7 @@ func (c *controller) results(j *job) ([]*result, error) {
 }
 
 // Status tells the story of a build, also of one that has not begun.
-func (c *controller) Status(req *control.StatusRequest, stream control.Control_StatusServer) error {
+func (c *controller) Status(req *wire.StatusRequest, stream grpc.ServerStreamingServer[wire.StatusResponse]) error {
 	j, err := c.s.jobs.find(stream.Context(), req.Ref)
 	if err != nil {
 		return err
@@ -143,4 +140,14 @@ func (c *controller) Status(req *control.StatusRequest, stream control.Control_S
 		return nil
 	}
 	return err
+}
+
+// DiskUsage lists what the builder keeps.
+func (c *controller) DiskUsage(ctx context.Context, req *wire.DiskUsageRequest) (*wire.DiskUsageResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "not served")
+}
+
+// Prune frees what the builder keeps.
+func (c *controller) Prune(req *wire.PruneRequest, stream grpc.ServerStreamingServer[wire.UsageRecord]) error {
+	return status.Error(codes.Unimplemented, "not served")
 }

@@ -1,14 +1,17 @@
 package buildkit
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
-	"github.com/moby/buildkit/solver/errdefs"
-	"github.com/moby/buildkit/solver/pb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 
+	"nau/internal/docker/buildkit/wire"
 	"nau/internal/engine/build"
 )
 
@@ -22,19 +25,19 @@ func describe(err error) error {
 }
 
 // located adds the place in the Dockerfile.
-func located(err error, info *pb.SourceInfo) error {
+func located(err error, info *wire.SourceInfo) error {
 	ranges := place(err)
 	err = describe(err)
 	if err == nil || info == nil || len(ranges) == 0 {
 		return err
 	}
-	return errdefs.WithSource(err, &errdefs.Source{Info: info, Ranges: ranges})
+	return &sourceError{err, &wire.Source{Info: info, Ranges: ranges}}
 }
 
 // place finds the lines that an error is about.
-func place(err error) (out []*pb.Range) {
+func place(err error) (out []*wire.Range) {
 	add := func(from, to int) {
-		out = append(out, &pb.Range{Start: &pb.Position{Line: int32(from)}, End: &pb.Position{Line: int32(max(from, to))}})
+		out = append(out, &wire.Range{Start: &wire.Position{Line: int32(from)}, End: &wire.Position{Line: int32(max(from, to))}})
 	}
 	var step *build.StepError
 	var loc *parser.LocationError
@@ -49,4 +52,23 @@ func place(err error) (out []*pb.Range) {
 		}
 	}
 	return out
+}
+
+// sourceError is an error with a place in a file, which clients show with the lines around it.
+type sourceError struct {
+	error
+	source *wire.Source
+}
+
+func (e *sourceError) Unwrap() error { return e.error }
+
+// GRPCStatus carries the place as a detail, under the name by which clients know it.
+func (e *sourceError) GRPCStatus() *status.Status {
+	b, err := json.Marshal(e.source)
+	if err != nil {
+		return status.New(codes.Unknown, e.Error())
+	}
+	p := status.New(codes.Unknown, e.Error()).Proto()
+	p.Details = append(p.Details, &anypb.Any{TypeUrl: "github.com/moby/buildkit/errdefs.Source+json", Value: b})
+	return status.FromProto(p)
 }

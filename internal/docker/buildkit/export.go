@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
-	control "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/session/filesync"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tonistiigi/fsutil"
@@ -21,6 +20,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"nau/internal/docker/buildkit/wire"
 	"nau/internal/engine/image"
 )
 
@@ -31,12 +31,12 @@ type exporter struct {
 	attrs map[string]string
 }
 
-func exportersOf(req *control.SolveRequest) (out []exporter) {
+func exportersOf(req *wire.ControlSolveRequest) (out []exporter) {
 	for i, e := range req.Exporters {
 		out = append(out, exporter{i, e.Type, e.Attrs})
 	}
-	if len(out) == 0 && req.ExporterDeprecated != "" {
-		out = append(out, exporter{0, req.ExporterDeprecated, req.ExporterAttrsDeprecated})
+	if len(out) == 0 && req.Exporter != "" {
+		out = append(out, exporter{0, req.Exporter, req.ExporterAttrs})
 	}
 	return out
 }
@@ -103,8 +103,8 @@ func (e exporter) annotations(index bool) map[string]string {
 }
 
 // export writes results where the client wants them.
-func (s *Server) export(j *job, results []*result, list []exporter, caches []cacheExport) (*control.SolveResponse, error) {
-	out := &control.SolveResponse{ExporterResponse: map[string]string{}}
+func (s *Server) export(j *job, results []*result, list []exporter, caches []cacheExport) (*wire.ControlSolveResponse, error) {
+	out := &wire.ControlSolveResponse{ExporterResponse: map[string]string{}}
 	if len(results) == 0 {
 		return out, nil
 	}

@@ -10,9 +10,10 @@ import (
 	"strings"
 
 	"github.com/docker/go-units"
-	gateway "github.com/moby/buildkit/frontend/gateway/pb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"nau/internal/docker/buildkit/wire"
 )
 
 // options are a front end's attributes understood. Source: docs/reference of buildx, and the attributes that it sends.
@@ -37,7 +38,7 @@ type options struct {
 	Hostname   string
 	Contexts   map[string]string // by name: where they are
 	Sessions   map[string]string // by key of a folder: whose it is, if not the build's own
-	Imports    []*gateway.CacheOptionsEntry
+	Imports    []*wire.CacheEntry
 	Inline     bool   // put the cache's keys into the image
 	Call       string // a request other than to build: "frontend.lint", …
 	Syntax     string // image of the front end that is asked for
@@ -114,7 +115,7 @@ func parse(attrs map[string]string) (o options, err error) {
 		case "cache-from":
 			for ref := range strings.SplitSeq(v, ",") {
 				if ref != "" && attrs["cache-imports"] == "" {
-					o.Imports = append(o.Imports, &gateway.CacheOptionsEntry{Type: "registry", Attrs: map[string]string{"ref": ref}})
+					o.Imports = append(o.Imports, &wire.CacheEntry{Type: "registry", Attrs: map[string]string{"ref": ref}})
 				}
 			}
 		case "requestid":

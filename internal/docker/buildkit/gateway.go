@@ -3,25 +3,21 @@ package buildkit
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
-	types "github.com/moby/buildkit/api/types"
-	gateway "github.com/moby/buildkit/frontend/gateway/pb"
-	"github.com/moby/buildkit/solver/pb"
-	"github.com/moby/buildkit/util/apicaps"
-	caps "github.com/moby/buildkit/util/apicaps/pb"
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"nau/internal/docker/buildkit/wire"
 )
 
 // bridge is the service by which a client drives a build of its own: it asks for results and says which of them to export.
 type bridge struct {
-	gateway.UnimplementedLLBBridgeServer
 	s *Server
 }
 
@@ -40,43 +36,42 @@ func (b *bridge) job(ctx context.Context) (*job, error) {
 	return nil, status.Errorf(codes.InvalidArgument, "the request names no build: %s is missing", keyBuild)
 }
 
-// What clients must not count on here, of what the protocol's libraries list.
+// What clients may count on: of the protocol's front ends, and of what definitions and exporters can say.
 var (
-	notFrontend = []apicaps.CapID{gateway.CapGatewayExec, gateway.CapGatewayExecExtraHosts, gateway.CapGatewayExecSecretEnv, gateway.CapGatewayExecSignals,
-		gateway.CapGatewayExecFilesystem, gateway.CapAttestations, gateway.CapSourceMetaResolver, gateway.CapSourceMetaResolverImageAttestations,
-		gateway.CapSourceMetaResolverHTTPChecksumRequest}
-	notLLB = []apicaps.CapID{pb.CapAttestations, pb.CapMergeOp, pb.CapDiffOp, pb.CapRemoteCacheGHA, pb.CapRemoteCacheS3, pb.CapRemoteCacheAzBlob, pb.CapSourcePolicy,
-		pb.CapSourcePolicySession, pb.CapExecMetaCDI, pb.CapSessionExporter, pb.CapSourceGitSignatureVerify, pb.CapSourceHTTPSignatureVerify}
+	frontendCaps = []string{"solve.base", "solve.inlinereturn", "readfile", "readdir", "statfile", "return", "returnmap", "importcaches", "proto.refarray", "reference.output",
+		"frontend.inputs", "gateway.solve.metadata", "frontend.caps", "gateway.solve.evaluate", "gateway.evaluate", "gateway.warnings"}
+	llbCaps = []string{"source.image", "source.image.resolvemode", "source.local", "source.local.unique", "source.local.sessionid", "source.local.includepatterns",
+		"source.local.followpaths", "source.local.excludepatterns", "source.local.sharedkeyhint", "source.http", "source.http.checksum", "exec.meta.base", "exec.meta.network",
+		"exec.meta.proxyenv", "exec.meta.ulimit", "exec.meta.cgroup.parent", "exec.mount.bind", "exec.mount.cache", "exec.mount.cache.sharing", "exec.mount.tmpfs",
+		"exec.mount.tmpfs.size", "exec.mount.secret", "exec.mount.ssh", "exec.secretenv", "file.base", "constraints", "platform", "meta.ignorecache",
+		"exporter.image.annotations", "exporter.sourcedateepoch", "exporter.multiple"}
 )
 
-func without(list []*caps.APICap, not []apicaps.CapID) []*caps.APICap {
-	for _, c := range list {
-		if slices.Contains(not, apicaps.CapID(c.ID)) {
-			c.Enabled, c.DisabledReason, c.DisabledReasonMsg = false, "unsupported", "not served by this builder"
-		}
+func capable(ids []string) (out []*wire.Capability) {
+	for _, id := range ids {
+		out = append(out, &wire.Capability{Id: id, Enabled: true})
 	}
-	return list
+	return out
 }
 
 // Ping tells what is served.
-func (b *bridge) Ping(ctx context.Context, _ *gateway.PingRequest) (*gateway.PongResponse, error) {
+func (b *bridge) Ping(ctx context.Context, _ *wire.PingRequest) (*wire.PongResponse, error) {
 	workers, err := (&controller{s: b.s}).ListWorkers(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &gateway.PongResponse{FrontendAPICaps: without(gateway.Caps.All(), notFrontend), LLBCaps: without(pb.Caps.All(), notLLB),
-		Workers: append([]*types.WorkerRecord{}, workers.Record...)}, nil
+	return &wire.PongResponse{FrontendCaps: capable(frontendCaps), LlbCaps: capable(llbCaps), Workers: workers.Record}, nil
 }
 
 // Solve builds a Dockerfile.
-func (b *bridge) Solve(ctx context.Context, req *gateway.SolveRequest) (*gateway.SolveResponse, error) {
+func (b *bridge) Solve(ctx context.Context, req *wire.SolveRequest) (*wire.SolveResponse, error) {
 	j, err := b.job(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if req.Frontend == "" {
 		if len(req.Definition.GetDef()) == 0 {
-			return &gateway.SolveResponse{Result: &gateway.Result{Result: &gateway.Result_Ref{Ref: &gateway.Ref{}}}}, nil
+			return &wire.SolveResponse{Result: &wire.Result{Result: &wire.Result_Ref{Ref: &wire.Ref{}}}}, nil
 		}
 		id, err := imageOf(req.Definition)
 		if err != nil {
@@ -95,7 +90,7 @@ func (b *bridge) Solve(ctx context.Context, req *gateway.SolveRequest) (*gateway
 	maps.Copy(attrs, req.FrontendOpt)
 	inputs := maps.Clone(j.req.FrontendInputs)
 	if inputs == nil {
-		inputs = map[string]*pb.Definition{}
+		inputs = map[string]*wire.Definition{}
 	}
 	maps.Copy(inputs, req.FrontendInputs)
 	if len(req.CacheImports) > 0 {
@@ -126,23 +121,23 @@ type platform struct {
 	Variant      string `json:"variant,omitempty"`
 }
 
-func answer(out *solved) *gateway.SolveResponse {
-	res := &gateway.Result{Metadata: map[string][]byte{}}
+func answer(out *solved) *wire.SolveResponse {
+	res := &wire.Result{Metadata: map[string][]byte{}}
 	maps.Copy(res.Metadata, out.metadata)
 	switch {
 	case len(out.results) == 0:
-		res.Result = &gateway.Result_Ref{Ref: &gateway.Ref{}}
+		res.Result = &wire.Result_Ref{Ref: &wire.Ref{}}
 	case !out.multi:
 		r := out.results[0]
-		res.Result = &gateway.Result_Ref{Ref: refOf(r)}
+		res.Result = &wire.Result_Ref{Ref: refOf(r)}
 		res.Metadata["containerimage.config"] = r.img.RawConfig
 	default:
-		refs := &gateway.RefMap{Refs: map[string]*gateway.Ref{}}
+		refs := &wire.RefMap{Refs: map[string]*wire.Ref{}}
 		for _, r := range out.results {
 			refs.Refs[r.platform] = refOf(r)
 			res.Metadata["containerimage.config/"+r.platform] = r.img.RawConfig
 		}
-		res.Result = &gateway.Result_Refs{Refs: refs}
+		res.Result = &wire.Result_Refs{Refs: refs}
 	}
 	if len(out.results) > 0 {
 		var list platforms
@@ -152,73 +147,66 @@ func answer(out *solved) *gateway.SolveResponse {
 		}
 		res.Metadata["refs.platforms"], _ = json.Marshal(list)
 	}
-	return &gateway.SolveResponse{Result: res}
+	return &wire.SolveResponse{Result: res}
 }
 
 // resultScheme begins the name of a result, by which a client can make it an input of another build.
 const resultScheme = "nau-result://"
 
-func refOf(r *result) *gateway.Ref {
-	source, _ := proto.MarshalOptions{Deterministic: true}.Marshal(&pb.Op{Op: &pb.Op_Source{Source: &pb.SourceOp{Identifier: resultScheme + r.img.ID.String()}}})
-	last, _ := proto.MarshalOptions{Deterministic: true}.Marshal(&pb.Op{Inputs: []*pb.Input{{Digest: digest.FromBytes(source).String()}}})
-	return &gateway.Ref{Id: r.id, Def: &pb.Definition{Def: [][]byte{source, last}, Metadata: map[string]*pb.OpMetadata{digest.FromBytes(source).String(): {}}}}
+func refOf(r *result) *wire.Ref {
+	source, _ := proto.MarshalOptions{Deterministic: true}.Marshal(&wire.Op{Source: &wire.SourceOp{Identifier: resultScheme + r.img.ID.String()}})
+	last, _ := proto.MarshalOptions{Deterministic: true}.Marshal(&wire.Op{Inputs: []*wire.Input{{Digest: digest.FromBytes(source).String()}}})
+	return &wire.Ref{Id: r.id, Def: &wire.Definition{Def: [][]byte{source, last}, Metadata: map[string]*wire.OpMetadata{digest.FromBytes(source).String(): {}}}}
 }
 
 // imageOf reads a definition that names a result of this builder.
-func imageOf(def *pb.Definition) (string, error) {
+func imageOf(def *wire.Definition) (string, error) {
 	for _, b := range def.Def {
-		var op pb.Op
+		var op wire.Op
 		if err := proto.Unmarshal(b, &op); err != nil {
 			return "", status.Errorf(codes.InvalidArgument, "read definition: %v", err)
 		}
-		switch x := op.Op.(type) {
-		case nil: // the last one names the others
-		case *pb.Op_Source:
-			if id, ok := cutResult(x.Source.Identifier); ok {
-				return id, nil
+		if op.Source == nil {
+			if len(op.ProtoReflect().GetUnknown()) > 0 {
+				return "", status.Error(codes.Unimplemented, "this builder takes Dockerfiles, not definitions of steps")
 			}
-			return "", status.Errorf(codes.Unimplemented, "source %s: this builder takes Dockerfiles, not definitions of steps", x.Source.Identifier)
-		default:
-			return "", status.Errorf(codes.Unimplemented, "step %s: this builder takes Dockerfiles, not definitions of steps", fmt.Sprintf("%T", x)[len("*pb.Op_"):])
+			continue // the last one only names the others
 		}
+		if id, ok := strings.CutPrefix(op.Source.Identifier, resultScheme); ok {
+			return id, nil
+		}
+		return "", status.Errorf(codes.Unimplemented, "source %s: this builder takes Dockerfiles, not definitions of steps", op.Source.Identifier)
 	}
 	return "", status.Error(codes.InvalidArgument, "the definition is empty")
 }
 
-func cutResult(identifier string) (string, bool) {
-	if len(identifier) > len(resultScheme) && identifier[:len(resultScheme)] == resultScheme {
-		return identifier[len(resultScheme):], true
-	}
-	return "", false
-}
-
 // Return says what of the results is to be exported.
-func (b *bridge) Return(ctx context.Context, req *gateway.ReturnRequest) (*gateway.ReturnResponse, error) {
+func (b *bridge) Return(ctx context.Context, req *wire.ReturnRequest) (*wire.ReturnResponse, error) {
 	j, err := b.job(ctx)
 	if err != nil {
 		return nil, err
 	}
 	select {
 	case j.returns <- req:
-		return &gateway.ReturnResponse{}, nil
+		return &wire.ReturnResponse{}, nil
 	default:
 		return nil, status.Error(codes.FailedPrecondition, "the build has returned already")
 	}
 }
 
 // returned finds the results that a client returns, sorted by platform.
-func returned(j *job, res *gateway.Result) ([]*result, error) {
+func returned(j *job, res *wire.Result) ([]*result, error) {
 	var ids []string
 	switch x := res.GetResult().(type) {
-	case *gateway.Result_Ref:
+	case *wire.Result_Ref:
 		ids = append(ids, x.Ref.GetId())
-	case *gateway.Result_RefDeprecated:
+	case *wire.Result_RefDeprecated:
 		ids = append(ids, x.RefDeprecated)
-	case *gateway.Result_Refs:
+	case *wire.Result_Refs:
 		for _, k := range slices.Sorted(maps.Keys(x.Refs.GetRefs())) {
 			ids = append(ids, x.Refs.Refs[k].GetId())
 		}
-	case *gateway.Result_RefsDeprecated:
+	case *wire.Result_RefsDeprecated:
 		for _, k := range slices.Sorted(maps.Keys(x.RefsDeprecated.GetRefs())) {
 			ids = append(ids, x.RefsDeprecated.Refs[k])
 		}
@@ -238,20 +226,20 @@ func returned(j *job, res *gateway.Result) ([]*result, error) {
 }
 
 // Inputs are the client's own: it has them.
-func (b *bridge) Inputs(ctx context.Context, _ *gateway.InputsRequest) (*gateway.InputsResponse, error) {
+func (b *bridge) Inputs(ctx context.Context, _ *wire.InputsRequest) (*wire.InputsResponse, error) {
 	j, err := b.job(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &gateway.InputsResponse{Definitions: j.req.FrontendInputs}, nil
+	return &wire.InputsResponse{Definitions: j.req.FrontendInputs}, nil
 }
 
 // Evaluate has nothing to do: results are made when they are asked for.
-func (b *bridge) Evaluate(ctx context.Context, req *gateway.EvaluateRequest) (*gateway.EvaluateResponse, error) {
+func (b *bridge) Evaluate(ctx context.Context, req *wire.EvaluateRequest) (*wire.EvaluateResponse, error) {
 	j, err := b.job(ctx)
 	if err != nil {
 		return nil, err
 	}
 	_, err = j.result(req.Ref)
-	return &gateway.EvaluateResponse{}, err
+	return &wire.EvaluateResponse{}, err
 }

@@ -6,11 +6,10 @@ import (
 	"sync"
 	"time"
 
-	control "github.com/moby/buildkit/api/services/control"
-	gateway "github.com/moby/buildkit/frontend/gateway/pb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"nau/internal/docker/buildkit/wire"
 	"nau/internal/engine/build"
 	"nau/internal/engine/image"
 )
@@ -18,11 +17,11 @@ import (
 // job is one build under way, from Solve to its answer, and its story for a little longer.
 type job struct {
 	ref     string
-	req     *control.SolveRequest
+	req     *wire.ControlSolveRequest
 	ctx     context.Context // of Solve
 	began   time.Time
 	story   story
-	returns chan *gateway.ReturnRequest // what the client made of the results
+	returns chan *wire.ReturnRequest // what the client made of the results
 
 	mu      sync.Mutex
 	results map[string]*result
@@ -156,12 +155,12 @@ func (s *jobs) closeAll() {
 // story is what happened in a build so far; any number of readers follow it.
 type story struct {
 	mu    sync.Mutex
-	told  []*control.StatusResponse
+	told  []*wire.StatusResponse
 	ended bool
 	more  chan struct{} // closed and replaced when something was told
 }
 
-func (s *story) tell(r *control.StatusResponse) {
+func (s *story) tell(r *wire.StatusResponse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ended {
@@ -186,7 +185,7 @@ func (s *story) wake() {
 }
 
 // follow gives everything told to f, from the beginning to the end of the build.
-func (s *story) follow(ctx context.Context, f func(*control.StatusResponse) error) error {
+func (s *story) follow(ctx context.Context, f func(*wire.StatusResponse) error) error {
 	for at := 0; ; {
 		s.mu.Lock()
 		news, ended := s.told[at:], s.ended

@@ -7,11 +7,10 @@ import (
 	"sync"
 
 	"github.com/distribution/reference"
-	control "github.com/moby/buildkit/api/services/control"
-	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"nau/internal/docker/buildkit/wire"
 	"nau/internal/engine/build"
 	"nau/internal/engine/image"
 )
@@ -23,7 +22,7 @@ const maxLog = 2 << 20
 type teller struct {
 	job    *job
 	prefix string // of a platform among several
-	source func() *pb.SourceInfo
+	source func() *wire.SourceInfo
 
 	mu     sync.Mutex
 	at     map[int]string // stage → vertex of its running step
@@ -46,19 +45,19 @@ func (t *teller) vertex(parts ...any) string {
 // step is a vertex under way.
 type step struct {
 	t      *teller
-	v      *control.Vertex
-	status map[string]*control.VertexStatus
+	v      *wire.Vertex
+	status map[string]*wire.VertexStatus
 }
 
 // begin tells that a step of the builder itself begins ("[internal] load build context", "exporting to image").
 func (t *teller) begin(name string) *step {
-	v := &control.Vertex{Digest: t.vertex("internal", name), Name: name, Started: timestamppb.Now()}
+	v := &wire.Vertex{Digest: t.vertex("internal", name), Name: name, Started: timestamppb.Now()}
 	t.tell(v)
-	return &step{t: t, v: v, status: map[string]*control.VertexStatus{}}
+	return &step{t: t, v: v, status: map[string]*wire.VertexStatus{}}
 }
 
-func (t *teller) tell(v *control.Vertex) {
-	t.job.story.tell(&control.StatusResponse{Vertexes: []*control.Vertex{{Digest: v.Digest, Inputs: v.Inputs, Name: v.Name, Cached: v.Cached, Started: v.Started, Completed: v.Completed, Error: v.Error}}})
+func (t *teller) tell(v *wire.Vertex) {
+	t.job.story.tell(&wire.StatusResponse{Vertexes: []*wire.Vertex{{Digest: v.Digest, Inputs: v.Inputs, Name: v.Name, Cached: v.Cached, Started: v.Started, Completed: v.Completed, Error: v.Error}}})
 }
 
 // end tells how the step ended.
@@ -75,14 +74,14 @@ func (s *step) part(id string, current, total int64, done bool) {
 	now := timestamppb.Now()
 	st := s.status[id]
 	if st == nil {
-		st = &control.VertexStatus{ID: id, Vertex: s.v.Digest, Started: now}
+		st = &wire.VertexStatus{Id: id, Vertex: s.v.Digest, Started: now}
 		s.status[id] = st
 	}
-	out := &control.VertexStatus{ID: id, Vertex: st.Vertex, Current: current, Total: total, Timestamp: now, Started: st.Started}
+	out := &wire.VertexStatus{Id: id, Vertex: st.Vertex, Current: current, Total: total, Timestamp: now, Started: st.Started}
 	if done {
 		out.Completed = now
 	}
-	s.t.job.story.tell(&control.StatusResponse{Statuses: []*control.VertexStatus{out}})
+	s.t.job.story.tell(&wire.StatusResponse{Statuses: []*wire.VertexStatus{out}})
 }
 
 // whole tells of something that is over in a moment.
@@ -101,7 +100,7 @@ func (t *teller) event(e build.Event) {
 		if strings.HasPrefix(e.Text, "sha256:") {
 			return
 		}
-		v := &control.Vertex{Digest: t.vertex("metadata", e.Text), Name: "[" + strings.TrimSpace(t.prefix+" internal") + "] load metadata for " + full(e.Text), Started: when}
+		v := &wire.Vertex{Digest: t.vertex("metadata", e.Text), Name: "[" + strings.TrimSpace(t.prefix+" internal") + "] load metadata for " + full(e.Text), Started: when}
 		if e.Kind == build.Resolves {
 			t.begun[v.Digest] = when
 		} else {
@@ -118,7 +117,7 @@ func (t *teller) event(e build.Event) {
 	case build.StepOutput:
 		t.output(e, when)
 	case build.Warning:
-		t.job.story.tell(&control.StatusResponse{Warnings: []*control.VertexWarning{{Vertex: t.begins, Level: 1, Short: []byte(strings.TrimSpace(e.Text))}}})
+		t.job.story.tell(&wire.StatusResponse{Warnings: []*wire.VertexWarning{{Vertex: t.begins, Level: 1, Short: []byte(strings.TrimSpace(e.Text))}}})
 	}
 }
 
@@ -128,7 +127,7 @@ func (t *teller) step(e build.Event, when *timestamppb.Timestamp) {
 		return
 	}
 	id := t.vertex("step", e.Stage, " ", e.Place)
-	v := &control.Vertex{Digest: id, Name: t.title(e), Started: when}
+	v := &wire.Vertex{Digest: id, Name: t.title(e), Started: when}
 	if last := t.last[e.Stage]; last != "" && last != id {
 		v.Inputs = []string{last}
 	}
@@ -178,11 +177,11 @@ func (t *teller) pull(e build.Event, when *timestamppb.Timestamp) {
 	if t.begun[key] == nil {
 		t.begun[key] = when
 	}
-	st := &control.VertexStatus{ID: name, Vertex: id, Current: e.Pull.Current, Total: e.Pull.Total, Timestamp: when, Started: t.begun[key]}
+	st := &wire.VertexStatus{Id: name, Vertex: id, Current: e.Pull.Current, Total: e.Pull.Total, Timestamp: when, Started: t.begun[key]}
 	if e.Pull.Status == image.StatusPulled || e.Pull.Status == image.StatusDownloaded {
 		st.Completed = when
 	}
-	t.job.story.tell(&control.StatusResponse{Statuses: []*control.VertexStatus{st}})
+	t.job.story.tell(&wire.StatusResponse{Statuses: []*wire.VertexStatus{st}})
 }
 
 func (t *teller) output(e build.Event, when *timestamppb.Timestamp) {
@@ -198,5 +197,5 @@ func (t *teller) output(e build.Event, when *timestamppb.Timestamp) {
 	if e.Stderr {
 		stream = 2
 	}
-	t.job.story.tell(&control.StatusResponse{Logs: []*control.VertexLog{{Vertex: id, Timestamp: when, Stream: stream, Msg: data}}})
+	t.job.story.tell(&wire.StatusResponse{Logs: []*wire.VertexLog{{Vertex: id, Timestamp: when, Stream: stream, Msg: data}}})
 }

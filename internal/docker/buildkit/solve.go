@@ -13,13 +13,13 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
-	"github.com/moby/buildkit/solver/pb"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"nau/internal/docker/buildkit/wire"
 	"nau/internal/engine/build"
 	"nau/internal/engine/record"
 )
@@ -37,7 +37,7 @@ type frontend struct {
 	j       *job
 	o       options
 	session string
-	inputs  map[string]*pb.Definition
+	inputs  map[string]*wire.Definition
 	t       *teller // of what is not a platform's
 	dir     string
 
@@ -51,7 +51,7 @@ type frontend struct {
 }
 
 // solve answers one request to a front end.
-func (s *Server) solve(j *job, session, name string, attrs map[string]string, inputs map[string]*pb.Definition) (*solved, error) {
+func (s *Server) solve(j *job, session, name string, attrs map[string]string, inputs map[string]*wire.Definition) (*solved, error) {
 	if name != "dockerfile.v0" && name != "gateway.v0" {
 		return nil, status.Errorf(codes.Unimplemented, "front end %s: this builder has dockerfile.v0 only", name)
 	}
@@ -81,11 +81,11 @@ func (s *Server) solve(j *job, session, name string, attrs map[string]string, in
 }
 
 // source is the Dockerfile as errors show it.
-func (f *frontend) source() *pb.SourceInfo {
+func (f *frontend) source() *wire.SourceInfo {
 	if f.file == nil {
 		return nil
 	}
-	return &pb.SourceInfo{Filename: f.o.Filename, Data: f.file, Language: "Dockerfile"}
+	return &wire.SourceInfo{Filename: f.o.Filename, Data: f.file, Language: "Dockerfile"}
 }
 
 // folder makes a new folder of the request.
@@ -445,7 +445,7 @@ func nothing(context.Context, []string) (string, error) {
 }
 
 // addressOf reads a definition that names a repository or an address.
-func addressOf(def *pb.Definition) (string, error) {
+func addressOf(def *wire.Definition) (string, error) {
 	return "", status.Error(codes.Unimplemented, "this builder takes no definitions of steps as a context")
 }
 

@@ -37,6 +37,14 @@ func openTree(dir string) (*tree, error) {
 	return &tree{root: fd}, nil
 }
 
+// open opens a folder of the tree for looking.
+func (t *tree) open(dir string) (int, error) {
+	if dir == "" {
+		dir = "."
+	}
+	return kernel.OpenInRoot(t.root, dir, unix.O_PATH|unix.O_DIRECTORY, 0)
+}
+
 func (t *tree) close() { unix.Close(t.root) }
 
 // entry is one thing of a tree, under the name that it gets. open is nil unless it is a regular file.
