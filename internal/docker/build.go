@@ -11,9 +11,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/docker/go-units"
 	bt "github.com/moby/moby/api/types/build"
 	dn "github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/registry"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"nau/internal/engine/build"
 	"nau/internal/engine/image"
@@ -159,7 +161,10 @@ func (s *Server) buildPlace(c *call, req *build.Request) error {
 	}
 	req.Resources = spec.Resources{Memory: positive("memory"), Swap: positive("memswap"), CPUShares: unsigned("cpushares"), CPUQuota: positive("cpuquota"),
 		CPUPeriod: unsigned("cpuperiod"), Cpus: c.get("cpusetcpus"), Mems: c.get("cpusetmems")}
-	req.ShmSize = number("shmsize")
+	req.ShmSize, req.Cgroup = number("shmsize"), c.get("cgroupparent")
+	if err := buildLimits(c.get("ulimits"), req); err != nil {
+		return err
+	}
 	switch mode := cmp.Or(c.get("networkmode"), "default"); mode {
 	case "default", dn.NetworkBridge:
 		req.Network = "default"
@@ -188,6 +193,21 @@ func (s *Server) buildPlace(c *call, req *build.Request) error {
 	var err error
 	req.Hosts, err = extraHosts(hosts, n.gateway(false))
 	return err
+}
+
+// buildLimits reads the ulimits of the RUN steps, a JSON list.
+func buildLimits(text string, req *build.Request) error {
+	if text == "" {
+		return nil
+	}
+	var list []units.Ulimit
+	if err := json.Unmarshal([]byte(text), &list); err != nil {
+		return badRequest("error reading ulimits: %v", err)
+	}
+	for _, u := range list {
+		req.Rlimits = append(req.Rlimits, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(u.Name), Hard: uint64(u.Hard), Soft: uint64(u.Soft)})
+	}
+	return nil
 }
 
 // registryConfig reads credentials by registry.

@@ -1,0 +1,197 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"archive/tar"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"nau/test/e2e/harness"
+)
+
+// plugin makes the docker CLI find buildx: a program of that name on the path, under the names that its builds have.
+func plugin(t *testing.T, m *harness.Machine) {
+	needDocker(t)
+	for _, name := range []string{"docker-buildx", "buildx"} {
+		if path, err := exec.LookPath(name); err == nil {
+			dir := filepath.Join(m.Dir, ".docker", "cli-plugins")
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Symlink(path, filepath.Join(dir, "docker-buildx")); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Skip("no docker-buildx on this machine: test/clients/build.sh makes one")
+}
+
+// files writes a folder of the machine.
+func files(t *testing.T, m *harness.Machine, dir string, list map[string]string) string {
+	t.Helper()
+	dir = filepath.Join(m.Dir, dir)
+	for name, text := range list {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// docker build and docker buildx build by BuildKit's protocol.
+func TestBuildx(t *testing.T) {
+	needDocker(t)
+	m := harness.New(t)
+	plugin(t, m)
+	m.Registry()
+	m.Up()
+	ctx := files(t, m, "ctx", map[string]string{
+		"Dockerfile": `# syntax=docker/dockerfile:1
+FROM busybox AS build
+ARG V=1
+RUN --mount=type=secret,id=key,required cp /run/secrets/key /key && echo "built $V" > /out
+FROM busybox
+WORKDIR /srv
+COPY --from=build /out /key ./
+COPY . files/
+CMD ["cat", "/srv/out"]
+`,
+		"a": "one", "left": "out", ".dockerignore": "left\n", "other.Dockerfile": "FROM busybox\nCOPY left /\nRUN exit 3\n", "other.Dockerfile.dockerignore": "a\n",
+		"named.Dockerfile": "FROM base\nCOPY --from=more b /b\nRUN cat /b\n",
+		"many.Dockerfile":  "FROM --platform=$BUILDPLATFORM busybox AS b\nARG TARGETARCH\nRUN echo $TARGETARCH > /arch\nFROM scratch\nCOPY --from=b /arch /\n",
+		"agent.Dockerfile": "FROM busybox\nRUN --mount=type=ssh,required true\n",
+		"host.Dockerfile":  "FROM busybox\nRUN --network=host true\n",
+		"priv.Dockerfile":  "FROM busybox\nRUN --security=insecure true\n",
+	})
+	more := files(t, m, "more", map[string]string{"b": "from more"})
+	key := filepath.Join(files(t, m, "keys", map[string]string{"key": "hidden"}), "key")
+	meta, id := filepath.Join(m.Dir, "meta"), filepath.Join(m.Dir, "id")
+	plain := "build --progress plain --secret id=key,src=" + key + " "
+
+	run(t, m, []line{
+		{args: plain + "-t app --build-arg V=2 --metadata-file " + meta + " --iidfile " + id + " " + ctx, err: "naming to docker.io/library/app:latest done"},
+		{args: "run --rm app", out: "built 2\n"},
+		{args: "run --rm app cat key files/a", out: "hiddenone"},
+		{args: "run --rm app cat files/left", code: 1},
+		{args: plain + "-t app --build-arg V=2 " + ctx, err: "CACHED"},
+		{args: plain + "-t app --build-arg V=2 --no-cache-filter build " + ctx, err: "[build 2/2] RUN"},
+		{args: "build --progress plain -t app " + ctx, code: 1, err: "secret key: not found"},
+		{args: "build --secret id=key,src=" + key + " -q " + ctx, out: "sha256:"},
+		{args: plain + "--target build --label a=b -t first " + ctx},
+		{args: "image inspect -f '{{.Config.Labels.a}} {{.Config.Cmd}}' first", out: "b [sh]"},
+
+		// Failures show where they are.
+		{args: "build --progress plain -f " + ctx + "/other.Dockerfile " + ctx, code: 1, err: "   3 | >>> RUN exit 3"},
+		{args: "build --progress plain -f " + ctx + "/other.Dockerfile " + ctx, code: 1, err: `process "/bin/sh -c exit 3" did not complete successfully: exit code: 3`},
+		{args: "build --progress plain -", stdin: "FROM busybox\nNOT this\n", code: 1, err: "dockerfile parse error on line 2: unknown instruction: NOT"},
+		{args: "build --progress plain -", stdin: "# syntax=example.org/mine\nFROM busybox\n", code: 1, err: "front end image example.org/mine"},
+		{args: "build --progress plain -f " + ctx + "/no.Dockerfile " + ctx, code: 1, err: "no.Dockerfile"},
+
+		// What is not given is refused: an agent, the host's network, all privileges, attestations.
+		{args: "build --progress plain -f " + ctx + "/agent.Dockerfile " + ctx, code: 1, err: "pass it with --ssh default"},
+		{args: "build --progress plain -f " + ctx + "/host.Dockerfile " + ctx, code: 1, err: "network.host"},
+		{args: "buildx build --progress plain --allow network.host -f " + ctx + "/host.Dockerfile " + ctx},
+		{args: "build --progress plain -f " + ctx + "/priv.Dockerfile " + ctx, code: 1, err: "security.insecure"},
+		{args: "buildx build --progress plain --allow security.insecure -f " + ctx + "/priv.Dockerfile " + ctx, code: 1, err: "not allowed by build daemon configuration"},
+		{args: "build --progress plain --sbom=true -t x " + ctx, code: 1, err: "Attestations are not supported"},
+
+		{args: "build --progress plain --build-context base=docker-image://busybox --build-context more=" + more + " -f " + ctx + "/named.Dockerfile " + ctx, err: "from more"},
+		{args: "build --progress plain --platform linux/amd64,linux/arm64 -t many -f " + ctx + "/many.Dockerfile " + ctx, err: "[linux/arm64 b 2/2] RUN"},
+		{args: "buildx inspect", out: "Driver:"},
+		{args: "ps -aq"},
+	})
+	if r := m.Do("", "docker", "ps", "-aq"); r.Stdout != "" {
+		t.Errorf("builds left containers: %s", r.Stdout)
+	}
+
+	var told struct {
+		Digest string `json:"containerimage.digest"`
+		Name   string `json:"image.name"`
+	}
+	b, err := os.ReadFile(meta)
+	if err == nil {
+		err = json.Unmarshal(b, &told)
+	}
+	if err != nil || told.Name != "docker.io/library/app:latest" {
+		t.Errorf("the metadata file says %s (%v)", b, err)
+	}
+	if b, err := os.ReadFile(id); err != nil || string(b) != told.Digest {
+		t.Errorf("the ID file says %q (%v), the metadata file %s", b, err, told.Digest)
+	}
+	run(t, m.In(t), []line{{args: "run --rm " + told.Digest, out: "built 2\n"}})
+
+	t.Run("outputs", func(t *testing.T) { outputs(t, m.In(t), ctx) })
+	t.Run("a lost client", func(t *testing.T) { lostClient(t, m.In(t)) })
+}
+
+// outputs sends a result to each place that buildx knows.
+func outputs(t *testing.T, m *harness.Machine, ctx string) {
+	dir := filepath.Join(m.Dir, "out")
+	build := "build --progress plain --platform linux/amd64,linux/arm64 -f " + ctx + "/many.Dockerfile "
+	run(t, m, []line{
+		{args: build + "-o type=local,dest=" + dir + " " + ctx},
+		{args: build + "-o type=tar,dest=" + dir + ".tar " + ctx},
+		{args: build + "-t a/b:1 -o type=oci,dest=" + dir + ".oci " + ctx},
+		{args: build + "-o type=oci,tar=false,dest=" + dir + ".layout " + ctx},
+		{args: build + "-o type=image,compression=estargz " + ctx, code: 1, err: "compression=estargz is not served"},
+		{args: "build --progress plain -t c/d:1 -o type=docker,dest=" + dir + ".docker -", stdin: "FROM busybox\nRUN echo x > /x\n"},
+		{args: "load -i " + dir + ".docker", out: "Loaded image: c/d:1"},
+		{args: "run --rm c/d:1 cat /x", out: "x\n"},
+	})
+	for arch, text := range map[string]string{"linux_amd64": "amd64\n", "linux_arm64": "arm64\n"} {
+		if b, err := os.ReadFile(filepath.Join(dir, arch, "arch")); err != nil || string(b) != text {
+			t.Errorf("%s has %q (%v)", arch, b, err)
+		}
+	}
+	f, err := os.Open(dir + ".tar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var names []string
+	for r := tar.NewReader(f); ; {
+		h, err := r.Next()
+		if err != nil {
+			break
+		}
+		names = append(names, h.Name)
+	}
+	if got := strings.Join(names, " "); !strings.Contains(got, "linux_arm64/arch") {
+		t.Errorf("the archive of files has %s", got)
+	}
+	var index struct {
+		Manifests []struct{ MediaType string }
+	}
+	b, err := os.ReadFile(filepath.Join(dir+".layout", "index.json"))
+	if err == nil {
+		err = json.Unmarshal(b, &index)
+	}
+	if err != nil || len(index.Manifests) != 1 || index.Manifests[0].MediaType != "application/vnd.oci.image.index.v1+json" {
+		t.Errorf("the layout's index is %s (%v)", b, err)
+	}
+}
+
+// lostClient ends a client in the middle of a step; the step ends too.
+func lostClient(t *testing.T, m *harness.Machine) {
+	cmd := m.Command("docker", "build", "--progress", "plain", "-")
+	cmd.Stdin = strings.NewReader("FROM busybox\nRUN echo begun; sleep 1234\n")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m.Until("sleep 1234", "ps", "-eo", "args")
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	m.WaitNoProcess("sleep 1234")
+}
