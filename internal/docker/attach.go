@@ -56,8 +56,7 @@ func (s *Server) attach(c *call, open func(tty bool) (*wire, error)) error {
 	line, err := open(tty)
 	if err != nil {
 		if place != nil {
-			cancel()
-			_ = place.Run(ctx)
+			place.Leave()
 		}
 		return err
 	}

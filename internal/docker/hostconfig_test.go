@@ -21,7 +21,7 @@ import (
 )
 
 // everything is a machine that can limit all that there is.
-var everything = support{Memory: true, Swap: true, Reservation: true, OOMKillDisable: true, Swappiness: true, CPUShares: true, CFS: true, RealTime: true, Cpuset: true, Pids: true,
+var everything = support{Memory: true, Swap: true, Reservation: true, OOMKillDisable: true, Swappiness: true, CPUShares: true, CFS: true, Cpuset: true, Pids: true,
 	Weight: true, WeightOf: true, ReadBps: true, WriteBps: true, ReadIOps: true, WriteIOps: true, Cpus: "0-3", Mems: "0", CPUs: 4}
 
 // outcome is all that a request comes to, in the engine's words.
@@ -110,8 +110,6 @@ func TestEveryHostConfigField(t *testing.T) {
 		"BlkioDeviceWriteIOps": func(h *dc.HostConfig) { h.BlkioDeviceWriteIOps = rate },
 		"CPUPeriod":            func(h *dc.HostConfig) { h.CPUPeriod = 50_000 },
 		"CPUQuota":             func(h *dc.HostConfig) { h.CPUQuota = 50_000 },
-		"CPURealtimePeriod":    func(h *dc.HostConfig) { h.CPURealtimePeriod = 1000 },
-		"CPURealtimeRuntime":   func(h *dc.HostConfig) { h.CPURealtimeRuntime = 500 },
 		"CpusetCpus":           func(h *dc.HostConfig) { h.CpusetCpus = "0-1,3" },
 		"CpusetMems":           func(h *dc.HostConfig) { h.CpusetMems = "0" },
 		"Devices":              func(h *dc.HostConfig) { h.Devices = []dc.DeviceMapping{{PathOnHost: "/dev/null"}} },
@@ -135,6 +133,8 @@ func TestEveryHostConfigField(t *testing.T) {
 		"StorageOpt":         {func(h *dc.HostConfig) { h.StorageOpt = map[string]string{"size": "1G"} }, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"},
 		"UsernsMode":         {func(h *dc.HostConfig) { h.UsernsMode = "private" }, "invalid user namespace mode: private"},
 		"Isolation":          {func(h *dc.HostConfig) { h.Isolation = "hyperv" }, "invalid isolation 'hyperv' on linux"},
+		"CPURealtimePeriod":  {func(h *dc.HostConfig) { h.CPURealtimePeriod = 1000 }, "kernel does not support CPU real-time scheduler"},
+		"CPURealtimeRuntime": {func(h *dc.HostConfig) { h.CPURealtimeRuntime = 500 }, "kernel does not support CPU real-time scheduler"},
 		"CPUCount":           {func(h *dc.HostConfig) { h.CPUCount = 1 }, "option of Windows containers"},
 		"CPUPercent":         {func(h *dc.HostConfig) { h.CPUPercent = 1 }, "option of Windows containers"},
 		"IOMaximumIOps":      {func(h *dc.HostConfig) { h.IOMaximumIOps = 1 }, "option of Windows containers"},
@@ -243,15 +243,12 @@ func TestLimitsWithoutSupport(t *testing.T) {
 		"valid memory swappiness range is 0-100":          {MemorySwappiness: func() *int64 { n := int64(101); return &n }()},
 		"CPU cfs quota can not be less than 1ms":          {CPUQuota: 5},
 		"CPU cfs period can not be less than 1ms":         {CPUPeriod: 5},
-		"cannot be higher than cpu real-time period":      {CPURealtimePeriod: 5, CPURealtimeRuntime: 6},
 		"Range of blkio weight is from 10 to 1000: /x":    {BlkioWeightDevice: []*blkiodev.WeightDevice{{Path: "/x", Weight: 5}}},
 		"Memory limit when using Memoryswap limit":        {MemorySwap: 5},
 		"limit can not be less than memory reservation":   {Memory: 7 << 20, MemoryReservation: 8 << 20},
 		"Conflicting options: Nano CPUs and CPU Period ":  {NanoCPUs: 1, CPUPeriod: 5000},
 	} {
-		can := everything
-		can.RealTime = !strings.HasPrefix(text, "kernel")
-		if _, _, err := limits(&r, can); err == nil || !strings.Contains(err.Error(), text) {
+		if _, _, err := limits(&r, everything); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -272,7 +269,7 @@ func TestProbeSupport(t *testing.T) {
 		return root
 	}
 	v2 := probeSupport(tree(map[string]string{"cgroup.controllers": "cpuset cpu io memory pids\n", "cpuset.cpus.effective": "0-1\n", "cpuset.mems.effective": "0\n"}), spec.Host{CgroupV2: true}, 2)
-	if !v2.Memory || !v2.Swap || v2.Swappiness || v2.OOMKillDisable || v2.RealTime || !v2.WriteIOps || v2.Cpus != "0-1" {
+	if !v2.Memory || !v2.Swap || v2.Swappiness || v2.OOMKillDisable || !v2.WriteIOps || v2.Cpus != "0-1" {
 		t.Errorf("%+v", v2)
 	}
 	v1 := probeSupport(tree(map[string]string{"memory/memory.limit_in_bytes": "", "memory/memory.swappiness": "", "cpu/cpu.shares": "", "blkio/blkio.throttle.read_bps_device": "", "cpuset/cpuset.cpus": "0-3\n"}), spec.Host{}, 4)

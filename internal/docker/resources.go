@@ -51,7 +51,7 @@ func limits(r *dc.Resources, can support) (out spec.Resources, warnings []string
 	if r.OomKillDisable != nil && *r.OomKillDisable {
 		out.OOMDisable = r.OomKillDisable
 	}
-	out.CPUShares, out.RTPeriod, out.RTRuntime = unsigned(r.CPUShares), unsigned(r.CPURealtimePeriod), positive(r.CPURealtimeRuntime)
+	out.CPUShares = unsigned(r.CPUShares)
 	period, quota := r.CPUPeriod, r.CPUQuota
 	if r.NanoCPUs > 0 {
 		period, quota = cpuPeriod, r.NanoCPUs*cpuPeriod/1e9
@@ -154,11 +154,9 @@ func checkCPU(r *dc.Resources, can support) (warnings []string, err error) {
 	if r.CPUQuota > 0 && r.CPUQuota < 1000 {
 		return warnings, badRequest("CPU cfs quota can not be less than 1ms (i.e. 1000)")
 	}
-	if (r.CPURealtimePeriod != 0 || r.CPURealtimeRuntime != 0) && !can.RealTime {
-		return warnings, badRequest("kernel does not support CPU real-time scheduler")
-	}
-	if r.CPURealtimePeriod != 0 && r.CPURealtimeRuntime > r.CPURealtimePeriod {
-		return warnings, badRequest("cpu real-time runtime cannot be higher than cpu real-time period")
+	// A budget for containers would have to be handed down from the root, and be taken from the host's own real-time processes.
+	if r.CPURealtimePeriod != 0 || r.CPURealtimeRuntime != 0 {
+		return warnings, badRequest("kernel does not support CPU real-time scheduler, or has no budget of it for containers")
 	}
 	if (r.CpusetCpus != "" || r.CpusetMems != "") && !can.Cpuset {
 		warnings = append(warnings, "Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.")
@@ -298,7 +296,7 @@ func merged(old, change dc.Resources) (dc.Resources, error) {
 	lay(&old.NanoCPUs, change.NanoCPUs)
 	lay(&old.CPUPeriod, change.CPUPeriod)
 	lay(&old.CPUQuota, change.CPUQuota)
-	lay(&old.CPURealtimePeriod, change.CPURealtimePeriod)
+	lay(&old.CPURealtimePeriod, change.CPURealtimePeriod) // for limits to refuse
 	lay(&old.CPURealtimeRuntime, change.CPURealtimeRuntime)
 	lay(&old.CpusetCpus, change.CpusetCpus)
 	lay(&old.CpusetMems, change.CpusetMems)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strconv"
 	"strings"
 )
@@ -124,6 +125,12 @@ func (s *Server) router() http.Handler {
 		}
 		parts := strings.Split(strings.Trim(path, "/"), "/")
 		c := &call{Request: r, w: w, version: version, query: r.URL.Query()}
+		defer func() {
+			if p := recover(); p != nil && p != http.ErrAbortHandler {
+				s.log.Error("panic while answering", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+				panic(http.ErrAbortHandler)
+			}
+		}()
 		known := false
 		for _, l := range byFirst[parts[0]] {
 			vars, ok := match(l.parts, parts)

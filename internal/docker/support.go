@@ -11,16 +11,15 @@ import (
 
 // support is what this machine's cgroups can limit; requests for the rest are discarded with a warning or refused, as Docker does.
 type support struct {
-	V2                                                       bool
-	Memory, Swap, Reservation, OOMKillDisable, Swappiness    bool
-	CPUShares, CFS, RealTime, Cpuset, Pids, Weight, WeightOf bool
-	ReadBps, WriteBps, ReadIOps, WriteIOps                   bool
-	Cpus, Mems                                               string // the lists that there are, as the kernel writes them
-	CPUs                                                     int
+	V2                                                    bool
+	Memory, Swap, Reservation, OOMKillDisable, Swappiness bool
+	CPUShares, CFS, Cpuset, Pids, Weight, WeightOf        bool
+	ReadBps, WriteBps, ReadIOps, WriteIOps                bool
+	Cpus, Mems                                            string // the lists that there are, as the kernel writes them
+	CPUs                                                  int
 }
 
-// probeSupport looks at the cgroup file system below root. Version 1 shows its files at the root of each hierarchy but for cgroup-aware
-// swap and realtime, version 2 shows none there: it has what its controllers have.
+// probeSupport looks at the cgroup file system below root. Version 1 shows its files at the root of each hierarchy, version 2 shows none there: it has what its controllers have.
 func probeSupport(root string, host spec.Host, cpus int) support {
 	s := support{V2: host.CgroupV2, CPUs: cpus}
 	has := func(file string) bool { _, err := os.Stat(path.Join(root, file)); return err == nil }
@@ -45,7 +44,7 @@ func probeSupport(root string, host spec.Host, cpus int) support {
 	}
 	s.Memory, s.Swap, s.Reservation = has("memory/memory.limit_in_bytes"), has("memory/memory.memsw.limit_in_bytes"), has("memory/memory.soft_limit_in_bytes")
 	s.OOMKillDisable, s.Swappiness = has("memory/memory.oom_control"), has("memory/memory.swappiness")
-	s.CPUShares, s.CFS, s.RealTime = has("cpu/cpu.shares"), has("cpu/cpu.cfs_quota_us"), has("cpu/cpu.rt_runtime_us")
+	s.CPUShares, s.CFS = has("cpu/cpu.shares"), has("cpu/cpu.cfs_quota_us")
 	s.Cpuset, s.Pids = has("cpuset/cpuset.cpus"), has("pids/cgroup.procs")
 	s.Weight = has("blkio/blkio.weight") || has("blkio/blkio.bfq.weight")
 	s.WeightOf = has("blkio/blkio.weight_device") || has("blkio/blkio.bfq.weight_device")

@@ -62,6 +62,9 @@ func (a *Attachment) Run(ctx context.Context) error {
 	}
 }
 
+// Leave gives a place back that Run was not called for.
+func (a *Attachment) Leave() { a.m.leave(a) }
+
 // leave gives the place back.
 func (m *Manager) leave(a *Attachment) {
 	m.mu.Lock()
@@ -72,7 +75,9 @@ func (m *Manager) leave(a *Attachment) {
 			rest = append(rest, w)
 		}
 	}
-	if m.waiting[a.id] = rest; len(rest) == 0 {
+	if len(rest) > 0 {
+		m.waiting[a.id] = rest
+	} else {
 		delete(m.waiting, a.id)
 	}
 	select {

@@ -104,6 +104,9 @@ func (m *Manager) launch(ctx context.Context, r *Record) error {
 			return err
 		}
 	}
+	if runtime != "" {
+		s.Version = oldest
+	}
 	b, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("encode specification: %w", err)
@@ -168,6 +171,9 @@ func (m *Manager) namespaces(r *Record, in *spec.Input) error {
 	in.NoShm = r.Config.NoShm
 	return nil
 }
+
+// oldest is the version of the runtime specification that foreign runtimes are told: its fields suffice, and many refuse what is newer than they.
+const oldest = "1.0.2"
 
 // mount shows the container's layers at its root file system's place.
 func (m *Manager) mount(ctx context.Context, id string) error {

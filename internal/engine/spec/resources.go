@@ -12,7 +12,7 @@ import (
 
 // resources writes limits into a specification.
 func resources(r Resources, out *specs.LinuxResources) error {
-	cpu := specs.LinuxCPU{Shares: r.CPUShares, Quota: r.CPUQuota, Period: r.CPUPeriod, Cpus: r.Cpus, Mems: r.Mems, RealtimePeriod: r.RTPeriod, RealtimeRuntime: r.RTRuntime}
+	cpu := specs.LinuxCPU{Shares: r.CPUShares, Quota: r.CPUQuota, Period: r.CPUPeriod, Cpus: r.Cpus, Mems: r.Mems}
 	if cpu != (specs.LinuxCPU{}) {
 		out.CPU = &cpu
 	}
@@ -129,8 +129,6 @@ func (r Resources) With(o Resources) Resources {
 	set(&r.CPUShares, o.CPUShares)
 	set(&r.CPUPeriod, o.CPUPeriod)
 	set(&r.CPUQuota, o.CPUQuota)
-	set(&r.RTPeriod, o.RTPeriod)
-	set(&r.RTRuntime, o.RTRuntime)
 	set(&r.Memory, o.Memory)
 	set(&r.Swap, o.Swap)
 	set(&r.Reserve, o.Reserve)

@@ -117,8 +117,6 @@ type Resources struct {
 	BlkioWeight *uint16                   `json:",omitempty"`
 	Devices     []specs.LinuxDeviceCgroup `json:",omitempty"` // further rules
 	Swappiness  *uint64                   `json:",omitempty"` // 0..100; cgroup v1 only
-	RTPeriod    *uint64                   `json:",omitempty"` // µs; cgroup v1 only, as the next one
-	RTRuntime   *int64                    `json:",omitempty"`
 	BlockIO     BlockIO                   `json:",omitzero"`
 }
 
