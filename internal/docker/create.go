@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -25,14 +26,24 @@ var nameRule = regexp.MustCompile(`^/?[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 // createContainer answers POST /containers/create.
 func (s *Server) createContainer(c *call) error {
 	var req dc.CreateRequest
-	if err := readJSON(c.Request, &req); err != nil {
+	var body json.RawMessage
+	if err := readJSON(c.Request, &body); err != nil {
 		return err
+	}
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &req); err != nil {
+			return badRequest("invalid JSON: %v", err)
+		}
 	}
 	if req.Config == nil {
 		return badRequest("config cannot be empty in order to create a container")
 	}
 	if req.HostConfig == nil {
 		req.HostConfig = &dc.HostConfig{}
+	}
+	old, err := legacyRequest(body, c.version, &req)
+	if err != nil {
+		return err
 	}
 	name := c.get("name")
 	if name != "" && !nameRule.MatchString(name) {
@@ -42,7 +53,51 @@ func (s *Server) createContainer(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusCreated, dc.CreateResponse{ID: r.ID, Warnings: append([]string{}, warnings...)})
+	return c.json(http.StatusCreated, dc.CreateResponse{ID: r.ID, Warnings: append(append([]string{}, old...), warnings...)})
+}
+
+// legacyRequest takes over what older versions of the API have in other places, and warns of what no version does any more.
+func legacyRequest(body []byte, version string, req *dc.CreateRequest) (warnings []string, err error) {
+	var old struct {
+		MacAddress string // of the whole container, before 1.52
+		HostConfig struct{ KernelMemory, KernelMemoryTCP int64 }
+	}
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &old); err != nil {
+			return nil, badRequest("invalid JSON: %v", err)
+		}
+	}
+	if old.HostConfig.KernelMemory > 0 || old.HostConfig.KernelMemoryTCP > 0 {
+		warnings = append(warnings, "Limits of kernel memory are deprecated by the kernel and do nothing. Limitation discarded.")
+	}
+	if old.MacAddress == "" || compareVersions(version, "1.52") >= 0 {
+		return warnings, nil
+	}
+	mac, err := net.ParseMAC(old.MacAddress)
+	if err != nil {
+		return warnings, badRequest("invalid MAC address %q", old.MacAddress)
+	}
+	mode := req.HostConfig.NetworkMode
+	if mode.IsContainer() || mode.IsHost() {
+		return warnings, badRequest("conflicting options: mac-address and the network mode")
+	}
+	if mode == "" || mode.IsDefault() {
+		mode = dn.NetworkBridge
+	}
+	if req.NetworkingConfig == nil {
+		req.NetworkingConfig = &dn.NetworkingConfig{}
+	}
+	if req.NetworkingConfig.EndpointsConfig == nil {
+		req.NetworkingConfig.EndpointsConfig = map[string]*dn.EndpointSettings{}
+	}
+	all := req.NetworkingConfig.EndpointsConfig
+	if all[string(mode)] == nil {
+		all[string(mode)] = &dn.EndpointSettings{}
+	}
+	if have := all[string(mode)]; len(have.MacAddress) == 0 {
+		have.MacAddress = dn.HardwareAddr(mac)
+	}
+	return warnings, nil
 }
 
 // noImage words a missing image as clients parse it.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -103,8 +104,13 @@ func (s *Server) createExec(c *call) error {
 		return err
 	}
 	s.execs.add(e)
-	s.hub.container(de.Action("exec_create: "+commandLine(req.Cmd[0], req.Cmd[1:])), r, map[string]string{"execID": e.id})
+	s.hub.container(execAction("exec_create: ", req.Cmd), r, map[string]string{"execID": e.id})
 	return c.json(http.StatusCreated, dc.ExecCreateResponse{ID: e.id})
+}
+
+// execAction names what happens to an exec with its command, as Docker writes it: the program, a blank, the arguments.
+func execAction(what string, cmd []string) de.Action {
+	return de.Action(what + cmd[0] + " " + strings.Join(cmd[1:], " "))
 }
 
 // startExec answers POST /exec/{id}/start.
@@ -131,7 +137,7 @@ func (s *Server) startExec(c *call) error {
 	if again {
 		return conflict("exec %s has already run", e.id)
 	}
-	cfg := container.ExecConfig{Args: e.req.Cmd, Env: e.req.Env, Dir: e.req.WorkingDir, User: e.req.User, Terminal: e.req.Tty, Privileged: e.req.Privileged}
+	cfg := container.ExecConfig{ID: e.id, Args: e.req.Cmd, Env: e.req.Env, Dir: e.req.WorkingDir, User: e.req.User, Terminal: e.req.Tty, Privileged: e.req.Privileged}
 	size := e.req.ConsoleSize
 	if req.ConsoleSize != nil {
 		size = req.ConsoleSize
@@ -145,7 +151,7 @@ func (s *Server) startExec(c *call) error {
 		e.mu.Lock()
 		e.running, e.pid = true, pid
 		e.mu.Unlock()
-		s.hub.container(de.Action("exec_start: "+commandLine(e.req.Cmd[0], e.req.Cmd[1:])), r, map[string]string{"execID": e.id})
+		s.hub.container(execAction("exec_start: ", e.req.Cmd), r, map[string]string{"execID": e.id})
 		close(started)
 	}
 	result := make(chan error, 1)

@@ -442,6 +442,7 @@ func (s *Server) resizeContainer(c *call) error {
 	if err := s.e.Containers.Resize(c.ctx(), r.ID, size); err != nil {
 		return err
 	}
+	s.hub.container("resize", r, map[string]string{"height": strconv.Itoa(int(size.Height)), "width": strconv.Itoa(int(size.Width))})
 	return c.done(http.StatusOK)
 }
 

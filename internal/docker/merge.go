@@ -90,6 +90,9 @@ func merge(c *dc.Config, img dockerspec.DockerOCIImageConfig) {
 		if h.StartPeriod == 0 {
 			h.StartPeriod = img.Healthcheck.StartPeriod
 		}
+		if h.StartInterval == 0 {
+			h.StartInterval = img.Healthcheck.StartInterval
+		}
 		if h.Retries == 0 {
 			h.Retries = img.Healthcheck.Retries
 		}

@@ -62,7 +62,6 @@ func (s *Server) getStats(c *call) error {
 	if !stream {
 		doc, err := take()
 		if err == nil && !once && !doc.Read.IsZero() {
-			time.Sleep(0)
 			if err := pause(c.ctx(), time.Second); err != nil {
 				return nil
 			}

@@ -16,7 +16,7 @@ import (
 
 func contains(err error, text string) bool { return strings.Contains(err.Error(), text) }
 
-// getTop answers GET /containers/{id}/top: the processes of the container's PID namespace, in the columns of `ps -ef`.
+// getTop answers GET /containers/{id}/top: the container's processes, in the columns that ps_args asks for.
 func (s *Server) getTop(c *call) error {
 	r, err := s.byID(c)
 	if err != nil {
@@ -25,13 +25,30 @@ func (s *Server) getTop(c *call) error {
 	if !running(r) {
 		return conflict("container %s is not running", r.ID)
 	}
-	doc := dc.TopResponse{Titles: []string{"UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"}, Processes: [][]string{}}
-	names := userNames()
-	for _, pid := range processesOf(r.Cgroup) {
-		if p, ok := readProcess(pid, names); ok {
-			doc.Processes = append(doc.Processes, p)
-		}
+	columns, err := psColumns(c.get("ps_args"))
+	if err != nil {
+		return err
 	}
+	doc := dc.TopResponse{Processes: [][]string{}}
+	for _, col := range columns {
+		doc.Titles = append(doc.Titles, col.title)
+	}
+	names, now := userNames(), time.Now()
+	for _, pid := range processesOf(r.Cgroup) {
+		p, ok := readProcess(pid, now)
+		if !ok {
+			continue
+		}
+		if p.user, ok = names[p.uid]; !ok {
+			p.user = strconv.Itoa(p.uid)
+		}
+		row := make([]string, 0, len(columns))
+		for _, col := range columns {
+			row = append(row, col.of(&p))
+		}
+		doc.Processes = append(doc.Processes, row)
+	}
+	s.hub.container("top", r, nil)
 	return c.json(http.StatusOK, doc)
 }
 
@@ -64,48 +81,49 @@ func userNames() map[int]string {
 	return out
 }
 
-// readProcess is one line of ps. Source: proc(5).
-func readProcess(pid int, names map[int]string) ([]string, bool) {
+// process is what proc(5) tells of one.
+type proc struct {
+	pid, ppid, uid      int
+	user, comm, command string
+	state, tty          string
+	used, ran           int64 // seconds
+	began               time.Time
+	rss, vsz            int64 // KiB
+	nice, threads       int64
+}
+
+// readProcess reads one process. Source: proc(5).
+func readProcess(pid int, now time.Time) (p proc, ok bool) {
 	dir := fmt.Sprintf("/proc/%d/", pid)
 	stat, err := os.ReadFile(dir + "stat")
 	if err != nil {
-		return nil, false
+		return p, false
 	}
-	end := strings.LastIndexByte(string(stat), ')')
+	begin, end := strings.IndexByte(string(stat), '('), strings.LastIndexByte(string(stat), ')')
+	if begin < 0 || end < begin {
+		return p, false
+	}
 	f := strings.Fields(string(stat)[end+1:])
-	if end < 0 || len(f) < 20 {
-		return nil, false
-	}
 	info, err := os.Stat(dir)
-	if err != nil {
-		return nil, false
-	}
-	uid := ownerOf(info)
-	name, ok := names[uid]
-	if !ok {
-		name = strconv.Itoa(uid)
+	if err != nil || len(f) < 22 {
+		return p, false
 	}
 	num := func(i int) int64 { n, _ := strconv.ParseInt(f[i], 10, 64); return n }
-	used := (num(11) + num(12)) / userHz
-	began := time.Now()
+	p = proc{pid: pid, ppid: int(num(1)), uid: ownerOf(info), comm: string(stat)[begin+1 : end], state: f[0], used: (num(11) + num(12)) / userHz,
+		nice: num(16), threads: num(17), vsz: num(20) >> 10, rss: num(21) * int64(os.Getpagesize()) >> 10, tty: "?", began: now}
+	if n := num(4); n != 0 {
+		p.tty = fmt.Sprintf("pts/%d", n&0xff)
+	}
 	if up, err := os.ReadFile("/proc/uptime"); err == nil {
 		if first := strings.Fields(string(up)); len(first) > 0 {
 			secs, _ := strconv.ParseFloat(first[0], 64)
-			began = began.Add(-time.Duration((secs - float64(num(19))/userHz) * float64(time.Second)))
+			p.began = now.Add(-time.Duration((secs - float64(num(19))/userHz) * float64(time.Second)))
 		}
 	}
+	p.ran = int64(now.Sub(p.began).Seconds())
 	cmd, _ := os.ReadFile(dir + "cmdline")
-	text := strings.TrimSpace(strings.ReplaceAll(string(cmd), "\x00", " "))
-	if text == "" {
-		text = "[" + string(stat)[strings.IndexByte(string(stat), '(')+1:end] + "]"
+	if p.command = strings.TrimSpace(strings.ReplaceAll(string(cmd), "\x00", " ")); p.command == "" {
+		p.command = "[" + p.comm + "]"
 	}
-	share := "0"
-	if ran := int64(time.Since(began).Seconds()); ran > 0 {
-		share = strconv.FormatInt(min(99, used*100/ran), 10)
-	}
-	tty := "?"
-	if n := num(4); n != 0 {
-		tty = fmt.Sprintf("pts/%d", n&0xff)
-	}
-	return []string{name, strconv.Itoa(pid), f[1], share, began.Format("15:04"), tty, fmt.Sprintf("%02d:%02d:%02d", used/3600, used/60%60, used%60), text}, true
+	return p, true
 }

@@ -193,6 +193,7 @@ type Streams struct {
 
 // ExecConfig asks for one more process in a running container.
 type ExecConfig struct {
+	ID         string // "" = a new one
 	Args       []string
 	Env        []string // after the container's
 	Dir        string   // "" = the container's

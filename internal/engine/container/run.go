@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -267,6 +268,7 @@ func (m *Manager) Stop(ctx context.Context, id string, timeout time.Duration) er
 		if err := m.signal(ctx, r, sig, false); err != nil {
 			return err
 		}
+		m.killed(r, sig)
 		timer := time.NewTimer(timeout)
 		defer timer.Stop()
 		select {
@@ -280,6 +282,7 @@ func (m *Manager) Stop(ctx context.Context, id string, timeout time.Duration) er
 	if err := m.signal(ctx, r, syscall.SIGKILL, true); err != nil {
 		return err
 	}
+	m.killed(r, syscall.SIGKILL)
 	select {
 	case <-gone:
 		return nil
@@ -310,8 +313,13 @@ func (m *Manager) Kill(ctx context.Context, id string, sig syscall.Signal) error
 	if err := m.signal(ctx, r, sig, false); err != nil {
 		return err
 	}
-	m.publish(r, events.Kill)
+	m.killed(r, sig)
 	return nil
+}
+
+// killed tells of a signal.
+func (m *Manager) killed(r *Record, sig syscall.Signal) {
+	m.set.Events.Publish(events.Event{Kind: events.Container, Action: events.Kill, ID: r.ID, Sandbox: r.Config.Sandbox, Attrs: map[string]string{"signal": strconv.Itoa(int(sig))}})
 }
 
 // Wait returns the record when the container is not running (any more).

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +37,7 @@ func (m *Manager) Exec(ctx context.Context, id string, c ExecConfig) (code int, 
 	if err != nil {
 		return 0, fmt.Errorf("exec in container %s: %w", id[:12], err)
 	}
-	execID := record.NewID()
+	execID := cmp.Or(c.ID, record.NewID())
 	req := monitor.ExecRequest{ID: id, ExecID: execID, Process: p, Terminal: c.Terminal, Size: [2]uint16{c.Size.Width, c.Size.Height}}
 	pipes := &pipes{}
 	defer pipes.close()

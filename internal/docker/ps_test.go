@@ -1,0 +1,77 @@
+package docker
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	dc "github.com/moby/moby/api/types/container"
+	dn "github.com/moby/moby/api/types/network"
+)
+
+func TestPsColumns(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                    "UID PID PPID C STIME TTY TIME CMD",
+		"-ef":                 "UID PID PPID C STIME TTY TIME CMD",
+		"aux":                 "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND",
+		"-o pid,comm":         "PID COMMAND",
+		"-eo pid -o user=WHO": "PID WHO",
+		"-opid,rss":           "PID RSS",
+		"-o comm":             "!Couldn't find PID field in ps output",
+		"-o pid,x":            "!unknown user-defined format specifier",
+		"-C x":                "!is not known here",
+		"-o":                  "!needs a list",
+	} {
+		cols, err := psColumns(args)
+		if text, bad := strings.CutPrefix(want, "!"); bad {
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("%q: %v", args, err)
+			}
+			continue
+		}
+		var titles []string
+		for _, c := range cols {
+			titles = append(titles, c.title)
+		}
+		if got := strings.Join(titles, " "); err != nil || got != want {
+			t.Errorf("%q: %q %v", args, got, err)
+		}
+	}
+	p, ok := readProcess(os.Getpid(), time.Now())
+	if !ok || p.ppid != os.Getppid() || p.uid != os.Getuid() || p.rss == 0 || !strings.Contains(p.command, "docker.test") {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestLegacyRequest(t *testing.T) {
+	for _, tt := range []struct {
+		body, version string
+		mode          dc.NetworkMode
+		mac, err      string
+		warnings      int
+	}{
+		{`{"MacAddress":"02:42:ac:11:00:09"}`, "1.40", "", "02:42:ac:11:00:09", "", 0},
+		{`{"MacAddress":"02:42:ac:11:00:09"}`, "1.52", "", "", "", 0},
+		{`{"MacAddress":"x"}`, "1.40", "", "", "invalid MAC address", 0},
+		{`{"MacAddress":"02:42:ac:11:00:09"}`, "1.40", "host", "", "conflicting options: mac-address and the network mode", 0},
+		{`{"HostConfig":{"KernelMemory":5}}`, "1.40", "", "", "", 1},
+		{``, "1.40", "", "", "", 0},
+	} {
+		req := &dc.CreateRequest{HostConfig: &dc.HostConfig{NetworkMode: tt.mode}}
+		w, err := legacyRequest([]byte(tt.body), tt.version, req)
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%+v: %v", tt, err)
+			}
+			continue
+		}
+		got := ""
+		if n := req.NetworkingConfig; n != nil {
+			got = n.EndpointsConfig[dn.NetworkBridge].MacAddress.String()
+		}
+		if err != nil || got != tt.mac || len(w) != tt.warnings {
+			t.Errorf("%+v: %q %q %v", tt, got, w, err)
+		}
+	}
+}
