@@ -83,7 +83,7 @@ Every command explains itself with --help.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w (see `%s --help`)", errFlags, err, cmd.CommandPath())
 	})
-	root.AddCommand(newUp(), newDown(), newStatus(), newBuild(), newDoctor(), newAnatomy(), newVersion())
+	root.AddCommand(newUp(), newDown(), newStatus(), newBuild(), newRegistry(), newDoctor(), newAnatomy(), newVersion())
 	blameUser(root)
 	return root
 }

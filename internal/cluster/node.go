@@ -117,9 +117,14 @@ func (n *node) serveRegistry() error {
 			c.Log.Error("serve registry", "error", err)
 		}
 	}()
-	n.closers = append(n.closers, server.Close)
+	ctx, stop := context.WithCancel(context.Background())
+	go handler.CollectEvery(ctx, registryCollection)
+	n.closers = append(n.closers, func() error { stop(); return server.Close() })
 	return nil
 }
+
+// registryCollection is how often blobs that nobody pushed a manifest for are freed.
+const registryCollection = 6 * time.Hour
 
 // dialRuntime connects to a foreign CRI runtime.
 func (n *node) dialRuntime(ctx context.Context) error {

@@ -1,59 +1,84 @@
 package docker
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
-	"io"
+	"errors"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"strings"
-	"time"
 
 	"github.com/moby/moby/api/types/registry"
+
+	"nau/internal/engine/image"
+	"nau/internal/engine/image/remote"
 )
 
-// search asks a registry, or its mirrors, for images.
-func (s *Server) search(ctx context.Context, host, term string, limit int) ([]registry.SearchResult, error) {
-	bases := append([]string{}, s.e.Config().Registries.Mirrors[host]...)
-	switch {
-	case host == "docker.io":
-		bases = append(bases, "https://index.docker.io")
-	default:
-		scheme := "https://"
-		name, _, _ := strings.Cut(host, ":")
-		if a, err := netip.ParseAddr(name); name == "localhost" || err == nil && a.IsLoopback() {
-			scheme = "http://"
-		}
-		bases = append(bases, scheme+host)
+// searchImages answers GET /images/search from a registry's /v1/search.
+func (s *Server) searchImages(c *call) error {
+	f, err := parseFilters(c.get("filters"), "is-automated", "is-official", "stars")
+	if err != nil {
+		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	var last error
-	for _, base := range bases {
-		u := strings.TrimSuffix(base, "/") + "/v1/search?q=" + url.QueryEscape(term) + fmt.Sprintf("&n=%d", limit)
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
-		if err != nil {
-			return nil, err
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			last = fail(http.StatusInternalServerError, "Get %q: %v", u, err)
-			continue
-		}
-		body, err := io.ReadAll(io.LimitReader(resp.Body, 8<<20))
-		resp.Body.Close()
-		if err != nil || resp.StatusCode != http.StatusOK {
-			last = fail(http.StatusInternalServerError, "Unexpected status code %d", resp.StatusCode)
-			continue
-		}
-		var found registry.SearchResults
-		if err := json.Unmarshal(body, &found); err != nil {
-			last = fail(http.StatusInternalServerError, "error parsing search results: %v", err)
-			continue
-		}
-		return found.Results, nil
+	limit, err := c.number("limit", 25)
+	if err != nil || limit < 0 || limit > 100 {
+		return badRequest("limit %d is outside the range of [1, 100]", limit)
 	}
-	return nil, last
+	if limit == 0 {
+		limit = 25
+	}
+	pass, err := searchFilter(f)
+	if err != nil {
+		return err
+	}
+	host, rest := "docker.io", c.get("term")
+	if first, after, ok := strings.Cut(rest, "/"); ok && (strings.ContainsAny(first, ".:") || first == "localhost") {
+		host, rest = first, after
+	}
+	auth := image.Auth{}
+	if a := credentials(c.Header.Get(registry.AuthHeader)); a != nil {
+		auth = *a
+	}
+	client := remote.New(s.e.Config().Registries)
+	defer client.Close()
+	b, err := client.Search(c.ctx(), host, rest, limit, auth)
+	if err != nil {
+		var refused *remote.Error
+		if errors.As(err, &refused) {
+			return fail(http.StatusInternalServerError, "Unexpected status code %d", refused.Status)
+		}
+		return err
+	}
+	var found registry.SearchResults
+	if err := json.Unmarshal(b, &found); err != nil {
+		return fail(http.StatusInternalServerError, "error parsing search results: %v", err)
+	}
+	out := []registry.SearchResult{}
+	for _, r := range found.Results {
+		if pass(r) && len(out) < limit {
+			out = append(out, r)
+		}
+	}
+	return c.json(http.StatusOK, out)
+}
+
+// searchFilter reads the conditions once.
+func searchFilter(f filters) (func(registry.SearchResult) bool, error) {
+	official, err := f.boolean("is-official", false)
+	if err != nil {
+		return nil, err
+	}
+	automated, err := f.boolean("is-automated", false)
+	if err != nil {
+		return nil, err
+	}
+	stars := 0
+	for _, v := range f["stars"] {
+		n := atoi(v)
+		if v != itoa(n) {
+			return nil, badRequest("invalid filter 'stars=%s'", v)
+		}
+		stars = max(stars, n)
+	}
+	return func(r registry.SearchResult) bool {
+		return (len(f["is-official"]) == 0 || r.IsOfficial == official) && (len(f["is-automated"]) == 0 || r.IsAutomated == automated) && r.StarCount >= stars //nolint:staticcheck // clients still ask for automated ones
+	}, nil
 }

@@ -219,33 +219,3 @@ func (s *Server) getDiskUsage(c *call) error {
 	}
 	return c.json(http.StatusOK, doc)
 }
-
-// searchImages answers GET /images/search from the registry's /v1/search.
-func (s *Server) searchImages(c *call) error {
-	term := c.get("term")
-	f, err := parseFilters(c.get("filters"), "is-automated", "is-official", "stars")
-	if err != nil {
-		return err
-	}
-	host, rest := "docker.io", term
-	if first, after, ok := strings.Cut(term, "/"); ok && (strings.ContainsAny(first, ".:") || first == "localhost") {
-		host, rest = first, after
-	}
-	limit, err := c.number("limit", 25)
-	if err != nil || limit < 0 || limit > 100 {
-		return badRequest("limit %d is outside the range of [1, 100]", limit)
-	}
-	found, err := s.search(c.ctx(), host, rest, max(limit, 1))
-	if err != nil {
-		return err
-	}
-	out := []registry.SearchResult{}
-	for _, r := range found {
-		official, _ := f.boolean("is-official", r.IsOfficial)
-		if official != r.IsOfficial || !f.any("stars", func(v string) bool { return r.StarCount >= atoi(v) }) {
-			continue
-		}
-		out = append(out, r)
-	}
-	return c.json(http.StatusOK, out)
-}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -66,6 +67,25 @@ func (g *Registry) Collect(ctx context.Context) (int64, error) {
 		}
 	}
 	return g.cfg.Content.Collect()
+}
+
+// CollectEvery collects at an interval until ctx ends. Uploads go on meanwhile: what they hold is not touched.
+func (g *Registry) CollectEvery(ctx context.Context, interval time.Duration) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		switch freed, err := g.Collect(ctx); {
+		case err != nil:
+			g.log.Error("collect garbage", "error", err)
+		case freed > 0:
+			g.log.Info("collected garbage", "bytes", freed)
+		}
+	}
 }
 
 // needed marks the blobs that a repository's manifests name.

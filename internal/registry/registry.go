@@ -29,6 +29,7 @@ type Config struct {
 	Auth    Auth          // nil = everybody may do everything
 	Mirror  *Mirror       // nil = no pull-through
 	Deletes bool          // DELETE is served
+	Reads   bool          // nothing else is: pushes and deletes are refused
 	Grace   time.Duration // blobs uploaded but not yet in a manifest are kept this long; 0 = one hour
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -210,6 +211,9 @@ func (g *Registry) serve(w http.ResponseWriter, r *http.Request) error {
 		}
 		if err := g.allow(w, r, []Access{{"repository", name, rt.action}}); err != nil {
 			return err
+		}
+		if g.cfg.Reads && rt.action != "pull" {
+			return fault(http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only", r.Method)
 		}
 		return rt.serve(&request{g: g, w: w, r: r, repo: g.repository(name), arg: arg})
 	}

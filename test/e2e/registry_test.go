@@ -1,0 +1,93 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"nau/test/e2e/harness"
+)
+
+// serveRegistry runs `nau registry serve` until the test ends and returns once it listens.
+func serveRegistry(t *testing.T, m *harness.Machine, args ...string) {
+	t.Helper()
+	cmd := m.Command(m.Nau, append([]string{"registry", "serve"}, args...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("nau registry serve ended with %v", err)
+		}
+	})
+	if !bufio.NewScanner(out).Scan() {
+		t.Fatal("nau registry serve says nothing")
+	}
+}
+
+// `nau registry serve` with TLS, users and tokens, a mirror before it, and stock clients.
+func TestRegistryServe(t *testing.T) {
+	needDocker(t)
+	m := harness.New(t)
+	m.Registry()
+	m.Up()
+	m.Must("docker", "pull", "-q", "busybox")
+	hash, err := bcrypt.GenerateFromPassword([]byte("open-sesame"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, data := filepath.Join(m.Dir, "users"), filepath.Join(m.Dir, "registry")
+	if err := os.WriteFile(users, []byte("ann:"+string(hash)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serveRegistry(t, m, "--addr", "127.0.0.1:5443", "--data-dir", data, "--tls-self", "--auth", "token", "--htpasswd", users, "--anonymous-pull")
+	const at = "127.0.0.1:5443"
+	run(t, m, []line{
+		{args: "tag busybox " + at + "/team/box:1"},
+		{args: "push " + at + "/team/box:1", code: 1, err: "denied"},
+		{args: "login -u ann -p wrong " + at, code: 1, err: "401 Unauthorized"},
+		{args: "login -u ann -p open-sesame " + at, out: "Login Succeeded"},
+		{args: "push " + at + "/team/box:1", out: "1: digest: sha256:"},
+		{args: "push " + at + "/team/box:1", out: "Layer already exists"},
+		{args: "logout " + at},
+		{args: "rmi " + at + "/team/box:1 busybox"},
+		{args: "pull " + at + "/team/box:1", out: "Status: Downloaded newer image for " + at + "/team/box:1"},
+		{args: "run --rm " + at + "/team/box:1 echo served", out: "served\n"},
+		{args: "search " + at + "/box", out: "team/box"},
+	})
+	if r := m.Do("", m.Nau, "registry", "serve", "--addr", "127.0.0.1:5444", "--data-dir", data); r.Code != 2 || !strings.Contains(r.Stderr, "another registry runs on this data directory") {
+		t.Errorf("a second registry on one data directory: %+v", r)
+	}
+	if out := m.Must(m.Nau, "registry", "collect", "--data-dir", data); !strings.Contains(out, "freed 0 bytes") {
+		t.Errorf("collect beside the running registry: %s", out)
+	}
+	mirrored := filepath.Join(m.Dir, "mirror")
+	serveRegistry(t, m, "--addr", "127.0.0.1:5445", "--data-dir", mirrored, "--mirror-of", "http://127.0.0.1:5000")
+	run(t, m, []line{
+		{args: "pull 127.0.0.1:5445/library/nginx:latest", out: "Status: Downloaded newer image"},
+		{args: "tag 127.0.0.1:5445/library/nginx:latest 127.0.0.1:5445/mine:1"},
+		{args: "push 127.0.0.1:5445/mine:1", code: 1, err: "read-only"},
+	})
+	if _, err := exec.LookPath("skopeo"); err != nil {
+		return // the stock docker CLI has shown it; skopeo is a second opinion where it is installed
+	}
+	m.Must("skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--dest-creds", "ann:open-sesame", "docker://127.0.0.1:5000/library/nginx:latest", "docker://"+at+"/copied:1")
+	if out := m.Must("skopeo", "inspect", "--tls-verify=false", "docker://"+at+"/copied:1"); !strings.Contains(out, `"Name": "`+at+`/copied"`) {
+		t.Errorf("skopeo inspect: %s", out)
+	}
+	m.Must("skopeo", "delete", "--tls-verify=false", "--creds", "ann:open-sesame", "docker://"+at+"/copied:1")
+}
