@@ -298,6 +298,7 @@ func (s *Server) pruneContainers(c *call) error {
 			continue
 		}
 		rw, _ := s.sizes(c.ctx(), r)
+		rw += s.keptBy(r)
 		if err := s.remove(c.ctx(), r.ID, removal{}); err != nil {
 			return err
 		}

@@ -9,13 +9,9 @@ import (
 	"strings"
 	"time"
 
-	db "github.com/moby/moby/api/types/build"
-	dc "github.com/moby/moby/api/types/container"
-	di "github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/swarm"
 	ds "github.com/moby/moby/api/types/system"
-	dv "github.com/moby/moby/api/types/volume"
 	"golang.org/x/sys/unix"
 
 	"nau/internal/engine/container"
@@ -128,94 +124,4 @@ func machine() string {
 
 func authOf(a registry.AuthConfig) *image.Auth {
 	return &image.Auth{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken}
-}
-
-// getDiskUsage answers GET /system/df.
-func (s *Server) getDiskUsage(c *call) error {
-	kinds := c.query["type"]
-	wants := func(k string) bool {
-		if len(kinds) == 0 {
-			return true
-		}
-		for _, v := range kinds {
-			if v == k {
-				return true
-			}
-		}
-		return false
-	}
-	images, containers, volumes := &di.DiskUsage{Items: []di.Summary{}}, &dc.DiskUsage{Items: []dc.Summary{}}, &dv.DiskUsage{Items: []dv.Volume{}}
-	if wants("image") {
-		use, err := s.e.Images.Usage(c.ctx())
-		if err != nil {
-			return err
-		}
-		users := map[string]int64{}
-		for _, r := range s.e.Containers.List() {
-			users[r.Image.String()]++
-		}
-		shared := map[string]int64{}
-		for _, u := range use.Images {
-			shared[u.ID.String()] = u.Shared
-		}
-		images.TotalSize, images.Reclaimable = use.LayersSize+use.BlobsSize, use.Reclaimable
-		for _, img := range s.e.Images.List() {
-			sum := s.summaryOf(img, users)
-			sum.SharedSize = shared[sum.ID]
-			images.Items = append(images.Items, sum)
-			images.TotalCount++
-			if sum.Containers > 0 {
-				images.ActiveCount++
-			}
-		}
-	}
-	if wants("container") {
-		for _, r := range s.e.Containers.List() {
-			sum := s.summary(r, load(r))
-			sum.SizeRw, sum.SizeRootFs = s.sizes(c.ctx(), r)
-			containers.Items = append(containers.Items, sum)
-			containers.TotalCount++
-			containers.TotalSize += sum.SizeRw
-			if running(r) {
-				containers.ActiveCount++
-			} else {
-				containers.Reclaimable += sum.SizeRw
-			}
-		}
-	}
-	if wants("volume") {
-		for _, v := range s.volumes.List() {
-			doc := s.volumeDoc(v)
-			n := int64(len(s.volumeUsers(v.Name)))
-			doc.UsageData = &dv.UsageData{RefCount: n, Size: s.volumes.Size(v.Name)}
-			volumes.Items = append(volumes.Items, doc)
-			volumes.TotalCount++
-			volumes.TotalSize += doc.UsageData.Size
-			if n > 0 {
-				volumes.ActiveCount++
-			} else {
-				volumes.Reclaimable += doc.UsageData.Size
-			}
-		}
-	}
-	if !c.atLeast("1.52") {
-		return c.json(http.StatusOK, map[string]any{"LayersSize": images.TotalSize, "Images": images.Items, "Containers": containers.Items, "Volumes": volumes.Items, "BuildCache": []any{}, "BuilderSize": 0})
-	}
-	if !c.flag("verbose") {
-		images.Items, containers.Items, volumes.Items = nil, nil, nil
-	}
-	doc := ds.DiskUsage{}
-	if wants("image") {
-		doc.ImageUsage = images
-	}
-	if wants("container") {
-		doc.ContainerUsage = containers
-	}
-	if wants("volume") {
-		doc.VolumeUsage = volumes
-	}
-	if wants("build-cache") {
-		doc.BuildCacheUsage = &db.DiskUsage{}
-	}
-	return c.json(http.StatusOK, doc)
 }

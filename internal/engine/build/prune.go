@@ -7,13 +7,17 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
+
+	"nau/internal/engine/diskuse"
 )
 
 // CacheMount is one folder of RUN --mount=type=cache.
 type CacheMount struct {
 	Name  string
-	Bytes int64 // of the files in it
+	Bytes int64 // of disk
 	InUse bool
+	At    time.Time // when something in it changed last
 }
 
 // CacheMounts lists the folders that RUN steps share between builds. Cached layers are images' and are accounted for there.
@@ -27,32 +31,21 @@ func (b *Builder) CacheMounts(ctx context.Context) ([]CacheMount, error) {
 		b.mounts.mu.Lock()
 		m := CacheMount{Name: e.Name(), InUse: b.mounts.busy[e.Name()] != nil}
 		b.mounts.mu.Unlock()
-		if m.Bytes, err = size(ctx, filepath.Join(b.mounts.dir, e.Name())); err != nil {
-			return nil, fmt.Errorf("measure cache mount %s: %w", e.Name(), err)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if m.Bytes, _, err = diskuse.Of(filepath.Join(b.mounts.dir, e.Name())); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // pruned meanwhile
+			}
+			return nil, fmt.Errorf("list cache mounts: %w", err)
+		}
+		if info, err := e.Info(); err == nil {
+			m.At = info.ModTime()
 		}
 		out = append(out, m)
 	}
 	return out, nil
-}
-
-// size adds up regular files; what vanishes meanwhile counts nothing, and no link is followed.
-func size(ctx context.Context, dir string) (n int64, err error) {
-	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil || !d.Type().IsRegular() {
-			return err
-		}
-		if i, err := d.Info(); err == nil {
-			n += i.Size()
-		}
-		return nil
-	})
-	return n, err
 }
 
 // Prune removes the cache mounts that no build uses, and the records of cached layers whose images are gone.

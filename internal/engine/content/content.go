@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	_ "crypto/sha256" // the digest algorithms that blobs may be named by
@@ -60,6 +61,7 @@ type Store struct {
 type Info struct {
 	Digest  digest.Digest
 	Size    int64
+	Disk    int64 // bytes of disk blocks
 	ModTime time.Time
 }
 
@@ -218,7 +220,7 @@ func (s *Store) Walk(f func(Info) error) error {
 				if err != nil {
 					continue // collected meanwhile
 				}
-				if err := f(Info{Digest: digest.NewDigestFromEncoded(alg, e.Name()), Size: st.Size(), ModTime: st.ModTime()}); err != nil {
+				if err := f(Info{Digest: digest.NewDigestFromEncoded(alg, e.Name()), Size: st.Size(), Disk: blocks(st), ModTime: st.ModTime()}); err != nil {
 					dir.Close()
 					return err
 				}
@@ -264,7 +266,7 @@ func (s *Store) Collect(roots ...Root) (int64, error) {
 			var failed error
 			free(i.Digest, func() {
 				if failed = os.Remove(p); failed == nil {
-					freed += i.Size
+					freed += i.Disk
 					s.marks.Drop(markName(i.Digest))
 				}
 			})
@@ -279,16 +281,25 @@ func (s *Store) Collect(roots ...Root) (int64, error) {
 
 // DropIngests frees interrupted ingests older than age, and tells the bytes freed.
 func (s *Store) DropIngests(age time.Duration) (int64, error) {
-	before := s.ingestBytes()
+	before := s.Ingests()
 	err := s.dropStale(time.Now().Add(-age))
-	return before - s.ingestBytes(), err
+	return before - s.Ingests(), err
 }
 
-func (s *Store) ingestBytes() (n int64) {
+// blocks are the bytes of disk that a file takes.
+func blocks(info fs.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return info.Size()
+}
+
+// Ingests are the bytes of disk that blobs on their way in take, running and interrupted ones.
+func (s *Store) Ingests() (n int64) {
 	entries, _ := os.ReadDir(filepath.Join(s.dir, "ingest"))
 	for _, e := range entries {
 		if st, err := e.Info(); err == nil {
-			n += st.Size()
+			n += blocks(st)
 		}
 	}
 	return n

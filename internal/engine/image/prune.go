@@ -83,12 +83,13 @@ func (s *Store) prunable(img *Image, opts PruneOptions) bool {
 func (s *Store) Usage(ctx context.Context) (DiskUsage, error) {
 	var u DiskUsage
 	err := s.cfg.Content.Walk(func(i content.Info) error {
-		u.BlobsSize += i.Size
+		u.BlobsSize += i.Disk
 		return ctx.Err()
 	})
 	if err != nil {
 		return u, fmt.Errorf("measure images: %w", err)
 	}
+	u.BlobsSize += s.cfg.Content.Ingests()
 	for _, l := range s.cfg.Layers.Layers() {
 		u.LayersSize += l.Disk
 	}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
+
+	"nau/internal/engine/diskuse"
 )
 
 // Prepare makes the writable layer for key over parent (diff IDs, bottom first; nil = empty). ErrExists if the key is taken, ErrNotFound if a
@@ -250,7 +252,7 @@ func (s *Store) Usage(ctx context.Context, key string) (Usage, error) {
 	if err != nil {
 		return Usage{}, err
 	}
-	b, n, err := usage(s.path(e.name, "u"))
+	b, n, err := diskuse.Of(s.path(e.name, "u"))
 	if err != nil {
 		return Usage{}, fmt.Errorf("measure snapshot %s: %w", key, err)
 	}

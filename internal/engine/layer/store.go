@@ -22,6 +22,7 @@ import (
 
 	"nau/internal/engine/content/durable"
 	"nau/internal/engine/content/hold"
+	"nau/internal/engine/diskuse"
 )
 
 // The directory, drawn once. N is a number in base 36, given in order; short, because overlayfs takes all lower directories in one page of
@@ -379,7 +380,7 @@ func (s *Store) extract(ctx context.Context, diffID digest.Digest, tmp string, a
 		return Info{}, fmt.Errorf("%w: archive is %s", ErrDigest, got)
 	}
 	rec := layerRecord{DiffID: got, Size: out.size, Inodes: out.entries, Implied: out.implied, Created: time.Now().UTC()}
-	if rec.Disk, _, err = usage(filepath.Join(tmp, "fs")); err != nil {
+	if rec.Disk, _, err = diskuse.Of(filepath.Join(tmp, "fs")); err != nil {
 		return Info{}, err
 	}
 	return s.place(tmp, rec)

@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nau/internal/engine/diskuse"
 	"nau/internal/kernel"
 )
 
@@ -276,16 +277,14 @@ func parseOptions(o string) (flags int, data []string) {
 	return flags, data
 }
 
-// Size walks a volume's content.
+// Size is how much disk a volume's own content takes; what is mounted on it from elsewhere is not counted.
 func (s *Store) Size(name string) int64 {
-	var n int64
-	_ = filepath.WalkDir(s.Path(name), func(_ string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			if info, err := d.Info(); err == nil {
-				n += info.Size()
-			}
-		}
-		return nil
-	})
+	if mounted(s.Path(name)) {
+		return 0
+	}
+	n, _, err := diskuse.Of(s.Path(name))
+	if err != nil {
+		return 0 // it goes away right now
+	}
 	return n
 }
