@@ -307,6 +307,7 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 	if err != nil {
 		return undo, err
 	}
+	sc.Ephemeral = host.AutoRemove
 	sb, err := s.e.Sandboxes.Define(sc)
 	if err != nil {
 		return undo, badRequest("%v", err)

@@ -99,6 +99,9 @@ type RestartPolicy struct {
 	Retries int // of on-failure; 0 = no limit
 }
 
+// wanted tells that a container is to be started without being asked for.
+func (p RestartPolicy) wanted() bool { return p.Name != "" && p.Name != "no" }
+
 // State of a container.
 type State string
 
@@ -169,6 +172,7 @@ type Runtime interface {
 	Update(ctx context.Context, id string, r *specs.LinuxResources) error
 	Delete(ctx context.Context, id string, force bool) (monitor.ExitStatus, error)
 	List(ctx context.Context) ([]monitor.State, error)
+	State(ctx context.Context, id string) (monitor.State, error)
 	Exec(ctx context.Context, r monitor.ExecRequest) (pid int, err error)
 	WaitExec(ctx context.Context, id, execID string) (monitor.ExitStatus, error)
 	ResizeExec(ctx context.Context, id, execID string, w, h uint16) error

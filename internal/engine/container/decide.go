@@ -10,12 +10,12 @@ const (
 	adopt  verdict = "adopt"  // it runs, and the record did not know
 	ended  verdict = "ended"  // it has ended while nobody looked
 	lost   verdict = "lost"   // the monitor does not know it: a reboot, or its state was taken away
-	undone verdict = "undone" // a start was cut off before the program ran
+	undone verdict = "undone" // a start was cut off before the program ran, or failed for all that its caller knows
 )
 
-// decide compares a record's state with the monitor's.
-func decide(state State, st monitor.Status, known bool) verdict {
-	runs := state == Running || state == Paused
+// decide compares a record with the monitor's word.
+func decide(r *Record, st monitor.Status, known bool) verdict {
+	runs := r.State == Running || r.State == Paused
 	switch {
 	case !known && runs:
 		return lost
@@ -30,6 +30,8 @@ func decide(state State, st monitor.Status, known bool) verdict {
 		return undone
 	case runs:
 		return fine
+	case r.State == Exited && r.Error != "":
+		return undone // somebody was told that it did not start
 	}
 	return adopt
 }

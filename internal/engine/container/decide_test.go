@@ -10,24 +10,26 @@ import (
 func TestDecide(t *testing.T) {
 	for _, c := range []struct {
 		state  State
+		err    string
 		status monitor.Status
 		known  bool
 		want   verdict
 	}{
-		{Created, "", false, fine},
-		{Exited, "", false, fine},
-		{Running, "", false, lost},
-		{Paused, "", false, lost},
-		{Running, monitor.Running, true, fine},
-		{Paused, monitor.Paused, true, fine},
-		{Running, monitor.Stopped, true, ended},
-		{Created, monitor.Created, true, undone},
-		{Created, monitor.Running, true, adopt},
-		{Exited, monitor.Running, true, adopt},
-		{Created, monitor.Stopped, true, ended},
-		{Running, monitor.Created, true, lost},
+		{Created, "", "", false, fine},
+		{Exited, "", "", false, fine},
+		{Running, "", "", false, lost},
+		{Paused, "", "", false, lost},
+		{Running, "", monitor.Running, true, fine},
+		{Paused, "", monitor.Paused, true, fine},
+		{Running, "", monitor.Stopped, true, ended},
+		{Created, "", monitor.Created, true, undone},
+		{Created, "", monitor.Running, true, adopt},
+		{Exited, "", monitor.Running, true, adopt},
+		{Exited, "it did not start", monitor.Running, true, undone},
+		{Created, "", monitor.Stopped, true, ended},
+		{Running, "", monitor.Created, true, lost},
 	} {
-		if got := decide(c.state, c.status, c.known); got != c.want {
+		if got := decide(&Record{State: c.state, Error: c.err}, c.status, c.known); got != c.want {
 			t.Errorf("%s, monitor says %q (%v): got %s, want %s", c.state, c.status, c.known, got, c.want)
 		}
 	}

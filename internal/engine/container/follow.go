@@ -118,19 +118,44 @@ func (m *Manager) reconcile(ctx context.Context, keep func(string) bool) error {
 	m.mu.RUnlock()
 	var errs []error
 	for _, e := range all {
-		e.op.Lock()
 		r, _ := m.current(e)
 		st, ok := known[r.ID]
-		errs = append(errs, m.correct(ctx, e, r, st, ok))
-		e.op.Unlock()
+		if decide(r, st.Status, ok) != fine {
+			errs = append(errs, m.settle(ctx, e))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// settle brings one record in line with what the monitor says of it now. It asks while it holds the container's lock: what was listed before may be of
+// an earlier run, or from before the present one began.
+func (m *Manager) settle(ctx context.Context, e *entry) error {
+	e.op.Lock()
+	defer e.op.Unlock()
+	r, _ := m.current(e)
+	st, known, err := m.ask(ctx, r.ID)
+	if err != nil {
+		return err
+	}
+	return m.correct(ctx, e, r, st, known)
+}
+
+// ask is what the monitor knows of a container.
+func (m *Manager) ask(ctx context.Context, id string) (st monitor.State, known bool, err error) {
+	st, err = m.set.Runtime.State(ctx, id)
+	if errors.Is(err, monitor.ErrNotFound) {
+		return st, false, nil
+	}
+	if err != nil {
+		return st, false, fmt.Errorf("ask the monitor about container %s: %w", id[:min(12, len(id))], err)
+	}
+	return st, true, nil
 }
 
 // correct acts on decide. The caller holds e.op.
 func (m *Manager) correct(ctx context.Context, e *entry, old *Record, st monitor.State, known bool) error {
 	r := *old
-	switch v := decide(old.State, st.Status, known); v {
+	switch v := decide(old, st.Status, known); v {
 	case fine:
 		return nil
 	case adopt:
@@ -221,6 +246,13 @@ func (m *Manager) follow(ctx context.Context, keep func(string) bool) {
 		if err == nil {
 			wait = 0
 			for ev := range ch {
+				if last := m.seq.get(); ev.Seq > last+1 && last > 0 {
+					// The journal forgot what was not read in time; the ends among it are found by asking.
+					m.set.Log.Warn("events of the monitor were missed", "from", last+1, "to", ev.Seq-1)
+					if err := m.reconcile(ctx, keep); err != nil {
+						m.set.Log.Error("reconcile with the monitor", "error", err)
+					}
+				}
 				m.seq.set(ev.Seq)
 				m.observe(ctx, ev)
 			}

@@ -96,8 +96,11 @@ func (m *Manager) Create(ctx context.Context, c Config) (*Record, error) {
 	if c.Ephemeral {
 		opts = append(opts, layer.Volatile())
 	}
+	if m.lasting(r) {
+		opts = append(opts, layer.Lasting())
+	}
 	if _, err = m.set.Layers.Prepare(ctx, r.ID, img.DiffIDs, opts...); err == nil {
-		if err = m.records.Put(r.ID, r); err != nil {
+		if err = m.write(r, m.lasting(r)); err != nil {
 			err = errors.Join(err, m.set.Layers.Remove(r.ID), m.records.Delete(r.ID))
 		}
 	}
@@ -215,9 +218,27 @@ func (m *Manager) current(e *entry) (*Record, chan struct{}) {
 	return e.rec, e.gone
 }
 
-// put stores a changed record. The caller holds e.op.
-func (m *Manager) put(e *entry, r *Record) error {
-	err := m.records.Put(r.ID, r)
+// put stores a changed record: of a state, which a loss of power ends anyway. The caller holds e.op.
+func (m *Manager) put(e *entry, r *Record) error { return m.store(e, r, false) }
+
+// commit stores a record that somebody changed, who may rely on it from then on. The caller holds e.op.
+func (m *Manager) commit(e *entry, r *Record) error { return m.store(e, r, m.lasting(r)) }
+
+// lasting tells that a container may be started after a reboot, so that a loss of power must not take it away.
+func (m *Manager) lasting(r *Record) bool {
+	s, err := m.set.Sandboxes.Get(r.Config.Sandbox)
+	return err == nil && s.Lasting() && !r.Config.Ephemeral
+}
+
+func (m *Manager) write(r *Record, committed bool) error {
+	if committed {
+		return m.records.Commit(r.ID, r)
+	}
+	return m.records.Put(r.ID, r)
+}
+
+func (m *Manager) store(e *entry, r *Record, committed bool) error {
+	err := m.write(r, committed)
 	m.mu.Lock()
 	e.rec = r
 	m.mu.Unlock()
@@ -312,7 +333,7 @@ func (m *Manager) Update(id string, change func(*Record)) error {
 	old, _ := m.current(e)
 	r := *old
 	change(&r)
-	return m.put(e, &r)
+	return m.commit(e, &r)
 }
 
 // Remove deletes a container; a running one is killed first. Removing what does not exist does nothing.

@@ -53,7 +53,11 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	m.mu.Lock()
 	e.gone = make(chan struct{})
 	m.mu.Unlock()
-	if err := m.put(e, &r); err != nil {
+	keep := m.put
+	if r.Config.Restart.wanted() {
+		keep = m.commit // it is to run after a loss of power too
+	}
+	if err := keep(e, &r); err != nil {
 		return err
 	}
 	m.publish(&r, events.Start)
@@ -283,6 +287,13 @@ func (m *Manager) Stop(ctx context.Context, id string, timeout time.Duration) er
 		return err
 	}
 	m.killed(r, syscall.SIGKILL)
+	// The end is told by an event. One that never comes, because the monitor does not know the container any more or has told it already, must not
+	// leave the record running for ever.
+	if st, known, err := m.ask(ctx, id); err == nil && (!known || st.Status == monitor.Stopped) {
+		if err := m.settle(ctx, e); err != nil {
+			return err
+		}
+	}
 	select {
 	case <-gone:
 		return nil
@@ -394,7 +405,7 @@ func (m *Manager) Limit(ctx context.Context, id string, limits spec.Resources) e
 	}
 	r := *old
 	r.Config.Resources = r.Config.Resources.With(limits)
-	if err := m.put(e, &r); err != nil {
+	if err := m.commit(e, &r); err != nil {
 		return err
 	}
 	m.publish(&r, events.Update)

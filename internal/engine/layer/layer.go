@@ -74,4 +74,6 @@ type Snapshot struct {
 	Volatile bool
 	Created  time.Time
 	Labels   map[string]string
+
+	lasting bool // asked of Prepare
 }

@@ -47,7 +47,7 @@ func (s *Store) Prepare(ctx context.Context, key string, parent []digest.Digest,
 	if err != nil {
 		return Mount{}, fmt.Errorf("prepare snapshot %s: %w", key, err)
 	}
-	if err := makeSnapshot(tmp, s.topRoot(parent), e.rec); err != nil {
+	if err := makeSnapshot(tmp, s.topRoot(parent), e.rec, want.lasting); err != nil {
 		_ = removePath(tmp)
 		return Mount{}, fmt.Errorf("prepare snapshot %s: %w", key, err)
 	}
@@ -81,7 +81,7 @@ func (s *Store) topRoot(parent []digest.Digest) string {
 	return ""
 }
 
-func makeSnapshot(tmp, like string, rec snapshotRecord) error {
+func makeSnapshot(tmp, like string, rec snapshotRecord, lasting bool) error {
 	if err := os.Mkdir(tmp, 0o700); err != nil {
 		return err
 	}
@@ -108,7 +108,10 @@ func makeSnapshot(tmp, like string, rec snapshotRecord) error {
 	if err := os.Mkdir(tmp+"/w", 0o700); err != nil {
 		return err
 	}
-	return writeRecord(tmp+"/snapshot.json", rec)
+	if err := writeRecord(tmp+"/snapshot.json", rec); err != nil || !lasting {
+		return err
+	}
+	return syncFile(tmp + "/snapshot.json")
 }
 
 // Mounts answers Prepare's answer again, after a restart for instance. A volatile snapshot that was mounted before is made mountable again.

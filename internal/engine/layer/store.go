@@ -100,6 +100,9 @@ type Option func(*Snapshot)
 // Volatile asks for an upper directory whose syncs are skipped (overlayfs "volatile"): for containers that never outlive a boot.
 func Volatile() Option { return func(s *Snapshot) { s.Volatile = true } }
 
+// Lasting asks for a record that is on disk when Prepare returns; the folder's name is once the caller has forced something later to disk.
+func Lasting() Option { return func(s *Snapshot) { s.lasting = true } }
+
 // Labels are kept with the snapshot's record.
 func Labels(m map[string]string) Option { return func(s *Snapshot) { s.Labels = m } }
 
@@ -432,6 +435,14 @@ func writeRecord(path string, v any) error {
 		return err
 	}
 	return os.WriteFile(path, b, 0o600)
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // Collect removes the layers that roots do not mark, no snapshot stands on and no lease holds; it tells the disk bytes freed.

@@ -1,7 +1,14 @@
-// Package record keeps small JSON records, one folder a thing, so that a crash of the program leaves each old or new and never torn.
+// Package record keeps small JSON records, one folder a thing, so that a crash of the program leaves each old or new and never torn, and a loss of
+// power leaves at least what was committed.
 //
-// A record is replaced by writing beside it and renaming. Records are not forced to disk: after a power loss the newest ones may be
-// missing or empty, which All reports as damaged, and the caller then treats the thing as never made. The engine's rooms import it.
+// A folder holds up to two files, each written beside and renamed:
+//
+//	record.json   what was committed: on disk when Commit returns
+//	latest.json   what was put since, not forced to disk; a commit takes it away
+//
+// The newer one that is whole is the record. After a loss of power latest.json may be missing, empty or old: then what was put since the last commit is
+// lost, which is right for what describes running processes. A thing that was never committed may be lost altogether, which All reports as damaged where
+// something of it is left, and the caller then treats it as never made. The engine's rooms import it.
 package record
 
 import (
@@ -22,7 +29,7 @@ func NewID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// Dir is a folder of records of one type.
+// Dir is a folder of records of one type. Calls about one thing do not overlap; those about several may.
 type Dir[T any] struct{ path string }
 
 // Open makes the folder.
@@ -36,35 +43,82 @@ func Open[T any](path string) (Dir[T], error) {
 // Path is the folder of the thing id, where it may keep further files.
 func (d Dir[T]) Path(id string) string { return filepath.Join(d.path, id) }
 
-const name = "record.json"
+const (
+	committed = "record.json"
+	latest    = "latest.json"
+)
 
-// Put writes a record.
+// Put writes a record that a crash of the program does not take away.
 func (d Dir[T]) Put(id string, v *T) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("encode record %s: %w", id, err)
-	}
-	final := filepath.Join(d.path, id, name)
-	tmp := final + ".new"
-	err = os.WriteFile(tmp, b, 0o600)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.Mkdir(d.Path(id), 0o700); err == nil || errors.Is(err, fs.ErrExist) {
-			err = os.WriteFile(tmp, b, 0o600)
-		}
-	}
-	if err == nil {
-		err = os.Rename(tmp, final)
-	}
-	if err != nil {
+	if err := d.write(id, latest, v, false); err != nil {
 		return fmt.Errorf("write record %s: %w", id, err)
 	}
 	return nil
 }
 
-// Delete removes a thing's folder; the record goes first, so that a crash in between leaves no record.
+// Commit writes a record that a loss of power does not take away either. Commits at one time share the disk's work: it is the file system's journal
+// that they wait for.
+func (d Dir[T]) Commit(id string, v *T) error {
+	err := d.write(id, committed, v, true)
+	if err == nil {
+		// The order is the journal's too: where this is gone, the new record is there.
+		err = os.Remove(filepath.Join(d.path, id, latest))
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+	}
+	if err = errors.Join(err, syncFolder(d.Path(id)), syncFolder(d.path)); err != nil {
+		return fmt.Errorf("commit record %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d Dir[T]) write(id, name string, v *T, sync bool) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	final := filepath.Join(d.path, id, name)
+	written := final + ".new"
+	f, err := os.OpenFile(written, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.Mkdir(d.Path(id), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		// The first record has nothing to replace, and half of one counts as none: no renaming, which the disk would have to hear of too.
+		written = final
+		f, err = os.OpenFile(written, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if written == final {
+		return nil
+	}
+	return os.Rename(written, final)
+}
+
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Delete removes a thing's folder; the records go first, the older one before the newer, so that a crash in between leaves none that is out of date.
 func (d Dir[T]) Delete(id string) error {
-	if err := os.Remove(filepath.Join(d.path, id, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("delete record %s: %w", id, err)
+	for _, name := range []string{committed, latest} {
+		if err := os.Remove(filepath.Join(d.path, id, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete record %s: %w", id, err)
+		}
 	}
 	if err := os.RemoveAll(d.Path(id)); err != nil {
 		return fmt.Errorf("delete record %s: %w", id, err)
@@ -83,12 +137,11 @@ func (d Dir[T]) All() (all map[string]*T, damaged []string, err error) {
 		if !e.IsDir() {
 			continue
 		}
-		b, err := os.ReadFile(filepath.Join(d.path, e.Name(), name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		v, err := d.read(e.Name())
+		if err != nil {
 			return nil, nil, err
 		}
-		v := new(T)
-		if err != nil || json.Unmarshal(b, v) != nil {
+		if v == nil {
 			damaged = append(damaged, e.Name())
 			if err := d.Delete(e.Name()); err != nil {
 				return nil, nil, err
@@ -98,4 +151,18 @@ func (d Dir[T]) All() (all map[string]*T, damaged []string, err error) {
 		all[e.Name()] = v
 	}
 	return all, damaged, nil
+}
+
+// read gives the newest whole record of a thing, nil if there is none.
+func (d Dir[T]) read(id string) (*T, error) {
+	for _, name := range []string{latest, committed} {
+		b, err := os.ReadFile(filepath.Join(d.path, id, name))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if v := new(T); err == nil && json.Unmarshal(b, v) == nil {
+			return v, nil
+		}
+	}
+	return nil, nil
 }

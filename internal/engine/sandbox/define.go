@@ -46,7 +46,7 @@ func (m *Manager) Define(c Config) (*Record, error) {
 	if err := m.reserve(c.Name, r.ID); err != nil {
 		return nil, err
 	}
-	if err := m.records.Put(r.ID, r); err != nil {
+	if err := m.save(r); err != nil {
 		m.unreserve(c.Name, r.ID)
 		return nil, errors.Join(err, m.records.Delete(r.ID))
 	}
@@ -121,7 +121,7 @@ func (m *Manager) Connect(ctx context.Context, id string, a Attachment) error {
 			return errors.Join(err, m.set.Net.Detach(made), m.set.Net.Unlink(made, ns), m.lead(&r, ns))
 		}
 	}
-	if err := m.records.Put(id, &r); err != nil {
+	if err := m.save(&r); err != nil {
 		return err
 	}
 	m.swap(e, &r)
@@ -155,7 +155,7 @@ func (m *Manager) Disconnect(ctx context.Context, id, name string) error {
 			}
 		}
 	}
-	if err := m.records.Put(id, &r); err != nil {
+	if err := m.save(&r); err != nil {
 		return err
 	}
 	m.swap(e, &r)

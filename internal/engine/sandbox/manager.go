@@ -521,11 +521,19 @@ func (m *Manager) Update(id string, change func(*Record)) error {
 	defer e.op.Unlock()
 	r := *m.current(e)
 	change(&r)
-	if err := m.records.Put(id, &r); err != nil {
+	if err := m.save(&r); err != nil {
 		return err
 	}
 	m.swap(e, &r)
 	return nil
+}
+
+// save writes what somebody asked for; what only describes a state is put.
+func (m *Manager) save(r *Record) error {
+	if r.Lasting() {
+		return m.records.Commit(r.ID, r)
+	}
+	return m.records.Put(r.ID, r)
 }
 
 func (m *Manager) entry(id string) *entry {

@@ -61,6 +61,7 @@ type Config struct {
 	LogDir     string            `json:",omitempty"`
 	Resources  spec.Resources    `json:",omitzero"`
 	Revivable  bool              `json:",omitempty"` // Start makes it Ready again after a Stop; set by Define
+	Ephemeral  bool              `json:",omitempty"` // never started again after a reboot: its record need not survive a power loss
 }
 
 // DNS is what resolv.conf says. The zero value copies the host's.
@@ -108,6 +109,9 @@ type Record struct {
 	OwnCgroup bool               `json:",omitempty"` // made here, removed here
 	Endpoints []network.Endpoint `json:",omitempty"`
 }
+
+// Lasting tells that the sandbox may be started after a reboot, so that its record has to survive a loss of power.
+func (r *Record) Lasting() bool { return r.Config.Revivable && !r.Config.Ephemeral }
 
 // Addrs lists the sandbox's addresses, the first network's first.
 func (r *Record) Addrs() []netip.Addr {
