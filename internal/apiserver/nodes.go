@@ -58,10 +58,17 @@ func (c *call) connect() error {
 // admitConnect lets admission judge: exec into a pod is a CONNECT of its options.
 func (c *call) admitConnect() error {
 	opts := c.sub.New()
-	if o, ok := opts.(*corev1.PodExecOptions); ok {
-		if err := corev1Query(c, o); err != nil {
-			return err
-		}
+	opts.GetObjectKind().SetGroupVersionKind(c.subGVK())
+	exec := &corev1.PodExecOptions{}
+	if err := corev1Query(c, exec); err != nil {
+		return err
+	}
+	switch o := opts.(type) {
+	case *corev1.PodExecOptions:
+		exec.TypeMeta = o.TypeMeta
+		*o = *exec
+	case *corev1.PodAttachOptions:
+		o.Stdin, o.Stdout, o.Stderr, o.TTY, o.Container = exec.Stdin, exec.Stdout, exec.Stderr, exec.TTY, exec.Container
 	}
 	attr := c.writing(writeOptions{}, "").attributes(admission.Connect, c.info.Name, opts, nil)
 	if err := c.srv.admission.Admit(c.ctx, attr); err != nil {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"nau/internal/api"
 	"nau/internal/apiserver/wire"
 	"nau/internal/store"
 )
@@ -101,6 +102,7 @@ func (c *call) scale() error {
 	sub := c.sub
 	if sub.PrepareUpdate == nil {
 		c.sub = nil
+		w.scaled = sub
 		defer func() { c.sub = sub }()
 		outer := do
 		do = func(ctx context.Context, old *store.Entry) (runtime.Object, error) {
@@ -121,9 +123,11 @@ func (c *call) scale() error {
 	return c.respondObject(http.StatusOK, sc, gvk)
 }
 
+func (c *call) scaleOf(obj runtime.Object) (*autoscalingv1.Scale, error) { return scaleOf(c.sub, obj) }
+
 // scaleOf is the Scale of an object of the stored shape.
-func (c *call) scaleOf(obj runtime.Object) (*autoscalingv1.Scale, error) {
-	spec, status, err := c.sub.Scale.Get(obj)
+func scaleOf(sub *api.Subresource, obj runtime.Object) (*autoscalingv1.Scale, error) {
+	spec, status, err := sub.Scale.Get(obj)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}

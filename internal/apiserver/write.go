@@ -12,11 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"nau/internal/api"
 	"nau/internal/api/certificates"
 	"nau/internal/apiserver/admission"
 	"nau/internal/apiserver/identity"
@@ -30,6 +32,8 @@ type writing struct {
 	options runtime.Object // as admission sees them
 	// checks judge the object just before it is stored, after validation (preconditions of subresources).
 	preconditionUID types.UID
+	// scaled is set when the object is written through its scale, which admission is told.
+	scaled *api.Subresource
 }
 
 // attempts bounds how often a write that names no resource version is tried against a moving object.
@@ -42,6 +46,19 @@ func (w *writing) attributes(op admission.Operation, name string, obj, old runti
 	}
 	if w.sub != nil {
 		r.Subresource = w.sub.Name
+	}
+	switch {
+	case w.scaled != nil || w.sub != nil && w.sub.Scale != nil:
+		sub := w.scaled
+		if sub == nil {
+			sub = w.sub
+		}
+		r.Kind, r.Subresource = schema.GroupVersionKind{Group: sub.Group, Version: sub.Version, Kind: sub.Kind}, sub.Name
+		r.Shapes = scaleShape{r.Resource, r.Kind, sub, obj}
+	case w.sub == nil || w.sub.Kind == w.ep.gvk.Kind:
+		r.Shapes = shapes{w.ep, w.call}
+	default:
+		r.Kind = w.subGVK()
 	}
 	return r
 }

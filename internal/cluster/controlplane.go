@@ -29,8 +29,10 @@ import (
 	"nau/internal/api/builtin"
 	"nau/internal/apiserver"
 	"nau/internal/apiserver/admission"
+	"nau/internal/apiserver/admission/webhook"
 	"nau/internal/apiserver/authn"
 	"nau/internal/apiserver/authz"
+	"nau/internal/apiserver/hook"
 	"nau/internal/apiserver/identity"
 	"nau/internal/apiserver/rbac"
 	"nau/internal/client"
@@ -129,8 +131,19 @@ func newControlPlane(c *Config, keys *pki.PKI, opened *store.Store) (*controlPla
 	authorizer := authz.Union{authz.Masters{}, nodes, p.roles}
 	p.synced = append(p.synced, rolesSynced, referencesSynced)
 
+	callers := hook.New(informers.Core().V1().Services().Lister())
+	asked := webhook.Config{Informers: informers, Live: kube, Authorizer: authorizer, Caller: callers, Log: c.Log}
+	mutating, err := webhook.NewMutating(asked)
+	if err != nil {
+		return nil, err
+	}
+	validating, err := webhook.NewValidating(asked)
+	if err != nil {
+		return nil, err
+	}
 	chain, err := admission.Default(admission.Config{
-		Informers: informers, Live: kube, Authorizer: authorizer, After: []admission.Plugin{rbac.NewGuard(p.roles, authorizer)},
+		Informers: informers, Live: kube, Authorizer: authorizer,
+		After: []admission.Plugin{rbac.NewGuard(p.roles, authorizer), mutating, validating},
 	})
 	if err != nil {
 		return nil, err

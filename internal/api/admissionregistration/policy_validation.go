@@ -55,7 +55,7 @@ func validatePolicy(o *admissionregistrationv1.ValidatingAdmissionPolicy) field.
 			errs = append(errs, field.Required(at.Child("valueExpression"), "valueExpression is not specified"))
 		}
 	}
-	return errs
+	return append(errs, checkPolicyExpressions(p, s)...)
 }
 
 func validatePolicyParts(p *field.Path, failure *admissionregistrationv1.FailurePolicyType, param *admissionregistrationv1.ParamKind, match *admissionregistrationv1.MatchResources, conditions []admissionregistrationv1.MatchCondition) field.ErrorList {
@@ -208,6 +208,7 @@ func validateMutatingPolicy(o *admissionregistrationv1.MutatingAdmissionPolicy) 
 			}
 		}
 	}
+	errs = append(errs, checkMutationExpressions(p, s)...)
 	return append(errs, meta.OneOf(p.Child("reinvocationPolicy"), s.ReinvocationPolicy, admissionregistrationv1.NeverReinvocationPolicy, admissionregistrationv1.IfNeededReinvocationPolicy)...)
 }
 

@@ -84,6 +84,9 @@ func validateWebhooks(hooks []webhook) field.ErrorList {
 		errs = append(errs, meta.LabelSelector(p.Child("objectSelector"), w.objects)...)
 		errs = append(errs, validateClient(p.Child("clientConfig"), w.client)...)
 		errs = append(errs, validateConditions(p.Child("matchConditions"), w.conditions)...)
+		c := newCompiler(ConditionNames)
+		c.conditions(p.Child("matchConditions"), w.conditions)
+		errs = append(errs, c.errs...)
 	}
 	return errs
 }
@@ -236,7 +239,7 @@ func validateClient(p *field.Path, c admissionregistrationv1.WebhookClientConfig
 	return errs
 }
 
-// validateConditions checks names and presence; expressions are compiled where they are evaluated.
+// validateConditions checks names and presence; a compiler checks the expressions.
 func validateConditions(p *field.Path, conditions []admissionregistrationv1.MatchCondition) field.ErrorList {
 	var errs field.ErrorList
 	if len(conditions) > 64 {

@@ -46,6 +46,52 @@ type Request struct {
 	DryRun  bool
 	// Warn adds a Warning header to the answer. May be nil.
 	Warn func(text string)
+	// Note adds an annotation to the request's audit event. May be nil.
+	Note func(key, value string)
+	// Shapes are the forms in which others may see the object. Nil for bodies that have one only.
+	Shapes Shapes
+
+	// Round counts how often the mutators have been gone through: 0, or 1 when a plugin asked for another time with Again.
+	Round int
+	again bool
+	// Memory holds what plugins remember from one round to the next, by a key of theirs.
+	Memory map[any]any
+}
+
+// Shapes are the forms that a resource's served versions give its objects.
+type Shapes interface {
+	// Served lists the versions, in order of preference.
+	Served() []Served
+	// To gives a stored object in the shape of one version, kind and apiVersion set. It is the caller's to keep and read only.
+	To(obj runtime.Object, kind schema.GroupVersionKind) (runtime.Object, error)
+	// From reads a document of one version as a request's body is read: pruned, defaulted, brought to the stored shape.
+	From(doc []byte, kind schema.GroupVersionKind) (runtime.Object, error)
+	// Merge merges fields into an object of one version as server-side apply does.
+	Merge(obj, fields runtime.Object, kind schema.GroupVersionKind) (runtime.Object, error)
+}
+
+// Served is a resource in one version.
+type Served struct {
+	Resource schema.GroupVersionResource
+	Kind     schema.GroupVersionKind
+}
+
+// Again asks for a second round: the plugin changed the object after plugins before it had seen it.
+func (r *Request) Again() { r.again = true }
+
+// Remember keeps a value of a plugin's for the next round.
+func (r *Request) Remember(key, value any) {
+	if r.Memory == nil {
+		r.Memory = map[any]any{}
+	}
+	r.Memory[key] = value
+}
+
+// Annotate adds an annotation to the audit event, if anybody writes one.
+func (r *Request) Annotate(key, value string) {
+	if r.Note != nil {
+		r.Note(key, value)
+	}
 }
 
 // Is tells whether the request is for the resource itself (subresource "") or one of its subresources, whatever the version.
@@ -79,8 +125,16 @@ type Validator interface {
 // Chain is the plugins in their order; the order is the architecture.
 type Chain []Plugin
 
-// Admit runs the mutators, each on what the one before left. It stops at the first error.
+// Admit runs the mutators, each on what the one before left, and once more if one asks for it. It stops at the first error.
 func (c Chain) Admit(ctx context.Context, r *Request) error {
+	if err := c.round(ctx, r); err != nil || !r.again {
+		return err
+	}
+	r.Round++
+	return c.round(ctx, r)
+}
+
+func (c Chain) round(ctx context.Context, r *Request) error {
 	for _, p := range c {
 		m, ok := p.(Mutator)
 		if !ok || !p.Handles(r.Operation) {
