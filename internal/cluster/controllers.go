@@ -23,6 +23,7 @@ import (
 	"nau/internal/controller/podgc"
 	"nau/internal/controller/replicaset"
 	"nau/internal/controller/replicationcontroller"
+	"nau/internal/controller/resourcequota"
 	"nau/internal/controller/rootca"
 	"nau/internal/controller/serviceaccount"
 )
@@ -92,6 +93,9 @@ func controllers(p *controlPlane) ([]component, error) {
 		}},
 		{"generic-garbage-collector", func(c *client.Set, r record.EventRecorder) (runner, error) {
 			return garbagecollector.New(garbagecollector.Config{Metadata: c.Metadata, Discovery: c.Discovery, ListerWatcher: p.ListerWatcher, Recorder: r, Log: log})
+		}},
+		{"resourcequota-controller", func(c *client.Set, _ record.EventRecorder) (runner, error) {
+			return resourcequota.New(resourcequota.Config{Client: c.Kubernetes, Discovery: c.Discovery, ListerWatcher: p.ListerWatcher, Informers: informers, Log: log})
 		}},
 		{"clusterrole-aggregation-controller", func(c *client.Set, _ record.EventRecorder) (runner, error) {
 			return rbac.NewAggregation(c.Kubernetes, informers)

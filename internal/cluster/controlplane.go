@@ -143,7 +143,8 @@ func newControlPlane(c *Config, keys *pki.PKI, opened *store.Store) (*controlPla
 	}
 	chain, err := admission.Default(admission.Config{
 		Informers: informers, Live: kube, Authorizer: authorizer,
-		After: []admission.Plugin{rbac.NewGuard(p.roles, authorizer), mutating, validating},
+		After: []admission.Plugin{rbac.NewGuard(p.roles, authorizer), mutating, validating,
+			admission.NewResourceQuota(informers, kube, clock.RealClock{})},
 	})
 	if err != nil {
 		return nil, err

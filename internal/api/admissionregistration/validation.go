@@ -233,7 +233,7 @@ func validateClient(p *field.Path, c admissionregistrationv1.WebhookClientConfig
 	if s.Port != nil {
 		errs = append(errs, meta.Port(at.Child("port"), *s.Port)...)
 	}
-	if s.Path != nil && !strings.HasPrefix(*s.Path, "/") {
+	if s.Path != nil && *s.Path != "" && !strings.HasPrefix(*s.Path, "/") {
 		errs = append(errs, field.Invalid(at.Child("path"), *s.Path, "must start with a '/'"))
 	}
 	return errs
