@@ -145,12 +145,13 @@ var (
 	namespaces  = corev1.SchemeGroupVersion.WithResource("namespaces")
 	accounts    = corev1.SchemeGroupVersion.WithResource("serviceaccounts")
 	configMaps  = corev1.SchemeGroupVersion.WithResource("configmaps")
+	quotas      = corev1.SchemeGroupVersion.WithResource("resourcequotas")
 	endpointses = corev1.SchemeGroupVersion.WithResource("endpoints")
 	slicesOf    = discoveryv1.SchemeGroupVersion.WithResource("endpointslices")
 	sets        = appsv1.SchemeGroupVersion.WithResource("replicasets")
 	budgets     = policyv1.SchemeGroupVersion.WithResource("poddisruptionbudgets")
 	roles       = rbacv1.SchemeGroupVersion.WithResource("clusterroles")
-	looked      = []schema.GroupVersionResource{pods, nodes, namespaces, accounts, configMaps, endpointses, slicesOf, sets, budgets, roles}
+	looked      = []schema.GroupVersionResource{pods, nodes, namespaces, accounts, configMaps, endpointses, slicesOf, sets, budgets, roles, quotas}
 )
 
 // until waits, by events, for objects of a resource that satisfy done.
@@ -357,6 +358,13 @@ var jobs = map[string]func(*plane){
 		until(p, configMaps, "the end of owner and owned", func(all []*corev1.ConfigMap) bool {
 			return !some("owner", there[*corev1.ConfigMap])(all) && !some("owned", there[*corev1.ConfigMap])(all)
 		})
+	},
+	"resourcequota-controller": func(p *plane) {
+		create(p, "metadata: {name: few}\nspec: {hard: {count/configmaps: '50'}}", p.kube.CoreV1().ResourceQuotas("default").Create)
+		until(p, quotas, "a quota's use", some("few", func(q *corev1.ResourceQuota) bool {
+			n, counted := q.Status.Used["count/configmaps"]
+			return counted && n.Value() > 0
+		}))
 	},
 	"clusterrole-aggregation-controller": func(p *plane) {
 		create(p, "metadata: {name: boats-view, labels: {rbac.authorization.k8s.io/aggregate-to-view: 'true'}}\nrules: [{apiGroups: [sea.example], resources: [boats], verbs: [get]}]", p.kube.RbacV1().ClusterRoles().Create)
