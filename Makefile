@@ -18,7 +18,9 @@ build: ## bin/nau with nau-oci embedded (ARCH=arm64 cross-builds)
 	GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w' -o bin/nau-oci$(SUFFIX) ./cmd/nau-oci
 	rm -f cmd/nau/embedded/nau-oci
 	go run ./cmd/nau/pack bin/nau-oci$(SUFFIX) cmd/nau/embedded/nau-oci.zst
-	GOARCH=$(ARCH) go build -trimpath -ldflags '$(LDFLAGS)' -o bin/nau$(SUFFIX) ./cmd/nau
+	cp go.sum bin/link.sum
+	(cat go.mod; echo 'replace github.com/google/go-cmp => ./cmd/nau/_cmp') >bin/link.mod
+	GOARCH=$(ARCH) go build -modfile=bin/link.mod -trimpath -tags grpcnotrace -ldflags '$(LDFLAGS)' -o bin/nau$(SUFFIX) ./cmd/nau
 
 up: build ## build, start a cluster on this machine, say what to type next
 	bin/nau up -d

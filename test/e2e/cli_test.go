@@ -100,3 +100,15 @@ func TestReadme(t *testing.T) {
 	m.Kubectl("rollout", "status", "deployment/web", "--timeout=60s")
 	m.Answers("http://"+m.Kubectl("get", "service", "web", "-o", "jsonpath={.spec.clusterIP}")+"/", "nginx")
 }
+
+// The program's size shows at once when something makes the linker keep what nobody calls.
+func TestSizeOnDisk(t *testing.T) {
+	m := harness.New(t)
+	info, err := os.Stat(m.Nau)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := info.Size() >> 20; size > 78 {
+		t.Errorf("%s has %d MiB: docs/decisions/012-unused-methods-are-not-linked.md tells how to find what reaches for methods by name", m.Nau, size)
+	}
+}

@@ -14,7 +14,9 @@ type verdict struct {
 }
 
 // good tells whether all held. Some programs speak only of what does not.
-func (v verdict) good() bool { return !v.timedOut && len(v.failed) == 0 && (v.ok > 0 || v.skipped == 0) }
+func (v verdict) good() bool {
+	return !v.timedOut && len(v.failed) == 0 && (v.ok > 0 || v.skipped == 0)
+}
 
 func (v verdict) cell() string {
 	switch {
