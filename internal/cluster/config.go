@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"nau/internal/cluster/host"
@@ -66,14 +67,31 @@ func Default() Config {
 	}
 }
 
+// instanceRule is what a kept name looks like.
+var instanceRule = regexp.MustCompile(`^nau[0-9a-f]{0,4}$`)
+
 // Name is the instance's tag on kernel objects: "nau" for the usual data
-// directory, else with four digits of the directory's digest.
+// directory, else with four digits of the directory's digest. It is kept in
+// the directory, and stays when that is moved.
 func (c *Config) Name() string {
+	if b, err := os.ReadFile(c.nameFile()); err == nil && instanceRule.Match(b) {
+		return string(b)
+	}
 	if c.DataDir == "/var/lib/nau" {
 		return "nau"
 	}
 	sum := sha256.Sum256([]byte(c.DataDir))
 	return "nau" + hex.EncodeToString(sum[:2])
+}
+
+func (c *Config) nameFile() string { return filepath.Join(c.DataDir, "instance") }
+
+// keepName writes the instance's name into its data directory.
+func (c *Config) keepName() error {
+	if _, err := os.Stat(c.nameFile()); err == nil {
+		return nil
+	}
+	return os.WriteFile(c.nameFile(), []byte(c.Name()), 0o644)
 }
 
 // KubeconfigPath is where the admin's kubeconfig is.

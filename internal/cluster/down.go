@@ -106,6 +106,9 @@ func remember(c *Config) error {
 	if err := os.MkdirAll(c.DataDir, 0o755); err != nil {
 		return err
 	}
+	if err := c.keepName(); err != nil {
+		return fmt.Errorf("write instance's name: %w", err)
+	}
 	path := filepath.Join(c.DataDir, "instance.json")
 	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write instance's settings: %w", err)
@@ -119,11 +122,11 @@ func recall(c *Config) {
 	if err != nil {
 		return
 	}
-	runDir, kubeconfig := c.RunDir, c.Kubeconfig
+	runDir, dataDir, kubeconfig := c.RunDir, c.DataDir, c.Kubeconfig
 	if json.Unmarshal(data, c) != nil {
 		return
 	}
-	c.RunDir = runDir
+	c.RunDir, c.DataDir = runDir, dataDir // it may have been moved
 	if kubeconfig != "" {
 		c.Kubeconfig = kubeconfig
 	}

@@ -138,16 +138,27 @@ func (s *Server) createImage(c *call) error {
 		pl := image.ParsePlatform(v)
 		opts.Platform = &pl
 	}
-	img, err := s.e.Images.Pull(c.ctx(), ref, opts)
-	if err != nil {
-		return p.finish(pullError(ref, err))
+	refs := []string{ref}
+	if c.get("tag") == "" && reference.IsNameOnly(named) { // docker pull --all-tags
+		tags, err := s.e.Images.Tags(c.ctx(), ref, opts.Auth)
+		if err != nil {
+			return p.finish(pullError(ref, err))
+		}
+		refs = nil
+		for _, t := range tags {
+			refs = append(refs, reference.TrimNamed(named).String()+":"+t)
+		}
 	}
-	familiar := ref
-	if n, err := reference.ParseDockerRef(ref); err == nil {
-		familiar = reference.FamiliarString(n)
+	for _, ref := range refs {
+		if _, err := s.e.Images.Pull(c.ctx(), ref, opts); err != nil {
+			return p.finish(pullError(ref, err))
+		}
+		familiar := ref
+		if n, err := reference.ParseDockerRef(ref); err == nil {
+			familiar = reference.FamiliarString(n)
+		}
+		s.hub.image("pull", familiar, familiar)
 	}
-	s.hub.image("pull", familiar, familiar)
-	_ = img
 	return nil
 }
 
@@ -240,6 +251,11 @@ func (s *Server) listImages(c *call) error {
 				continue
 			}
 		}
+		if c.flag("manifests") && c.atLeast("1.47") {
+			if sum.Manifests, err = s.manifests(img); err != nil {
+				return err
+			}
+		}
 		out = append(out, sum)
 	}
 	return c.json(http.StatusOK, out)
@@ -266,6 +282,12 @@ func (s *Server) inspectImage(c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := onPlatform(c, img, c.vars["name"]); err != nil {
+		return err
+	}
+	if c.get("platform") != "" && c.flag("manifests") {
+		return badRequest("conflicting options: manifests and platform options cannot both be set")
+	}
 	cfg := imageConfig(img)
 	comment := ""
 	for _, h := range img.Config.History {
@@ -288,6 +310,11 @@ func (s *Server) inspectImage(c *call) error {
 	if c.atLeast("1.48") {
 		d := img.Manifest
 		doc.Descriptor = &d
+		if c.flag("manifests") {
+			if doc.Manifests, err = s.manifests(img); err != nil {
+				return err
+			}
+		}
 	}
 	if c.atLeast("1.52") {
 		return c.json(http.StatusOK, doc)
@@ -302,6 +329,9 @@ func (s *Server) inspectImage(c *call) error {
 func (s *Server) imageHistory(c *call) error {
 	img, err := s.image(c.vars["name"])
 	if err != nil {
+		return err
+	}
+	if err := onPlatform(c, img, c.vars["name"]); err != nil {
 		return err
 	}
 	out := []di.HistoryResponseItem{}
@@ -432,25 +462,51 @@ func (s *Server) pushImage(c *call) error {
 			return badRequest("%v", err)
 		}
 	}
-	ref := reference.TagNameOnly(named).String()
-	if _, err := s.e.Images.Get(ref); err != nil {
+	refs := []reference.Named{reference.TagNameOnly(named)}
+	if c.get("tag") == "" && reference.IsNameOnly(named) { // docker push --all-tags
+		refs = s.tagged(named)
+	}
+	if len(refs) == 0 {
 		return notFound("An image does not exist locally with the tag: %s", reference.FamiliarName(named))
 	}
+	opts := image.PushOptions{Auth: credentials(c.Header.Get(registry.AuthHeader))}
+	if opts.Platform, err = platformOf(c); err != nil {
+		return err
+	}
 	p := newProgress(c)
-	desc, err := s.e.Images.Push(c.ctx(), ref, image.PushOptions{Auth: credentials(c.Header.Get(registry.AuthHeader)), Progress: p.event})
-	if err != nil {
-		if errors.Is(err, image.ErrUnauthorized) {
-			err = fail(http.StatusUnauthorized, "push access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed")
+	opts.Progress = p.event
+	for _, ref := range refs {
+		if _, err := s.e.Images.Get(ref.String()); err != nil {
+			return p.finish(notFound("An image does not exist locally with the tag: %s", reference.FamiliarName(named)))
 		}
-		return p.finish(err)
+		desc, err := s.e.Images.Push(c.ctx(), ref.String(), opts)
+		if err != nil {
+			if errors.Is(err, image.ErrUnauthorized) {
+				err = fail(http.StatusUnauthorized, "push access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed")
+			}
+			return p.finish(err)
+		}
+		tag := ""
+		if t, ok := ref.(reference.Tagged); ok {
+			tag = t.Tag()
+		}
+		p.put(line{Aux: map[string]any{"Tag": tag, "Digest": desc.Digest.String(), "Size": desc.Size}, Detail: map[string]any{}})
+		s.hub.image("push", reference.FamiliarString(ref), reference.FamiliarName(named))
 	}
-	tag := ""
-	if t, ok := reference.TagNameOnly(named).(reference.Tagged); ok {
-		tag = t.Tag()
-	}
-	p.put(line{Aux: map[string]any{"Tag": tag, "Digest": desc.Digest.String(), "Size": desc.Size}, Detail: map[string]any{}})
-	s.hub.image("push", reference.FamiliarString(reference.TagNameOnly(named)), reference.FamiliarName(named))
 	return nil
+}
+
+// tagged are the names with a tag that a repository has here.
+func (s *Server) tagged(repository reference.Named) (out []reference.Named) {
+	for _, img := range s.e.Images.List() {
+		for _, t := range img.RepoTags {
+			if n, err := reference.ParseDockerRef(t); err == nil && n.Name() == repository.Name() {
+				out = append(out, n)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b reference.Named) int { return strings.Compare(a.String(), b.String()) })
+	return out
 }
 
 func (s *Server) saveImages(c *call) error {

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -27,6 +28,7 @@ import (
 	"nau/internal/engine/image"
 	"nau/internal/engine/layer"
 	"nau/internal/engine/network"
+	"nau/internal/engine/record"
 	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
 	"nau/internal/oci/monitor"
@@ -129,6 +131,9 @@ func Open(ctx context.Context, cfg Config) (e *Engine, err error) {
 			return e, err
 		}
 	}
+	if err := settle(cfg.DataDir); err != nil {
+		return e, err
+	}
 	// First of all: traffic to pods and services must never find a gateway.
 	if !cfg.NoNetwork {
 		if e.Networks, err = network.Open(network.Config{Dir: filepath.Join(cfg.DataDir, "networks"), Instance: cfg.Instance, Home: PodNetwork,
@@ -155,6 +160,30 @@ func Open(ctx context.Context, cfg Config) (e *Engine, err error) {
 		return e, err
 	}
 	return e, e.openContainers(ctx)
+}
+
+// settle rewrites the paths in the records of a data directory that was moved since its engine was open last.
+func settle(dir string) error {
+	file := filepath.Join(dir, "place")
+	b, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	last := string(b)
+	if last == dir {
+		return nil
+	}
+	if last != "" {
+		for _, kind := range []string{"containers", "sandboxes"} {
+			if err := record.Moved(filepath.Join(dir, kind), last, dir); err != nil {
+				return fmt.Errorf("move records from %s: %w", last, err)
+			}
+		}
+	}
+	if err := os.WriteFile(file+".new", []byte(dir), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 func (e *Engine) monitorOptions() monitor.Options {

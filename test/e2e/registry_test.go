@@ -91,3 +91,38 @@ func TestRegistryServe(t *testing.T) {
 	}
 	m.Must("skopeo", "delete", "--tls-verify=false", "--creds", "ann:open-sesame", "docker://"+at+"/copied:1")
 }
+
+// Whole repositories are pulled and pushed, and what an image's name stands for is told.
+func TestDockerManyImages(t *testing.T) {
+	needDocker(t)
+	m := harness.New(t)
+	m.Registry()
+	m.Up()
+	serveRegistry(t, m, "--addr", "127.0.0.1:5446", "--data-dir", filepath.Join(m.Dir, "registry"))
+	const repo = "127.0.0.1:5446/many"
+	run(t, m, []line{
+		{args: "pull -q busybox"},
+		{args: "tag busybox " + repo + ":1"},
+		{args: "tag busybox " + repo + ":2"},
+		{args: "push -a " + repo, out: "2: digest: sha256:"},
+		{args: "rmi " + repo + ":1 " + repo + ":2"},
+		{args: "pull -a " + repo, out: "Status: "},
+		{args: "image ls --format {{.Tag}} " + repo, out: "1\n2\n"},
+		{args: "pull -a " + repo + ":1", code: 1, err: "tag can't be used with --all-tags/-a"},
+		{args: "push -a 127.0.0.1:5446/nothing", code: 1, err: "An image does not exist locally with the tag: 127.0.0.1:5446/nothing"},
+		{args: "image inspect --platform linux/s390x busybox", code: 1, err: "does not provide the specified platform (linux/s390x)"},
+		{args: "image ls --tree", out: "busybox"},
+		{args: "image ls --filter dangling=maybe", code: 1, err: "invalid filter"},
+		{args: "volume create -d local -o type=nfs -o o=addr=192.0.2.77,rw -o device=:/export share", out: "share"},
+		{args: "volume create -o type=nfs -o o=rw -o device=:/export nowhere", out: "nowhere"},
+		{args: "run --rm -v nowhere:/x busybox true", code: 125, err: "needs the server's address: o=addr=HOST"},
+		{args: "volume rm share nowhere"},
+		{args: "volume create -d rexray other", code: 1, err: "plugin"},
+	})
+	out := m.Must("curl", "-s", "--unix-socket", filepath.Join(m.RunDir, "docker.sock"), "http://docker/v1.47/images/json?manifests=1")
+	for _, want := range []string{`"Kind":"image"`, `"Available":true`, `"Unpacked":`} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the list with manifests has no %s: %s", want, out)
+		}
+	}
+}

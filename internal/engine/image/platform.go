@@ -121,3 +121,17 @@ func choose(index []ocispec.Descriptor, want ocispec.Platform) (ocispec.Descript
 	}
 	return index[at], true
 }
+
+// Suits reports whether an image that is here runs where a platform is wanted.
+func Suits(want ocispec.Platform, img *Image) bool {
+	return rank(want, ocispec.Platform{OS: img.Config.OS, Architecture: img.Config.Architecture, Variant: img.Config.Variant}) > 0
+}
+
+// FormatPlatform writes "os/arch[/variant]".
+func FormatPlatform(p ocispec.Platform) string {
+	p = normalise(p)
+	if p.Variant == "" {
+		return p.OS + "/" + p.Architecture
+	}
+	return p.OS + "/" + p.Architecture + "/" + p.Variant
+}

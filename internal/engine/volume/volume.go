@@ -8,11 +8,14 @@
 package volume
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -233,12 +236,43 @@ func mount(v *Volume, target string) error {
 		k, val, ok := strings.Cut(d, "=")
 		params = append(params, kernel.Param{Key: k, Value: val, Flag: !ok})
 	}
+	if err := resolveServer(kind, params); err != nil {
+		return err
+	}
 	t, err := kernel.NewFilesystem(kind, device, attrsOf(flags), params...)
+	if errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("this kernel has no file system %q: load its module (modprobe %s): %w", kind, kind, err)
+	}
 	if err != nil {
 		return err
 	}
 	defer t.Close()
 	return t.AttachPath(target)
+}
+
+// resolveServer turns the name of an NFS or CIFS server into the address that the kernel wants.
+func resolveServer(kind string, params []kernel.Param) error {
+	if !strings.HasPrefix(kind, "nfs") && kind != "cifs" {
+		return nil
+	}
+	for i, p := range params {
+		key := map[bool]string{true: "ip", false: "addr"}[kind == "cifs"]
+		if p.Key != "addr" && p.Key != key {
+			continue
+		}
+		if _, err := netip.ParseAddr(p.Value); err != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			found, err := net.DefaultResolver.LookupHost(ctx, p.Value)
+			cancel()
+			if err != nil {
+				return fmt.Errorf("find file server %s: %w", p.Value, err)
+			}
+			params[i].Value = found[0]
+		}
+		params[i].Key = key
+		return nil
+	}
+	return fmt.Errorf("%w: file system %s needs the server's address: o=addr=HOST", ErrInvalid, kind)
 }
 
 func attrsOf(flags int) int {
