@@ -23,29 +23,40 @@ func Moved(dir, from, to string) error {
 		return err
 	}
 	for _, e := range entries {
-		file := filepath.Join(dir, e.Name(), name)
-		b, err := os.ReadFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		out, err := moved(b, from, to)
-		if err != nil {
-			continue // damaged: All tells of it
-		}
-		if bytes.Equal(out, b) {
-			continue
-		}
-		if err := os.WriteFile(file+".new", out, 0o600); err != nil {
-			return fmt.Errorf("rewrite record %s: %w", e.Name(), err)
-		}
-		if err := os.Rename(file+".new", file); err != nil {
-			return fmt.Errorf("rewrite record %s: %w", e.Name(), err)
+		for _, name := range []string{committed, latest} {
+			if err := moveFile(filepath.Join(dir, e.Name(), name), from, to); err != nil {
+				return fmt.Errorf("rewrite record %s: %w", e.Name(), err)
+			}
 		}
 	}
 	return nil
+}
+
+// moveFile rewrites one file, whole or not at all. What is missing or damaged is left to All.
+func moveFile(file, from, to string) error {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	out, err := moved(b, from, to)
+	if err != nil || bytes.Equal(out, b) {
+		return nil
+	}
+	f, err := os.OpenFile(file+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(out)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 // moved rewrites one document.

@@ -25,6 +25,9 @@ func TestMovedRewritesPaths(t *testing.T) {
 	if err := dir.Put("a", &d); err != nil {
 		t.Fatal(err)
 	}
+	if err := dir.Commit("b", &d); err != nil {
+		t.Fatal(err)
+	}
 	if err := Moved(dir.path, "/old", "/new/place"); err != nil {
 		t.Fatal(err)
 	}
@@ -32,13 +35,17 @@ func TestMovedRewritesPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := all["a"]
-	var e extra
-	if err := json.Unmarshal(got.Extra, &e); err != nil {
-		t.Fatal(err)
+	for id, got := range all {
+		var e extra
+		if err := json.Unmarshal(got.Extra, &e); err != nil {
+			t.Fatal(err)
+		}
+		if got.Log != "/new/place/containers/x/log" || got.Other != "/else/old" || got.Like != "/older/x" || got.Size != 1<<62+1 || got.Mounts[0].Source != "/new/place" || e.Mount != "/new/place/volumes/v" {
+			t.Errorf("%s: %+v, %+v", id, got, e)
+		}
 	}
-	if got.Log != "/new/place/containers/x/log" || got.Other != "/else/old" || got.Like != "/older/x" || got.Size != 1<<62+1 || got.Mounts[0].Source != "/new/place" || e.Mount != "/new/place/volumes/v" {
-		t.Errorf("%+v, %+v", got, e)
+	if len(all) != 2 {
+		t.Errorf("%d records are there", len(all))
 	}
 }
 
