@@ -153,7 +153,7 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 		return nil, nil, err
 	}
 	e.ID = id
-	wishes, err := wishes(cfg, host, s.find)
+	wishes, err := wishes(cfg, host, s.e.Host(), s.find)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -26,7 +26,7 @@ import (
 // Versions of the API: the oldest and the newest that is served. Source: the API's changelog in github.com/moby/moby/api/docs.
 const (
 	MinVersion = "1.24"
-	MaxVersion = "1.54"
+	MaxVersion = "1.56"
 )
 
 // Origin marks this front's containers and sandboxes in the engine's records.

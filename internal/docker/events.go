@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -199,7 +200,8 @@ func (s *Server) getEvents(c *call) error {
 	}
 	sub, past := s.hub.subscribe(since)
 	defer s.hub.unsubscribe(sub)
-	c.w.Header().Set("Content-Type", "application/json")
+	kind, head := eventForm(c.Header.Values("Accept"), c.atLeast("1.52"))
+	c.w.Header().Set("Content-Type", kind)
 	c.w.WriteHeader(http.StatusOK)
 	out := http.NewResponseController(c.w)
 	_ = out.Flush()
@@ -207,6 +209,9 @@ func (s *Server) getEvents(c *call) error {
 	send := func(m de.Message) error {
 		if !f.event(m) || !until.IsZero() && m.TimeNano > until.UnixNano() {
 			return nil
+		}
+		if _, err := io.WriteString(c.w, head); err != nil {
+			return err
 		}
 		if c.atLeast("1.52") {
 			return enc.Encode(m)
@@ -231,6 +236,21 @@ func (s *Server) getEvents(c *call) error {
 			return nil
 		}
 	}
+}
+
+// eventForm chooses the form of a stream of events, and what comes before each: RFC 7464 has a record separator there.
+func eventForm(accept []string, negotiates bool) (kind, head string) {
+	for _, a := range strings.Split(strings.Join(accept, ","), ",") {
+		kind, _, _ = strings.Cut(strings.TrimSpace(a), ";")
+		switch {
+		case !negotiates:
+		case kind == "application/json-seq":
+			return kind, "\x1e"
+		case kind == "application/x-ndjson", kind == "application/jsonl":
+			return kind, ""
+		}
+	}
+	return "application/json", ""
 }
 
 // legacyEvent adds the fields that clients before 1.52 read.

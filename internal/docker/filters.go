@@ -53,17 +53,18 @@ func (f filters) exact(name, value string) bool {
 
 // labels reports whether all label conditions "key" and "key=value" hold, and none of "label!".
 func (f filters) labels(have map[string]string) bool {
-	holds := func(cond string) bool {
-		key, value, exact := strings.Cut(cond, "=")
-		v, ok := have[key]
-		return ok && (!exact || v == value)
-	}
-	for _, cond := range f["label"] {
-		if !holds(cond) {
-			return false
-		}
-	}
-	return !slices.ContainsFunc(f["label!"], holds)
+	return f.all("label", have) && !slices.ContainsFunc(f["label!"], func(cond string) bool { return holds(cond, have) })
+}
+
+// all reports whether all of a name's conditions "key" and "key=value" hold.
+func (f filters) all(name string, have map[string]string) bool {
+	return !slices.ContainsFunc(f[name], func(cond string) bool { return !holds(cond, have) })
+}
+
+func holds(cond string, have map[string]string) bool {
+	key, value, exact := strings.Cut(cond, "=")
+	v, ok := have[key]
+	return ok && (!exact || v == value)
 }
 
 // boolean reads a condition that is true or false; set is false when it is not asked for.

@@ -41,7 +41,7 @@ func outcome(c dc.Config, h dc.HostConfig) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	mounts, err := wishes(&c, &h, find)
+	mounts, err := wishes(&c, &h, spec.Host{}, find)
 	if err != nil {
 		return "", err
 	}
@@ -338,5 +338,54 @@ func TestLogging(t *testing.T) {
 	}
 	if !slices.Contains(logDrivers, "journald") || slices.Contains(logDrivers, "gelf") {
 		t.Error(logDrivers)
+	}
+}
+
+// Every option of every kind of mount does something or is refused.
+func TestMountOptions(t *testing.T) {
+	host := spec.Host{RecursiveRO: true}
+	real := t.TempDir()
+	for _, tt := range []struct {
+		m    dm.Mount
+		want spec.Mount
+		err  string
+	}{
+		{dm.Mount{Type: "bind", Source: real, Target: "/t", ReadOnly: true}, spec.Mount{ReadOnly: true, RecursiveReadOnly: true}, ""},
+		{dm.Mount{Type: "bind", Source: real, Target: "/t", ReadOnly: true, BindOptions: &dm.BindOptions{ReadOnlyNonRecursive: true}}, spec.Mount{ReadOnly: true}, ""},
+		{dm.Mount{Type: "bind", Source: real, Target: "/t", ReadOnly: true, BindOptions: &dm.BindOptions{Propagation: "rslave"}}, spec.Mount{ReadOnly: true, Propagation: "rslave"}, ""},
+		{dm.Mount{Type: "bind", Source: real, Target: "/t", BindOptions: &dm.BindOptions{NonRecursive: true}}, spec.Mount{NonRecursive: true}, ""},
+		{dm.Mount{Type: "bind", Source: real + "/new", Target: "/t", BindOptions: &dm.BindOptions{CreateMountpoint: true}}, spec.Mount{MakeSource: true}, ""},
+		{dm.Mount{Type: "bind", Source: real + "/none", Target: "/t"}, spec.Mount{}, "bind source path does not exist"},
+		{dm.Mount{Type: "bind", Source: real, Target: "/t", BindOptions: &dm.BindOptions{ReadOnlyForceRecursive: true}}, spec.Mount{}, "need ReadOnly"},
+		{dm.Mount{Type: "bind", Source: real, Target: "/t", ReadOnly: true, BindOptions: &dm.BindOptions{ReadOnlyForceRecursive: true}}, spec.Mount{}, "needs Propagation rprivate"},
+		{dm.Mount{Type: "bind", Source: real, Target: "/t", ReadOnly: true, BindOptions: &dm.BindOptions{ReadOnlyForceRecursive: true, ReadOnlyNonRecursive: true}}, spec.Mount{}, "cannot be combined"},
+		{dm.Mount{Type: "bind", Source: real, Target: "/t", VolumeOptions: &dm.VolumeOptions{}}, spec.Mount{}, "field VolumeOptions must not be specified"},
+		{dm.Mount{Type: "volume", Source: "v", Target: "/t", BindOptions: &dm.BindOptions{}}, spec.Mount{}, "field BindOptions must not be specified"},
+		{dm.Mount{Type: "volume", Source: "v", Target: "/t", ClusterOptions: &dm.ClusterOptions{}}, spec.Mount{}, "field ClusterOptions must not be specified"},
+		{dm.Mount{Type: "cluster", Source: "v", Target: "/t"}, spec.Mount{}, "mount type unknown"},
+		{dm.Mount{Type: "tmpfs", Target: "/t", TmpfsOptions: &dm.TmpfsOptions{SizeBytes: 5, Mode: 0o700, Options: [][]string{{"exec"}, {"uid", "7"}}}},
+			spec.Mount{Type: "tmpfs", Options: []string{"nosuid", "nodev", "size=5", "mode=700", "uid=7"}}, ""},
+		{dm.Mount{Type: "tmpfs", Target: "/t", TmpfsOptions: &dm.TmpfsOptions{Options: [][]string{{"nonsense"}}}}, spec.Mount{}, `invalid option: "nonsense"`},
+		{dm.Mount{Type: "tmpfs", Source: "x", Target: "/t"}, spec.Mount{}, "field Source must not be specified"},
+		{dm.Mount{Type: "image", Source: "i", Target: "/t", ImageOptions: &dm.ImageOptions{Subpath: "s"}}, spec.Mount{Type: spec.MountImage, ReadOnly: true, SubPath: "s"}, ""},
+	} {
+		got, err := wishes(&dc.Config{}, &dc.HostConfig{Mounts: []dm.Mount{tt.m}}, host, nil)
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) || statusOf(err) != 400 {
+				t.Errorf("%+v: %v, want %q", tt.m, err, tt.err)
+			}
+			continue
+		}
+		if err != nil || len(got) != 1 {
+			t.Errorf("%+v: %v", tt.m, err)
+			continue
+		}
+		m := got[0].mount
+		if tt.want.Target = "/t"; tt.want.Type != "tmpfs" {
+			tt.want.Source = tt.m.Source
+		}
+		if !reflect.DeepEqual(m, tt.want) {
+			t.Errorf("%+v:\ngot  %+v\nwant %+v", tt.m, m, tt.want)
+		}
 	}
 }

@@ -20,7 +20,7 @@ var zero time.Time
 
 // listContainers answers GET /containers/json.
 func (s *Server) listContainers(c *call) error {
-	f, err := parseFilters(c.get("filters"), "ancestor", "before", "expose", "exited", "health", "id", "is-task", "isolation", "label", "label!",
+	f, err := parseFilters(c.get("filters"), "ancestor", "annotation", "before", "expose", "exited", "health", "id", "is-task", "isolation", "label", "label!",
 		"name", "network", "publish", "since", "status", "volume")
 	if err != nil {
 		return err
@@ -62,6 +62,12 @@ func (s *Server) listContainers(c *call) error {
 		if !s.listed(f, r, st, sum) {
 			continue
 		}
+		if c.atLeast("1.52") {
+			sum.Health = &dc.HealthSummary{Status: dc.NoHealthcheck}
+			if h := s.health.doc(r.ID); h != nil {
+				sum.Health.Status, sum.Health.FailingStreak = h.Status, h.FailingStreak
+			}
+		}
 		if c.flag("size") {
 			sum.SizeRw, sum.SizeRootFs = s.sizes(c.ctx(), r)
 		}
@@ -98,7 +104,8 @@ func (s *Server) listed(f filters, r *container.Record, st *stored, sum dc.Summa
 			return false
 		})
 	}
-	return f.labels(r.Config.Labels) &&
+	return f.labels(r.Config.Labels) && f.all("annotation", r.Config.Annotations) &&
+		f.any("isolation", func(v string) bool { return v == "" || v == "default" }) &&
 		f.any("id", func(v string) bool { return strings.HasPrefix(r.ID, v) }) &&
 		f.any("name", func(v string) bool { return matches(v, r.Config.Name) }) &&
 		f.exact("status", string(sum.State)) &&
@@ -183,7 +190,7 @@ func (s *Server) summary(r *container.Record, st *stored) dc.Summary {
 	if sum.Mounts == nil {
 		sum.Mounts = []dc.MountPoint{}
 	}
-	sum.HostConfig.NetworkMode = string(st.Host.NetworkMode)
+	sum.HostConfig.NetworkMode, sum.HostConfig.Annotations = string(st.Host.NetworkMode), st.Host.Annotations
 	sum.NetworkSettings = &dc.NetworkSettingsSummary{Networks: s.endpoints(r, st)}
 	published := map[uint32]bool{}
 	if sb := s.placeOf(r); sb != nil && running(r) && (st.Own || r.Config.Origin != Origin) {

@@ -32,6 +32,7 @@ type wish struct {
 	subpath string
 	noCopy  bool
 	must    bool // the source of a bind must exist
+	shallow bool // read-only, but not what is mounted below
 }
 
 // errMount words an error of a --mount.
@@ -120,6 +121,16 @@ func parseMount(m dm.Mount) (wish, error) {
 	if target == "/" {
 		return wish{}, errMount(m, "invalid specification: destination can't be '/'")
 	}
+	for _, o := range []struct {
+		name  string
+		given bool
+		of    dm.Type
+	}{{"BindOptions", m.BindOptions != nil, dm.TypeBind}, {"VolumeOptions", m.VolumeOptions != nil, dm.TypeVolume}, {"TmpfsOptions", m.TmpfsOptions != nil, dm.TypeTmpfs},
+		{"ImageOptions", m.ImageOptions != nil, dm.TypeImage}, {"ClusterOptions", m.ClusterOptions != nil, dm.TypeCluster}} {
+		if o.given && o.of != m.Type {
+			return wish{}, errMount(m, "field %s must not be specified", o.name)
+		}
+	}
 	w := wish{point: dc.MountPoint{Type: m.Type, Destination: target, RW: !m.ReadOnly}, mount: spec.Mount{Target: target, ReadOnly: m.ReadOnly}}
 	switch m.Type {
 	case dm.TypeBind:
@@ -134,7 +145,15 @@ func parseMount(m dm.Mount) (wish, error) {
 		if o := m.BindOptions; o != nil {
 			w.mount.NonRecursive = o.NonRecursive
 			w.must, w.mount.MakeSource = !o.CreateMountpoint, o.CreateMountpoint
-			w.mount.RecursiveReadOnly = m.ReadOnly && o.ReadOnlyForceRecursive
+			switch {
+			case (o.ReadOnlyForceRecursive || o.ReadOnlyNonRecursive) && !m.ReadOnly:
+				return wish{}, errMount(m, "ReadOnlyNonRecursive and ReadOnlyForceRecursive need ReadOnly")
+			case o.ReadOnlyForceRecursive && o.ReadOnlyNonRecursive:
+				return wish{}, errMount(m, "ReadOnlyForceRecursive and ReadOnlyNonRecursive cannot be combined")
+			case o.ReadOnlyForceRecursive && o.Propagation != dm.PropagationRPrivate:
+				return wish{}, errMount(m, "ReadOnlyForceRecursive needs Propagation rprivate")
+			}
+			w.mount.RecursiveReadOnly, w.shallow = o.ReadOnlyForceRecursive, o.ReadOnlyNonRecursive
 			if o.Propagation != "" {
 				w.point.Propagation = o.Propagation
 				w.mount.Propagation = propagation(o.Propagation)
@@ -146,9 +165,6 @@ func parseMount(m dm.Mount) (wish, error) {
 			}
 		}
 	case dm.TypeVolume:
-		if m.BindOptions != nil {
-			return wish{}, errMount(m, "field BindOptions must not be specified")
-		}
 		w.point.Name, w.volume = m.Source, &volume.Volume{Name: m.Source}
 		if o := m.VolumeOptions; o != nil {
 			w.noCopy, w.subpath = o.NoCopy, o.Subpath
@@ -173,6 +189,11 @@ func parseMount(m dm.Mount) (wish, error) {
 			if o.Mode != 0 {
 				w.mount.Options = append(w.mount.Options, fmt.Sprintf("mode=%o", o.Mode.Perm()))
 			}
+			for _, opt := range o.Options {
+				if err := tmpfsOption(&w.mount.Options, opt); err != nil {
+					return wish{}, errMount(m, "%v", err)
+				}
+			}
 		}
 	case dm.TypeImage:
 		w.mount.Type, w.mount.Source, w.point.Source = spec.MountImage, m.Source, m.Source
@@ -186,11 +207,29 @@ func parseMount(m dm.Mount) (wish, error) {
 	return w, nil
 }
 
+// tmpfsOption adds one option. Source of the names: tmpfs(5) and Docker's documentation of TmpfsOptions.
+func tmpfsOption(to *[]string, opt []string) error {
+	switch name := strings.Join(opt, "="); {
+	case len(opt) == 1 && slices.Contains([]string{"exec", "suid", "dev"}, name):
+		*to = slices.DeleteFunc(*to, func(have string) bool { return have == "no"+name })
+	case len(opt) == 1 && slices.Contains([]string{"noexec", "nosuid", "nodev"}, name):
+	case len(opt) == 2 && slices.Contains([]string{"uid", "gid", "nr_inodes", "nr_blocks", "mpol"}, opt[0]) && !strings.Contains(opt[1], ","):
+		*to = append(*to, name)
+	default:
+		return fmt.Errorf("invalid option: %q", name)
+	}
+	return nil
+}
+
 // wishes gathers all mounts of a request. What comes later in Docker's order wins the target: volumes-from, binds, mounts, then the image's volumes
 // that nothing covers.
-func wishes(c *dc.Config, h *dc.HostConfig, find func(string) (*container.Record, error)) ([]wish, error) {
+func wishes(c *dc.Config, h *dc.HostConfig, host spec.Host, find func(string) (*container.Record, error)) ([]wish, error) {
 	var out []wish
 	put := func(w wish) {
+		// What is mounted below is read-only too, where the kernel can do that and it stays apart from the host's mounts.
+		if m := &w.mount; m.ReadOnly && m.Type == "" && !w.shallow && !m.NonRecursive && (m.Propagation == "" || m.Propagation == spec.PropagatePrivate) {
+			m.RecursiveReadOnly = m.RecursiveReadOnly || host.RecursiveRO
+		}
 		out = slices.DeleteFunc(out, func(o wish) bool { return o.point.Destination == w.point.Destination })
 		out = append(out, w)
 	}

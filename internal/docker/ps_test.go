@@ -75,3 +75,26 @@ func TestLegacyRequest(t *testing.T) {
 		}
 	}
 }
+
+func TestEventForm(t *testing.T) {
+	for accept, want := range map[string]string{"": "application/json", "text/html, application/json-seq;q=1": "application/json-seq\x1e", "application/x-ndjson": "application/x-ndjson", "application/jsonl": "application/jsonl"} {
+		if kind, head := eventForm([]string{accept}, true); kind+head != want {
+			t.Errorf("%q: %q %q", accept, kind, head)
+		}
+	}
+	if kind, head := eventForm([]string{"application/json-seq"}, false); kind+head != "application/json" {
+		t.Errorf("%q %q", kind, head)
+	}
+}
+
+func TestAllHold(t *testing.T) {
+	have := map[string]string{"a": "1", "b": ""}
+	for cond, want := range map[string]bool{"a": true, "a=1": true, "a=2": false, "b=": true, "c": false} {
+		if got := (filters{"annotation": {cond}}).all("annotation", have); got != want {
+			t.Errorf("%q: %v", cond, got)
+		}
+	}
+	if (filters{"annotation": {"a", "c"}}).all("annotation", have) {
+		t.Error("one of two is enough")
+	}
+}

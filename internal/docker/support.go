@@ -54,6 +54,23 @@ func probeSupport(root string, host spec.Host, cpus int) support {
 	return s
 }
 
+// lacks words what the machine cannot limit, as `docker info` shows it.
+func (s support) lacks() []string {
+	out := []string{}
+	io := map[bool][]string{false: {"blkio weight", "blkio weight_device", "blkio throttle.read_bps_device", "blkio throttle.write_bps_device", "blkio throttle.read_iops_device", "blkio throttle.write_iops_device"},
+		true: {"io.weight", "io.weight (per device)", "io.max (rbps)", "io.max (wbps)", "io.max (riops)", "io.max (wiops)"}}[s.V2]
+	for _, l := range []struct {
+		there bool
+		what  string
+	}{{s.Memory, "memory limit"}, {s.Swap, "swap limit"}, {s.OOMKillDisable || s.V2, "oom kill disable"}, {s.CFS, "cpu cfs quota"}, {s.CFS, "cpu cfs period"}, {s.CPUShares, "cpu shares"}, {s.Cpuset, "cpuset"},
+		{s.Weight, io[0]}, {s.WeightOf, io[1]}, {s.ReadBps, io[2]}, {s.WriteBps, io[3]}, {s.ReadIOps, io[4]}, {s.WriteIOps, io[5]}} {
+		if !l.there {
+			out = append(out, "WARNING: No "+l.what+" support")
+		}
+	}
+	return out
+}
+
 // numbers reads a list such as "0-2,5". Source: cpuset(7), list format.
 func numbers(list string) (map[int]bool, bool) {
 	out := map[int]bool{}

@@ -69,7 +69,7 @@ func (s *Server) getInfo(c *call) error {
 		RegistryConfig: &registry.ServiceConfig{IndexConfigs: map[string]*registry.IndexInfo{"docker.io": {Name: "docker.io", Mirrors: []string{}, Secure: true, Official: true}}},
 		NCPU:           runtime.NumCPU(), MemTotal: int64(si.Totalram) * int64(max(si.Unit, 1)), DockerRootDir: s.e.Config().DataDir, Name: host, Labels: []string{}, ServerVersion: s.cfg.Version,
 		Runtimes: map[string]ds.RuntimeWithStatus{container.BuiltIn: {Runtime: ds.Runtime{Path: s.e.Config().NauOCI}}}, DefaultRuntime: cmp.Or(s.e.Config().Runtime, container.BuiltIn), Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
-		LiveRestoreEnabled: true, InitBinary: "nau-oci", SecurityOptions: []string{}, CDISpecDirs: s.e.Config().CDIDirs, Warnings: []string{}}
+		LiveRestoreEnabled: true, InitBinary: "nau-oci", SecurityOptions: []string{}, CDISpecDirs: s.e.Config().CDIDirs, Warnings: s.can.lacks()}
 	for name, path := range s.e.Config().Runtimes {
 		doc.Runtimes[name] = ds.RuntimeWithStatus{Runtime: ds.Runtime{Path: path}}
 	}
@@ -124,4 +124,13 @@ func machine() string {
 
 func authOf(a registry.AuthConfig) *image.Auth {
 	return &image.Auth{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken}
+}
+
+// noAttestations answers GET /images/{name}/attestations as Docker does where the store keeps an image's own manifest and not the index that
+// names its attestations.
+func (s *Server) noAttestations(c *call) error {
+	if _, err := s.image(c.vars["name"]); err != nil {
+		return err
+	}
+	return fail(http.StatusNotImplemented, "attestations are not kept: the image store keeps the manifest of each platform, not the index that names its attestations")
 }

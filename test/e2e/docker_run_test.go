@@ -192,6 +192,12 @@ func TestDockerRunFlags(t *testing.T) {
 			t.Errorf("docker run --%s has no row", flag)
 		}
 	}
+	t.Cleanup(func() { // what the user names is the user's to take away
+		all, _ := filepath.Glob("/sys/fs/cgroup/*/nau-parent")
+		for _, dir := range append(all, "/sys/fs/cgroup/nau-parent") {
+			os.Remove(dir)
+		}
+	})
 	known := map[string]bool{"inspect": true, "rm": true, "exec": true, "ps": true, "port": true, "wait": true, "logs": true, "stop": true, "events": true, "create": true}
 	for _, flag := range sorted(rows) {
 		t.Run(flag, func(t *testing.T) {
