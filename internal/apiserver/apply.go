@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"nau/internal/apiserver/wire"
 	"nau/internal/store"
@@ -147,8 +146,4 @@ func applyError(err error) error {
 	}
 	// Upstream gives no reason, so that clients show the text as it is.
 	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}}
-}
-
-func fieldErrors(err error) field.ErrorList {
-	return field.ErrorList{field.Invalid(field.NewPath("patch"), "", err.Error())}
 }

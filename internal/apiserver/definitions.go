@@ -306,20 +306,29 @@ func (d *definitions) delete(ctx context.Context, k *kind, e *store.Entry) error
 
 // settleCustom prunes an object of a custom kind and judges what was pruned.
 func (c *call) settleCustom(obj runtime.Object, o writeOptions) error {
+	found, err := c.pruneCustom(obj, o)
+	if err != nil {
+		return err
+	}
+	return c.judge(found, c.ep.gvk, c.ep.gvk.Kind, o)
+}
+
+// pruneCustom takes away the fields that the schema does not know, and names them where somebody wants to hear of them.
+func (c *call) pruneCustom(obj runtime.Object, o writeOptions) ([]error, error) {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok || c.ep.custom == nil {
-		return nil
+		return nil, nil
 	}
 	unknown, err := c.ep.custom.Prune(u)
 	if err != nil {
-		return apierrors.NewBadRequest(err.Error())
+		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	if o.validation == metav1.FieldValidationIgnore || len(unknown) == 0 {
-		return nil
+		return nil, nil
 	}
 	found := make([]error, len(unknown))
 	for i, p := range unknown {
 		found[i] = fmt.Errorf("unknown field %q", strings.TrimPrefix(p, "."))
 	}
-	return c.judge(found, c.ep.gvk, c.ep.gvk.Kind, o)
+	return found, nil
 }

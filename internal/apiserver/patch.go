@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/mergepatch"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	kjson "sigs.k8s.io/json"
 
 	"nau/internal/apiserver/model"
@@ -146,14 +147,17 @@ func (c *call) patcher(kind types.PatchType, data []byte, o writeOptions) (patch
 			}
 			// The present state is laid out as a fresh map, and the patch is only read: its values are copied.
 			mergeJSON(doc, patch)
-			return c.fromMap(doc, o)
+			return c.fromMap(doc, o, func() string {
+				text, _ := json.Marshal(doc)
+				return string(text)
+			})
 		}, nil
 
 	case types.StrategicMergePatchType:
 		patch := map[string]any{}
 		found, err := kjson.UnmarshalStrict(data, &patch)
 		if err != nil {
-			return nil, apierrors.NewBadRequest("error decoding patch: " + err.Error())
+			return nil, apierrors.NewBadRequest(err.Error())
 		}
 		if err := c.judgePatch(found, o); err != nil {
 			return nil, err
@@ -174,7 +178,7 @@ func (c *call) patcher(kind types.PatchType, data []byte, o writeOptions) (patch
 			if err != nil {
 				return nil, strategicError(err)
 			}
-			return c.fromMap(out, o)
+			return c.fromMap(out, o, func() string { return fmt.Sprintf("%+v", patch) })
 		}, nil
 	}
 	return nil, unsupportedMedia()
@@ -243,11 +247,32 @@ func toMap(obj runtime.Object) (map[string]any, error) {
 	return runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
 }
 
-// fromMap makes the typed object, with unknown fields judged as the options say.
-func (c *call) fromMap(doc map[string]any, o writeOptions) (runtime.Object, error) {
+// invalidPatch refuses a patch for what came of it. Upstream names no object there.
+func invalidPatch(shown string, err error) error {
+	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), shown, err.Error())})
+}
+
+// judgePatched judges what strict decoding found in the outcome of a patch.
+func (c *call) judgePatched(found []error, o writeOptions, shown func() string) error {
+	if len(found) > 0 && o.validation == metav1.FieldValidationStrict {
+		return invalidPatch(shown(), runtime.NewStrictDecodingError(found))
+	}
+	return c.judge(found, c.ep.gvk, c.ep.gvk.Kind, o)
+}
+
+// fromMap makes the typed object, with unknown fields judged as the options say. shown is what a refusal quotes.
+func (c *call) fromMap(doc map[string]any, o writeOptions, shown func() string) (runtime.Object, error) {
 	if c.ep.schemaless {
+		text := ""
+		if o.validation == metav1.FieldValidationStrict { // pruning changes the document
+			text = shown()
+		}
 		u := &unstructured.Unstructured{Object: doc}
-		if err := c.settleCustom(u, o); err != nil {
+		found, err := c.pruneCustom(u, o)
+		if err == nil {
+			err = c.judgePatched(found, o, func() string { return text })
+		}
+		if err != nil {
 			return nil, err
 		}
 		return c.kindKept(u)
@@ -257,9 +282,9 @@ func (c *call) fromMap(doc map[string]any, o writeOptions) (runtime.Object, erro
 	if err != nil {
 		found, strict := strictErrors(err)
 		if !strict {
-			return nil, apierrors.NewInvalid(c.ep.gvk.GroupKind(), c.info.Name, fieldErrors(err))
+			return nil, invalidPatch(shown(), err)
 		}
-		if err := c.judge(found, c.ep.gvk, c.ep.gvk.Kind, o); err != nil {
+		if err := c.judgePatched(found, o, shown); err != nil {
 			return nil, err
 		}
 	}
@@ -268,15 +293,17 @@ func (c *call) fromMap(doc map[string]any, o writeOptions) (runtime.Object, erro
 
 // patched decodes the outcome of a JSON patch.
 func (c *call) patched(doc []byte, o writeOptions) (runtime.Object, error) {
+	shown := func() string { return string(doc) }
 	obj := c.ep.ver.New()
 	found, err := wire.DecodeJSON(doc, obj, o.strictness())
 	if err != nil {
-		return nil, apierrors.NewInvalid(c.ep.gvk.GroupKind(), c.info.Name, fieldErrors(err))
+		return nil, invalidPatch(shown(), err)
 	}
-	if err := c.judge(found, c.ep.gvk, c.ep.gvk.Kind, o); err != nil {
-		return nil, err
+	pruned, err := c.pruneCustom(obj, o)
+	if err == nil {
+		err = c.judgePatched(append(found, pruned...), o, shown)
 	}
-	if err := c.settleCustom(obj, o); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return c.kindKept(obj)

@@ -93,8 +93,12 @@ func validatePodSpec(p *field.Path, spec *corev1.PodSpec, scope specScope) field
 	errs = append(errs, c.ephemeralContainers(p.Child("ephemeralContainers"))...)
 	errs = append(errs, validatePodResources(p.Child("resources"), spec)...)
 
-	errs = append(errs, meta.OneOf(p.Child("restartPolicy"), spec.RestartPolicy,
-		corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
+	switch policies := []corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}; {
+	case spec.RestartPolicy == "":
+		errs = append(errs, field.Required(p.Child("restartPolicy"), ""))
+	case !slices.Contains(policies, spec.RestartPolicy):
+		errs = append(errs, field.NotSupported(p.Child("restartPolicy"), spec.RestartPolicy, policies))
+	}
 	errs = append(errs, meta.OneOf(p.Child("dnsPolicy"), spec.DNSPolicy,
 		corev1.DNSClusterFirst, corev1.DNSClusterFirstWithHostNet, corev1.DNSDefault, corev1.DNSNone)...)
 	errs = append(errs, meta.Labels(p.Child("nodeSelector"), spec.NodeSelector)...)

@@ -23,11 +23,15 @@ type operation struct {
 	gvk  schema.GroupVersionKind
 	tag  string
 	base string // of operation IDs: CoreV1, AppsV1
+	// patches are the media types of patches that the kind takes; clients choose by them.
+	patches []string
 }
 
 var (
 	bodies  = []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
 	patches = []string{"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
+	// Custom resources have no Go type that says how their lists merge.
+	customPatches = []string{"application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"}
 )
 
 // paths are the paths of one group version.
@@ -41,9 +45,10 @@ func (d *document) paths(gv schema.GroupVersion, served []api.Served, foreign ma
 	base := title(group) + title(gv.Version)
 	for _, r := range served {
 		gvk := gv.WithKind(r.Kind)
-		o := &operation{d: d, gvk: gvk, tag: group + "_" + gv.Version, base: base}
+		o := &operation{d: d, gvk: gvk, tag: group + "_" + gv.Version, base: base, patches: patches}
 		var one, list object
 		if f, ok := foreign[gvk]; ok {
+			o.patches = customPatches
 			one = d.foreign(f, gvk)
 			list = d.foreignList(f, gvk)
 		} else {
@@ -84,7 +89,7 @@ func (d *document) paths(gv schema.GroupVersion, served []api.Served, foreign ma
 			item["put"] = o.write("update", "put", "replace the specified "+r.Kind, base+scope+r.Kind, one, bodies, one, gvk)
 		}
 		if r.Has("patch") {
-			item["patch"] = o.write("patch", "patch", "partially update the specified "+r.Kind, base+scope+r.Kind, d.patch(), patches, one, gvk)
+			item["patch"] = o.write("patch", "patch", "partially update the specified "+r.Kind, base+scope+r.Kind, d.patch(), o.patches, one, gvk)
 		}
 		if r.Has("delete") {
 			item["delete"] = o.delete("delete", base+scope+r.Kind, d.status())
@@ -133,7 +138,7 @@ func (o *operation) sub(sub *api.Subresource, id string, parent object, params [
 		case "update":
 			item["put"] = o.write("put", "put", "replace "+sub.Name+" of the specified "+o.gvk.Kind, id, body, bodies, body, gvk)
 		case "patch":
-			item["patch"] = o.write("patch", "patch", "partially update "+sub.Name+" of the specified "+o.gvk.Kind, id, d.patch(), patches, body, gvk)
+			item["patch"] = o.write("patch", "patch", "partially update "+sub.Name+" of the specified "+o.gvk.Kind, id, d.patch(), o.patches, body, gvk)
 		}
 	}
 	return item
@@ -215,7 +220,7 @@ func (o *operation) write(action, method, text, id string, body object, media []
 		o.responses(op, answer, "200", "201")
 	}
 	if !d.v3 && method == "patch" {
-		op["consumes"] = anys(patches)
+		op["consumes"] = anys(media)
 	}
 	return op
 }
