@@ -67,6 +67,12 @@ type Version struct {
 	ToStorage, FromStorage func(runtime.Object) (runtime.Object, error)
 	// Deprecation is the text of the Warning header sent with every request; empty for none.
 	Deprecation string
+
+	// Unserved versions are known only because objects may be stored in them.
+	Unserved bool
+	// Columns and Fields are this version's own, where versions differ in them (custom resources); they work on this shape.
+	Columns []Column
+	Fields  func(runtime.Object) fields.Set
 }
 
 // Strategy is what differs between kinds on the way to the store. Nil functions mean "nothing to do".

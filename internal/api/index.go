@@ -79,6 +79,9 @@ func NewIndex(table []*Resource) (*Index, error) {
 	for _, r := range table {
 		for i := range r.Versions {
 			v := &r.Versions[i]
+			if v.Unserved {
+				continue
+			}
 			gvr, gvk := r.GVR(v), r.GVK(v)
 			if _, taken := x.byGVR[gvr]; taken {
 				return nil, fmt.Errorf("index resource %s: declared twice", gvr)

@@ -15,6 +15,7 @@ import (
 	"nau/internal/apiserver/admission"
 	"nau/internal/apiserver/authn"
 	"nau/internal/apiserver/authz"
+	"nau/internal/apiserver/hook"
 	"nau/internal/store"
 )
 
@@ -37,6 +38,9 @@ type Config struct {
 	Tokens TokenIssuer
 	// Virtual answers resources that are computed: the access and token reviews.
 	Virtual map[schema.GroupResource]Reviewer
+
+	// Webhooks calls the conversion webhooks of custom resources; nil has conversions by webhook fail.
+	Webhooks *hook.Caller
 
 	// ServiceCIDRs are the ranges of cluster addresses, the preferred family first; none turns allocation off.
 	ServiceCIDRs []netip.Prefix

@@ -128,7 +128,7 @@ func (d *definitions) take(ctx context.Context, crd *apiextv1.CustomResourceDefi
 	if have, ok := d.served[crd.Name]; ok && have.generation == crd.Generation {
 		return nil
 	}
-	k, err := custom.New(crd)
+	k, err := custom.New(crd, d.s.poster())
 	if err != nil {
 		return err
 	}
@@ -137,6 +137,14 @@ func (d *definitions) take(ctx context.Context, crd *apiextv1.CustomResourceDefi
 	}
 	d.served[crd.Name] = served{crd.Generation, k.Resource}
 	return nil
+}
+
+// poster calls conversion webhooks.
+func (s *Server) poster() custom.Poster {
+	if s.Webhooks == nil {
+		return nil
+	}
+	return s.Webhooks
 }
 
 // accept decides on names and establishment.

@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -87,6 +90,13 @@ func newEndpoint(k *kind, v *api.Version) *endpoint {
 func newKind(res *api.Resource, open func(*kind) *store.Collection) *kind {
 	k := &kind{res: res, gr: schema.GroupResource{Group: res.Group, Resource: res.Plural}, storage: res.StorageGVK()}
 	k.selectable = map[string]bool{"metadata.name": true, "metadata.namespace": true}
+	for i := range res.Versions {
+		if v := &res.Versions[i]; v.Fields != nil {
+			for f := range v.Fields(v.New()) {
+				k.selectable[v.Name+":"+f] = true
+			}
+		}
+	}
 	if v := res.StorageVersion(); v != nil && v.New != nil {
 		sample := v.New()
 		if res.Fields != nil {
@@ -146,8 +156,8 @@ func (k *kind) Decode(value []byte) (runtime.Object, error) {
 	} else if err := m.Unmarshal(raw); err != nil {
 		return nil, fmt.Errorf("decode stored %s: %w", k.gr, err)
 	}
-	if k.schemaless {
-		obj.GetObjectKind().SetGroupVersionKind(k.storage)
+	if k.schemaless { // kept as it is stored, and converted when somebody reads it in another version
+		obj.GetObjectKind().SetGroupVersionKind(k.res.GVK(v))
 	}
 	// As on every way in: an older writer knew fewer defaults, and protobuf keeps no kind of nested objects.
 	if v.Default != nil {
@@ -212,11 +222,46 @@ func (k *kind) Attributes(obj runtime.Object) (labels.Set, fields.Set) {
 	if set == nil {
 		set = make(fields.Set, 2)
 	}
+	for i := range k.res.Versions {
+		if v := &k.res.Versions[i]; v.Fields != nil {
+			k.versionFields(set, v, obj)
+		}
+	}
 	set["metadata.name"] = m.GetName()
 	if k.res.Namespaced {
 		set["metadata.namespace"] = m.GetNamespace()
 	}
 	return m.GetLabels(), set
+}
+
+// versionFields adds the selectable fields that objects have in one version, under names of its own. An object that cannot be
+// converted has them empty: it is selected by nothing that asks for a value.
+func (k *kind) versionFields(set fields.Set, v *api.Version, obj runtime.Object) {
+	as, err := k.convert(obj, k.res.GVK(v))
+	if err != nil {
+		as = v.New()
+	}
+	for name, value := range v.Fields(as) {
+		set[v.Name+":"+name] = value
+	}
+}
+
+// convert gives a custom object in one of its versions; in its own it is the argument itself.
+func (k *kind) convert(obj runtime.Object, to schema.GroupVersionKind) (runtime.Object, error) {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok || u.GroupVersionKind() == to {
+		return obj, nil
+	}
+	if k.custom == nil {
+		out := u.DeepCopy()
+		out.SetGroupVersionKind(to)
+		return out, nil
+	}
+	out, err := k.custom.Convert([]*unstructured.Unstructured{u}, to.Version)
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
 }
 
 // encodeStored is the value that goes to etcd: protobuf at the storage version, JSON for schemaless kinds. It clears the
@@ -231,20 +276,20 @@ func (k *kind) encodeStored(obj runtime.Object) ([]byte, error) {
 		k.bare(obj)
 		return wire.MarshalEnvelope(msg, k.storage)
 	}
+	as := k.storage
 	if k.schemaless {
-		obj.GetObjectKind().SetGroupVersionKind(k.storage)
+		as = obj.GetObjectKind().GroupVersionKind() // put has brought it to the storage version; a deletion leaves it in its own
 	}
-	b, _, err := wire.Encode(obj, k.storage, wire.JSON, false)
+	b, _, err := wire.Encode(obj, as, wire.JSON, false)
 	return b, err
 }
 
 // toVersion gives the object in this endpoint's shape. Without a conversion it is the argument itself.
 func (ep *endpoint) toVersion(obj runtime.Object) (runtime.Object, error) {
+	if ep.schemaless {
+		return ep.convert(obj, ep.gvk)
+	}
 	if ep.ver.FromStorage == nil {
-		if ep.schemaless && obj.GetObjectKind().GroupVersionKind() != ep.gvk {
-			obj = obj.DeepCopyObject()
-			obj.GetObjectKind().SetGroupVersionKind(ep.gvk)
-		}
 		return obj, nil
 	}
 	out, err := ep.ver.FromStorage(obj)
@@ -254,11 +299,12 @@ func (ep *endpoint) toVersion(obj runtime.Object) (runtime.Object, error) {
 	return out, nil
 }
 
-// toStorage gives the object in the stored shape. Without a conversion it is the argument itself, bared of its kind.
+// toStorage gives the object in the shape in which it is judged: the stored one. Without a conversion it is the argument itself,
+// bared of its kind. Custom objects are judged in the request's version, and put converts them.
 func (ep *endpoint) toStorage(obj runtime.Object) (runtime.Object, error) {
 	if ep.ver.ToStorage == nil {
 		if ep.schemaless {
-			obj.GetObjectKind().SetGroupVersionKind(ep.storage)
+			obj.GetObjectKind().SetGroupVersionKind(ep.gvk)
 		}
 		ep.bare(obj)
 		return obj, nil
@@ -353,8 +399,11 @@ func (ep *endpoint) fieldSelector(text string) (fields.Selector, error) {
 		if alias, ok := ep.res.FieldAliases[field]; ok && ep.gvk.Group != ep.res.Group {
 			field = alias
 		}
+		if own := ep.ver.Name + ":" + field; ep.selectable[own] {
+			return own, value, nil
+		}
 		if !ep.selectable[field] {
-			if len(ep.selectable) == 2 {
+			if !slices.ContainsFunc(sortedKeys(ep.selectable), func(f string) bool { return !strings.HasPrefix(f, "metadata.") }) {
 				return "", "", fmt.Errorf("%q is not a known field selector: only %q, %q", field, "metadata.name", "metadata.namespace")
 			}
 			return "", "", fmt.Errorf("field label not supported: %s", field)

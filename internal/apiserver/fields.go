@@ -64,7 +64,7 @@ func (ep *endpoint) fieldManager(subresource string) (*managedfields.FieldManage
 	var fm *managedfields.FieldManager
 	var err error
 	if ep.schemaless {
-		fm, err = managedfields.NewDefaultCRDFieldManager(ep.types(), conv, conv, conv, ep.gvk, ep.storage.GroupVersion(), subresource, reset)
+		fm, err = managedfields.NewDefaultCRDFieldManager(ep.types(), conv, conv, conv, ep.gvk, ep.gvk.GroupVersion(), subresource, reset)
 	} else {
 		fm, err = managedfields.NewDefaultFieldManager(ep.types(), conv, conv, conv, ep.gvk, ep.storage.GroupVersion(), subresource, reset)
 	}
@@ -187,12 +187,10 @@ func (c *converter) ConvertToVersion(in runtime.Object, target runtime.GroupVers
 	if source == nil || dest == nil {
 		return nil, runtime.NewNotRegisteredErrForKind("served versions", to)
 	}
+	if dest.schemaless {
+		return dest.toVersion(typed)
+	}
 	if source.ver.ToStorage == nil && dest.ver.FromStorage == nil {
-		if dest.schemaless {
-			out := typed.DeepCopyObject()
-			out.GetObjectKind().SetGroupVersionKind(to)
-			return out, nil
-		}
 		return withKind(typed, to), nil
 	}
 	stored := typed

@@ -2,9 +2,15 @@ package apiserver
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"nau/internal/apiserver/wire"
 	"nau/internal/store"
@@ -45,6 +51,9 @@ func (c *call) respondPage(page *store.Page) error {
 		return c.respondTransformed(http.StatusOK, page.Entries, &meta)
 	}
 	ep := c.ep
+	if err := ep.convertAll(page.Entries); err != nil {
+		return err
+	}
 	if c.accept.Media == wire.Protobuf && ep.proto {
 		items := make([][]byte, len(page.Entries))
 		size := 0
@@ -90,6 +99,33 @@ func (c *call) respondPage(page *store.Page) error {
 	}
 	return c.stream(wire.TypeJSON, size, write)
 }
+
+// convertAll has a webhook convert all entries of a page in one call and keeps what comes back, encoded.
+func (ep *endpoint) convertAll(entries []*store.Entry) error {
+	if ep.custom == nil || !ep.custom.ByWebhook() {
+		return nil
+	}
+	var missing []*store.Entry
+	var objs []*unstructured.Unstructured
+	for _, e := range entries {
+		if _, err := e.Encoded(ep.jsonForm, func(runtime.Object) ([]byte, error) { return nil, errNotEncoded }); err != nil {
+			missing = append(missing, e)
+			objs = append(objs, e.Object.(*unstructured.Unstructured))
+		}
+	}
+	out, err := ep.custom.Convert(objs, ep.gvk.Version)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	for i, e := range missing {
+		if _, err := e.Encoded(ep.jsonForm, func(runtime.Object) ([]byte, error) { return json.Marshal(out[i]) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errNotEncoded = errors.New("not encoded yet")
 
 // stream answers 200 with what write produces, about size bytes of it.
 func (c *call) stream(contentType string, size int, write func(io.Writer) error) error {

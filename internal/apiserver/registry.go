@@ -123,6 +123,9 @@ func (r *registry) replace(table []*api.Resource, withdrawn *kind) error {
 		v.kinds[res] = k
 		for i := range res.Versions {
 			ver := &res.Versions[i]
+			if ver.Unserved {
+				continue
+			}
 			gvr := res.GVR(ver)
 			ep := old.endpoints[gvr]
 			if ep == nil || ep.res != res {

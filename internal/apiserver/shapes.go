@@ -25,6 +25,9 @@ func (s shapes) Served() []admission.Served {
 	out := make([]admission.Served, 0, len(s.ep.res.Versions))
 	for i := range s.ep.res.Versions {
 		v := &s.ep.res.Versions[i]
+		if v.Unserved {
+			continue
+		}
 		out = append(out, admission.Served{Resource: s.ep.res.GVR(v), Kind: s.ep.res.GVK(v)})
 	}
 	return out
@@ -74,6 +77,9 @@ func (s shapes) settle(ep *endpoint, obj runtime.Object) (runtime.Object, error)
 	}
 	if ep.ver.Default != nil {
 		ep.ver.Default(obj)
+	}
+	if ep.schemaless {
+		return s.ep.toVersion(obj) // custom objects are written in the request's version
 	}
 	return ep.toStorage(obj)
 }

@@ -153,6 +153,9 @@ var plainColumns = []api.Column{
 }
 
 func (t *table) columns() []api.Column {
+	if len(t.ep.ver.Columns) > 0 {
+		return t.ep.ver.Columns
+	}
 	if len(t.ep.res.Columns) > 0 {
 		return t.ep.res.Columns
 	}
@@ -169,8 +172,15 @@ func (t *table) definitions() ([]byte, error) {
 
 func (t *table) row(dst []byte, e *store.Entry) ([]byte, error) {
 	cells := make([]any, 0, 8)
+	obj := e.Object
+	if len(t.ep.ver.Columns) > 0 {
+		var err error
+		if obj, err = t.ep.toVersion(obj); err != nil {
+			return dst, err
+		}
+	}
 	for _, c := range t.columns() {
-		cells = append(cells, c.Value(e.Object, t.now))
+		cells = append(cells, c.Value(obj, t.now))
 	}
 	b, err := json.Marshal(cells)
 	if err != nil {

@@ -34,6 +34,9 @@ type writing struct {
 	preconditionUID types.UID
 	// scaled is set when the object is written through its scale, which admission is told.
 	scaled *api.Subresource
+	// migrates is set when the present state is stored in another version than objects are stored in now: writing it changes that,
+	// whatever else it changes.
+	migrates bool
 }
 
 // attempts bounds how often a write that names no resource version is tried against a moving object.
@@ -165,6 +168,10 @@ func nameTaken(c *call, name string) error {
 
 // put encodes and commits; expect 0 creates. The object belongs to the store afterwards.
 func (w *writing) put(ctx context.Context, key string, expect int64, obj runtime.Object) (*store.Entry, error) {
+	obj, err := w.ep.convert(obj, w.ep.storage)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
 	b, err := w.ep.encodeStored(obj)
 	if err != nil {
 		return nil, apierrors.NewInternalError(fmt.Errorf("encode %s: %w", w.ep.storage.Kind, err))
@@ -220,6 +227,9 @@ func (w *writing) update(ctx context.Context, name string, do change, absent fun
 		if err != nil {
 			return nil, false, translate(err, w.gr(), name)
 		}
+		if old, err = w.inShape(old); err != nil {
+			return nil, false, err
+		}
 		obj, err := do(ctx, old)
 		if err != nil {
 			return nil, false, err
@@ -237,6 +247,22 @@ func (w *writing) update(ctx context.Context, name string, do change, absent fun
 		}
 		return e, false, translate(err, w.gr(), name)
 	}
+}
+
+// inShape is the present state in the shape in which its change is judged: for custom objects the request's version.
+func (w *writing) inShape(old *store.Entry) (*store.Entry, error) {
+	if !w.ep.schemaless {
+		return old, nil
+	}
+	w.migrates = old.Object.GetObjectKind().GroupVersionKind() != w.ep.storage
+	obj, err := w.ep.toVersion(old.Object)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	if obj == old.Object {
+		return old, nil
+	}
+	return &store.Entry{Key: old.Key, Object: obj, Revision: old.Revision}, nil
 }
 
 // replace takes the next state of an object to the store. fixed is set when the client named the resource version that it
@@ -362,7 +388,7 @@ func (w *writing) unchanged(old *store.Entry, obj runtime.Object) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	if m.GetGeneration() != om.GetGeneration() {
+	if m.GetGeneration() != om.GetGeneration() || w.migrates {
 		return false, nil
 	}
 	if !sameButTimes(m.GetManagedFields(), om.GetManagedFields()) {

@@ -156,6 +156,7 @@ func newControlPlane(c *Config, keys *pki.PKI, opened *store.Store) (*controlPla
 		Transformers: map[schema.GroupResource]store.Transformer{{Resource: "secrets"}: transformer},
 		Authn:        authentication, Authz: authorizer, Admission: chain,
 		Nodes:        newNodeDialer(p),
+		Webhooks:     callers,
 		Tokens:       authentication.ServiceAccounts,
 		Virtual:      reviewers(authentication, authorizer),
 		Paths:        p.documents(authentication.ServiceAccounts),

@@ -30,8 +30,9 @@ import (
 
 // Kind is a custom resource ready to be served.
 type Kind struct {
-	Resource *api.Resource
-	versions map[string]*version
+	Resource   *api.Resource
+	versions   map[string]*version
+	conversion *conversion // nil: strategy None
 }
 
 // version is what one served version knows of its objects.
@@ -39,11 +40,12 @@ type version struct {
 	structural *schema.Structural // nil: anything goes
 	preserve   bool
 	judge      *judge
+	status     bool // has the subresource
 }
 
-// New reads a definition. Its names must have been accepted.
-func New(crd *apiextv1.CustomResourceDefinition) (*Kind, error) {
-	k := &Kind{versions: map[string]*version{}}
+// New reads a definition. Its names must have been accepted. Conversion webhooks are called through post; nil has them fail.
+func New(crd *apiextv1.CustomResourceDefinition, post Poster) (*Kind, error) {
+	k := &Kind{versions: map[string]*version{}, conversion: newConversion(crd, post)}
 	names := crd.Spec.Names
 	res := &api.Resource{
 		Group: crd.Spec.Group, Kind: names.Kind, Plural: names.Plural, Singular: names.Singular, ShortNames: names.ShortNames,
@@ -51,14 +53,11 @@ func New(crd *apiextv1.CustomResourceDefinition) (*Kind, error) {
 		Prefix: crd.Spec.Group + "/" + names.Plural, Verbs: api.AllVerbs,
 	}
 	k.Resource = res
-	hasStatus := false
+	hasStatus, scales := false, map[string]*apiextv1.CustomResourceSubresourceScale{}
 	for i := range crd.Spec.Versions {
 		v := &crd.Spec.Versions[i]
 		if v.Storage {
 			res.Storage = v.Name
-		}
-		if !v.Served && !v.Storage {
-			continue
 		}
 		ver, err := newVersion(v, res, crd.Spec.PreserveUnknownFields)
 		if err != nil {
@@ -66,32 +65,31 @@ func New(crd *apiextv1.CustomResourceDefinition) (*Kind, error) {
 		}
 		k.versions[v.Name] = ver
 		gvk := runtimeschema.GroupVersionKind{Group: crd.Spec.Group, Version: v.Name, Kind: names.Kind}
-		av := api.Version{Name: v.Name, New: func() runtime.Object {
+		av := api.Version{Name: v.Name, Unserved: !v.Served, New: func() runtime.Object {
 			u := &unstructured.Unstructured{Object: map[string]any{}}
 			u.SetGroupVersionKind(gvk)
 			return u
-		}, Default: ver.fill}
+		}, Default: ver.fill, Columns: columns(v.AdditionalPrinterColumns), Fields: selectable(v.SelectableFields)}
 		if v.Deprecated {
 			av.Deprecation = gvk.GroupVersion().String() + " " + names.Kind + " is deprecated"
 			if v.DeprecationWarning != nil {
 				av.Deprecation = *v.DeprecationWarning
 			}
 		}
-		// The stored version first among equals, so that preference and storage agree where the names do not decide.
-		res.Versions = append(res.Versions, av)
-		if v.Storage {
-			res.Columns = columns(v.AdditionalPrinterColumns)
-			if s := v.Subresources; s != nil {
-				hasStatus = s.Status != nil
-				if s.Status != nil {
-					res.Subresources = append(res.Subresources, status(k, names.Kind))
-				}
-				if s.Scale != nil {
-					res.Subresources = append(res.Subresources, scale(s.Scale))
-				}
+		if s := v.Subresources; s != nil {
+			ver.status = s.Status != nil
+			hasStatus = hasStatus || ver.status
+			if s.Scale != nil {
+				scales[v.Name] = s.Scale
 			}
-			res.Fields = selectable(v.SelectableFields)
 		}
+		res.Versions = append(res.Versions, av)
+	}
+	if hasStatus {
+		res.Subresources = append(res.Subresources, status(k, names.Kind))
+	}
+	if len(scales) > 0 {
+		res.Subresources = append(res.Subresources, scale(scales))
 	}
 	res.Strategy = k.strategy(hasStatus)
 	return k, nil
@@ -208,14 +206,14 @@ func (k *Kind) strategy(hasStatus bool) api.Strategy {
 		Name: apivalidation.NameIsDNSSubdomain,
 		PrepareCreate: func(obj runtime.Object) {
 			u := obj.(*unstructured.Unstructured)
-			if hasStatus {
+			if k.hasStatus(u) {
 				delete(u.Object, "status")
 			}
 			u.SetGeneration(1)
 		},
 		PrepareUpdate: func(new, old runtime.Object) {
 			n, o := new.(*unstructured.Unstructured), old.(*unstructured.Unstructured)
-			if hasStatus {
+			if k.hasStatus(n) {
 				keepField(n, o, "status")
 			}
 			n.SetGeneration(o.GetGeneration())
@@ -232,6 +230,11 @@ func (k *Kind) strategy(hasStatus bool) api.Strategy {
 		s.ResetFields = [][]string{{"status"}}
 	}
 	return s
+}
+
+func (k *Kind) hasStatus(u *unstructured.Unstructured) bool {
+	v := k.versions[u.GroupVersionKind().Version]
+	return v != nil && v.status
 }
 
 func keepField(n, o *unstructured.Unstructured, name string) {

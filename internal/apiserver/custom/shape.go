@@ -41,20 +41,34 @@ func status(k *Kind, kind string) api.Subresource {
 
 func path(jsonPath string) []string { return strings.Split(strings.TrimPrefix(jsonPath, "."), ".") }
 
-// scale maps three paths of the object to autoscaling/v1.
-func scale(s *apiextv1.CustomResourceSubresourceScale) api.Subresource {
-	spec, stat := path(s.SpecReplicasPath), path(s.StatusReplicasPath)
+// scale maps three paths of the object, which each version may have elsewhere, to autoscaling/v1.
+func scale(by map[string]*apiextv1.CustomResourceSubresourceScale) api.Subresource {
+	of := func(obj runtime.Object) (*unstructured.Unstructured, *apiextv1.CustomResourceSubresourceScale, error) {
+		u := obj.(*unstructured.Unstructured)
+		s := by[u.GroupVersionKind().Version]
+		if s == nil {
+			return nil, nil, fmt.Errorf("scale %s: %s declares no scale", u.GetName(), u.GroupVersionKind().GroupVersion())
+		}
+		return u, s, nil
+	}
+	var spec []string // for managed fields; versions that differ in it are seldom
+	for _, s := range by {
+		spec = path(s.SpecReplicasPath)
+	}
 	return api.Subresource{
 		Name: "scale", Group: "autoscaling", Version: "v1", Kind: "Scale", Verbs: api.StatusVerbs, New: api.New[autoscalingv1.Scale](),
 		Scale: &api.Scale{
 			Path: spec,
 			Get: func(obj runtime.Object) (autoscalingv1.ScaleSpec, autoscalingv1.ScaleStatus, error) {
-				u := obj.(*unstructured.Unstructured)
-				want, _, err := unstructured.NestedInt64(u.Object, spec...)
+				u, s, err := of(obj)
 				if err != nil {
 					return autoscalingv1.ScaleSpec{}, autoscalingv1.ScaleStatus{}, err
 				}
-				have, _, _ := unstructured.NestedInt64(u.Object, stat...)
+				want, _, err := unstructured.NestedInt64(u.Object, path(s.SpecReplicasPath)...)
+				if err != nil {
+					return autoscalingv1.ScaleSpec{}, autoscalingv1.ScaleStatus{}, err
+				}
+				have, _, _ := unstructured.NestedInt64(u.Object, path(s.StatusReplicasPath)...)
 				st := autoscalingv1.ScaleStatus{Replicas: int32(have)}
 				if s.LabelSelectorPath != nil {
 					st.Selector, _, _ = unstructured.NestedString(u.Object, path(*s.LabelSelectorPath)...)
@@ -62,7 +76,9 @@ func scale(s *apiextv1.CustomResourceSubresourceScale) api.Subresource {
 				return autoscalingv1.ScaleSpec{Replicas: int32(want)}, st, nil
 			},
 			Set: func(obj runtime.Object, replicas int32) {
-				_ = unstructured.SetNestedField(obj.(*unstructured.Unstructured).Object, int64(replicas), spec...)
+				if u, s, err := of(obj); err == nil {
+					_ = unstructured.SetNestedField(u.Object, int64(replicas), path(s.SpecReplicasPath)...)
+				}
 			},
 		},
 	}
