@@ -29,6 +29,7 @@ import (
 	"nau/internal/api/builtin"
 	"nau/internal/apiserver"
 	"nau/internal/apiserver/admission"
+	"nau/internal/apiserver/admission/policy"
 	"nau/internal/apiserver/admission/webhook"
 	"nau/internal/apiserver/authn"
 	"nau/internal/apiserver/authz"
@@ -141,9 +142,18 @@ func newControlPlane(c *Config, keys *pki.PKI, opened *store.Store) (*controlPla
 	if err != nil {
 		return nil, err
 	}
+	policies := policy.Config{Informers: informers, Live: kube, Params: p.admin.Dynamic, Authorizer: authorizer, Log: c.Log}
+	changes, err := policy.NewMutating(policies)
+	if err != nil {
+		return nil, err
+	}
+	judges, err := policy.NewValidating(policies)
+	if err != nil {
+		return nil, err
+	}
 	chain, err := admission.Default(admission.Config{
 		Informers: informers, Live: kube, Authorizer: authorizer,
-		After: []admission.Plugin{rbac.NewGuard(p.roles, authorizer), mutating, validating,
+		After: []admission.Plugin{rbac.NewGuard(p.roles, authorizer), changes, mutating, judges, validating,
 			admission.NewResourceQuota(informers, kube, clock.RealClock{})},
 	})
 	if err != nil {
