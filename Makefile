@@ -9,7 +9,7 @@ LDFLAGS := -s -w -X nau/internal/cluster/version.version=$(VERSION)
 RUN ?=
 FOCUS ?=
 
-.PHONY: help build up down test unit e2e vm conformance bench lint fmt
+.PHONY: help build up down test unit e2e clients vm conformance bench lint fmt
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ e2e: ## end-to-end tests only (RUN=regexp picks some)
 
 vm: build ## cgroup version 2 in an emulated machine, a few minutes, not part of test (needs qemu-system-x86 and linux-image-cloud-amd64)
 	go test -tags vm -count=1 -v -timeout 40m $(if $(RUN),-run '$(RUN)') ./test/vm
+
+clients: ## the stock clients that some end-to-end tests want (Compose, crictl, Testcontainers, …), built once from their modules
+	./test/clients/build.sh --all
 
 conformance: build ## the upstream suite (FOCUS=regexp) against a cluster on this machine
 	FOCUS='$(FOCUS)' ./test/conformance/run.sh

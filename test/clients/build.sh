@@ -2,6 +2,8 @@
 # Builds stock clients from their published modules, for machines where the
 # distribution's are missing or too old, and prints the folder of each.
 #   build.sh NAME…       kubectl, docker, …: a folder here with a go.mod
+#   build.sh --all       all of them: what `make clients` does
+#   build.sh --cached NAME…  the folders of those that are built already; builds nothing
 #   CLIENTS_CACHE=DIR    where to keep them (default ~/.cache/nau-test/clients)
 # A folder's name ends in the sum of what the program is built from: what was
 # built once is kept until that changes.
@@ -31,22 +33,63 @@ recipe() {
       v=${v#v}
       flags+=" -X github.com/docker/cli/cli/version.Version=${v%+incompatible}"
       ;;
+    compose)
+      v=$(version github.com/docker/compose/v2)
+      package=github.com/docker/compose/v2/cmd
+      flags+=" -X github.com/docker/compose/v2/internal.Version=$v"
+      ;;
+    buildx)
+      v=$(version github.com/docker/buildx)
+      package=github.com/docker/buildx/cmd/buildx
+      flags+=" -X github.com/docker/buildx/version.Version=$v"
+      ;;
+    crictl)
+      v=$(version sigs.k8s.io/cri-tools)
+      package=sigs.k8s.io/cri-tools/cmd/crictl
+      flags+=" -X sigs.k8s.io/cri-tools/pkg/version.Version=$v"
+      ;;
+    testcontainers) # its own tests, as a program, with the files that they read
+      test=github.com/testcontainers/testcontainers-go
+      files=testdata
+      ;;
+    oci-validation) # one program a subject, in a folder, with the root file system that they run in
+      package=tool
+      out=programs/
+      test=
+      files=rootfs-amd64.tar.gz
+      from=github.com/opencontainers/runtime-tools
+      ;;
     *) echo "build.sh: no recipe for client $1" >&2; exit 2 ;;
   esac
 }
 
-[ $# -gt 0 ] || { sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+cached=
+case $1 in
+  --all) cd "$here"; set -- */; set -- "${@%/}" ;;
+  --cached) cached=1; shift ;;
+esac
 for name in "$@"; do
   cd "$here/$name" 2>/dev/null || { echo "build.sh: no client $name in $here" >&2; exit 2; }
   sum=$(cat "$here/build.sh" ./* | sha256sum | cut -c1-12)
   dir=$cache/$name-$sum
-  if [ ! -x "$dir/$name" ]; then
+  if [ ! -d "$dir" ]; then
+    [ -z "$cached" ] || { echo "build.sh: $name is not built: \`make clients\` builds it" >&2; exit 3; }
     echo "building $name from its module, once …" >&2
-    package= flags="-s -w"
+    package= flags="-s -w" out=$name test= files= from=
     recipe "$name"
-    mkdir -p "$dir"
-    go build -ldflags "$flags" -o "$dir/$name.new" "$package"
-    mv "$dir/$name.new" "$dir/$name"
+    rm -rf "$dir.new"
+    mkdir -p "$dir.new"
+    case $out in */) mkdir -p "$dir.new/$out" ;; esac
+    if [ -n "$test" ]; then
+      go test -c -ldflags "$flags" -o "$dir.new/$out" "$test"
+    else
+      go build -ldflags "$flags" -o "$dir.new/$out" "$package"
+    fi
+    for file in $files; do
+      cp -r "$(go list -m -f '{{.Dir}}' "${from:-$test}")/$file" "$dir.new/" && chmod -R u+w "$dir.new/$file"
+    done
+    mv "$dir.new" "$dir"
   fi
   echo "$dir"
 done
