@@ -264,3 +264,44 @@ func TestMovedDataDirectory(t *testing.T) {
 		{args: "rm -f web made"},
 	})
 }
+
+// Containers of restart policies, their ports, names and volumes come through a kill of nau untouched, and come back after a reboot.
+func TestPoliciesAndPortsSurvive(t *testing.T) {
+	needDocker(t)
+	m := harness.New(t)
+	m.Registry()
+	m.Up()
+	run(t, m, []line{
+		{args: "pull -q nginx"},
+		{args: "pull -q alpine"},
+		{args: "network create town"},
+		{args: "run -d --name always --restart always --network town -p 8500:80 -v data:/data nginx"},
+		{args: "run -d --name unless --restart unless-stopped --network town nginx"},
+		{args: "run -d --name stopped --restart unless-stopped nginx"},
+		{args: "stop -t 0 stopped"},
+		{args: "run -d --name never nginx"},
+		{args: "exec always sh -c 'echo kept > /data/file'"},
+	})
+	pid := m.Must("docker", "inspect", "-f", "{{.State.Pid}}", "always")
+	m.Kill()
+	m.Answers("http://127.0.0.1:8500/", "nginx") // while nobody is there
+	m.Up()
+	m.Answers("http://127.0.0.1:8500/", "nginx")
+	run(t, m, []line{
+		{args: "inspect -f {{.State.Pid}} always", out: pid},
+		{args: "exec unless wget -qO- http://always/", out: "nginx"},
+		{args: "run -d --name rival -p 8500:80 nginx", code: 125, err: "port is already allocated"},
+		{args: "rm -f rival"},
+	})
+	m.Reboot()
+	m.Up()
+	m.Until("running", "docker", "inspect", "-f", "{{.State.Status}}", "always")
+	m.Until("running", "docker", "inspect", "-f", "{{.State.Status}}", "unless")
+	m.Answers("http://127.0.0.1:8500/", "nginx")
+	run(t, m, []line{
+		{args: "exec always cat /data/file", out: "kept"},
+		{args: "exec unless wget -qO- http://always/", out: "nginx"},
+		{args: "ps -a --filter name=stopped --format {{.State}}", out: "exited"},
+		{args: "ps -a --filter name=never --format {{.State}}", out: "exited"},
+	})
+}
