@@ -321,12 +321,30 @@ func (c *call) settleCustom(obj runtime.Object, o writeOptions) error {
 	return c.judge(found, c.ep.gvk, c.ep.gvk.Kind, o)
 }
 
+// dropEmptyMetadata takes away what ObjectMeta leaves out when it is empty.
+func dropEmptyMetadata(u *unstructured.Unstructured) {
+	metadata, _ := u.Object["metadata"].(map[string]any)
+	for _, key := range []string{"annotations", "labels", "finalizers", "ownerReferences"} {
+		switch v := metadata[key].(type) {
+		case map[string]any:
+			if len(v) == 0 {
+				delete(metadata, key)
+			}
+		case []any:
+			if len(v) == 0 {
+				delete(metadata, key)
+			}
+		}
+	}
+}
+
 // pruneCustom takes away the fields that the schema does not know, and names them where somebody wants to hear of them.
 func (c *call) pruneCustom(obj runtime.Object, o writeOptions) ([]error, error) {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok || c.ep.custom == nil {
 		return nil, nil
 	}
+	dropEmptyMetadata(u)
 	unknown, err := c.ep.custom.Prune(u)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())

@@ -88,6 +88,19 @@ func TestCustomResources(t *testing.T) {
 	if n, _, _ := unstructured.NestedInt64(w.Object, "spec", "size"); n != 0 && w.GetGeneration() != 2 {
 		t.Errorf("a status write is for the status: %+v", w.Object)
 	}
+	get(c.do("PATCH", path+"/a", `{"metadata":{"annotations":{},"labels":{}}}`, "Content-Type", "application/merge-patch+json"), 200)
+	if m := w.Object["metadata"].(map[string]any); m["annotations"] != nil || m["labels"] != nil {
+		t.Errorf("empty maps of metadata are left out: %v", m)
+	}
+	c.do("PATCH", path+"/a?fieldValidation=Strict", `{"spec":{"bogus":1}}`, "Content-Type", "application/merge-patch+json").
+		fails(422, metav1.StatusReasonInvalid, `strict decoding error: unknown field "spec.bogus"`)
+	// A client takes from the description which patches there are: of these none that needs a Go type.
+	if doc := string(c.do("GET", "/openapi/v3/apis/example.com/v1", nil).want(200).body); !strings.Contains(doc, "application/merge-patch+json") || strings.Contains(doc, "strategic-merge-patch") {
+		t.Error("the description of a custom resource offers other patches than there are")
+	}
+	if doc := string(c.do("GET", "/openapi/v3/apis/apps/v1", nil).want(200).body); !strings.Contains(doc, "strategic-merge-patch") {
+		t.Error("the description of a built-in resource lacks strategic merge patches")
+	}
 	var sc autoscalingv1.Scale
 	c.do("PATCH", path+"/a/scale", `{"spec":{"replicas":6}}`, "Content-Type", "application/merge-patch+json").want(200, &sc)
 	if sc.Spec.Replicas != 6 || sc.Status.Replicas != 4 {
