@@ -295,7 +295,7 @@ func FuzzLocate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path string) {
 		u, err := url.Parse(path)
 		if err != nil || !strings.HasPrefix(path, "/") {
-			t.Skip()
+			return // no path
 		}
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Method, r.URL = method, u
@@ -325,9 +325,7 @@ func FuzzBodies(f *testing.F) {
 	types := []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf",
 		"application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"}
 	f.Fuzz(func(t *testing.T, kind int, body string) {
-		if kind < 0 || kind >= len(types) {
-			t.Skip()
-		}
+		kind = int(uint(kind) % uint(len(types)))
 		c.t = t
 		method, path := "POST", "/api/v1/namespaces/ns/pods?dryRun=All"
 		if kind > 2 {

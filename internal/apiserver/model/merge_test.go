@@ -25,7 +25,7 @@ func FuzzMergePatchIsRFC7386(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		var patch map[string]any
 		if json.Unmarshal([]byte(text), &patch) != nil {
-			t.Skip()
+			return // no patch
 		}
 		for _, strategic := range []bool{false, true} {
 			got := pod()
