@@ -37,7 +37,7 @@ unit: ## unit tests only: no root, no network
 e2e: ## end-to-end tests only (RUN=regexp picks some)
 	RUN='$(RUN)' ./test/run.sh e2e
 
-vm: build ## cgroup version 2 in an emulated machine, a few minutes, not part of test (needs qemu-system-x86 and linux-image-cloud-amd64)
+vm: build ## cgroup version 2 and loss of power in an emulated machine, minutes, not part of test (needs qemu-system-x86 and linux-image-cloud-amd64)
 	go test -tags vm -count=1 -v -timeout 40m $(if $(RUN),-run '$(RUN)') ./test/vm
 
 clients: ## the stock clients that some end-to-end tests want (Compose, crictl, Testcontainers, …), built once from their modules

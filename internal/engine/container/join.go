@@ -139,7 +139,7 @@ func (m *Manager) Rename(id, name string) error {
 	old, _ := m.current(e)
 	r := *old
 	r.Config.Name = name
-	if err := m.put(e, &r); err != nil {
+	if err := m.commit(e, &r); err != nil {
 		m.unreserve(name, id)
 		return err
 	}

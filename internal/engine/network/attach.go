@@ -89,7 +89,7 @@ func (m *Manager) reserve(e *Endpoint, wished []netip.Addr) (*network, error) {
 	}
 	n.parts++
 	if n.granted--; n.granted < 0 {
-		if err := m.save(n); err != nil {
+		if err := m.save(n, writeFile); err != nil {
 			m.unlease(n, *e)
 			n.parts--
 			return nil, err

@@ -15,6 +15,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"nau/internal/engine/record"
 )
 
 // Config of a Manager.
@@ -170,8 +172,9 @@ func (m *Manager) add(s stored) error {
 
 func (m *Manager) path(name string) string { return filepath.Join(m.cfg.Dir, "net-"+name+".json") }
 
-// save writes a network's file, with the cursor a step ahead. The caller holds mu.
-func (m *Manager) save(n *network) error {
+// save writes a network's file, with the cursor a step ahead, by write: a new network has to survive a loss of power, a cursor need not. The caller holds
+// mu.
+func (m *Manager) save(n *network, write func(path string, b []byte) error) error {
 	s := stored{Spec: n.spec}
 	for _, p := range n.pools {
 		s.Next = append(s.Next, p.ahead(cursorStep))
@@ -181,7 +184,7 @@ func (m *Manager) save(n *network) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(m.path(n.spec.Name), b)
+	return write(m.path(n.spec.Name), b)
 }
 
 // Ensure makes the network, or keeps the one that stands when its subnets are the same. A network without endpoints may change its subnets.
@@ -208,7 +211,7 @@ func (m *Manager) Ensure(spec Spec) error {
 		return err
 	}
 	n := m.nets[spec.Name]
-	if err := m.save(n); err != nil {
+	if err := m.save(n, record.Replace); err != nil {
 		return err
 	}
 	if err := m.raise(n); err != nil {

@@ -105,6 +105,25 @@ func (d Dir[T]) write(id, name string, v *T, sync bool) error {
 	return os.Rename(written, final)
 }
 
+// Replace writes a file for which one record is enough: a reader sees the old or the new content, and a loss of power does not take the new one away.
+func Replace(path string, b []byte) error {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
 func syncFolder(path string) error {
 	f, err := os.Open(path)
 	if err != nil {

@@ -27,6 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nau/internal/engine/diskuse"
+	"nau/internal/engine/record"
 	"nau/internal/kernel"
 )
 
@@ -112,11 +113,8 @@ func (s *Store) Create(v Volume) (*Volume, bool, error) {
 		return nil, false, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
 	file := filepath.Join(s.dir, v.Name, "volume.json")
-	if err := os.WriteFile(file+".new", b, 0o600); err != nil {
-		return nil, false, err
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		return nil, false, err
+	if err := record.Replace(file, b); err != nil {
+		return nil, false, fmt.Errorf("create volume %s: %w", v.Name, err)
 	}
 	s.all[v.Name] = &v
 	return &v, true, nil

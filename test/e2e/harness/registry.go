@@ -94,6 +94,19 @@ func (m *Machine) Registry() {
 	}
 }
 
+// Serve lets the registry with the test images answer on loopback of the test's own network, for tests without a machine of New's.
+func Serve(t testing.TB) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: served.public, ReadHeaderTimeout: time.Minute}
+	go server.Serve(listener)
+	t.Cleanup(func() { server.Close() })
+	return listener.Addr().String()
+}
+
 // Listen opens a listener inside.
 func (m *Machine) Listen(network, address string) (listener net.Listener) {
 	m.t.Helper()
