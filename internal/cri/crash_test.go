@@ -34,12 +34,18 @@ func TestChild(t *testing.T) {
 	pc := b.sandboxConfig("stays")
 	pod := b.pod(pc)
 	stays := b.container(pod, pc, "i=0; while :; do echo line $i; i=$((i+1)); sleep 0.01; done")
-	ends := b.container(pod, pc, "sleep 0.5; exit 9")
-	fmt.Println("READY", pod, stays, ends)
+	// It ends when the killer opens the pipe, after this program has gone.
+	ends := b.container(pod, pc, "mkfifo /end; cat /end; exit 9")
+	r, err := b.e.Containers.Get(ends)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("READY", pod, stays, ends, r.Pid)
 	for i := 0; ; i++ { // work for the killer to interrupt
 		pc := b.sandboxConfig(fmt.Sprint("churn", i))
 		pod := b.pod(pc)
 		b.container(pod, pc, "sleep 100")
+		fmt.Println("ROUND", i)
 		if i%2 == 0 {
 			_, _ = b.r.RemovePodSandbox(b.ctx(), &runtimeapi.RemovePodSandboxRequest{PodSandboxId: pod})
 		}
@@ -75,21 +81,22 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pod, stays, ends string
+	var endsPid int
 	sc := bufio.NewScanner(out)
 	for sc.Scan() {
-		if n, _ := fmt.Sscanf(sc.Text(), "READY %s %s %s", &pod, &stays, &ends); n == 3 {
+		_, _ = fmt.Sscanf(sc.Text(), "READY %s %s %s %d", &pod, &stays, &ends, &endsPid)
+		if sc.Text() == "ROUND 3" { // it is in the midst of the next one
 			break
 		}
 	}
 	if stays == "" {
 		t.Fatal("the child did not come up")
 	}
-	time.Sleep(300 * time.Millisecond)
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = child.Wait()
-	time.Sleep(400 * time.Millisecond) // meanwhile one container ends
+	meanwhile(t, endsPid)
 
 	k := &bed{t: t, ref: b.ref, cfg: killConfig(dir, b.cfg.NauOCI)}
 	began := time.Now()
@@ -147,10 +154,41 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// meanwhile lets the container that waits for it end, while no engine is there to see it.
+func meanwhile(t *testing.T, pid int) {
+	t.Helper()
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	pipe, err := os.OpenFile(fmt.Sprintf("/proc/%d/root/end", pid), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe.Close()
+	ended(t, pidfd)
+}
+
+// ended waits for a process's end.
+func ended(t *testing.T, pidfd int) {
+	t.Helper()
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 20_000)
+		if err == unix.EINTR {
+			continue
+		}
+		if n != 1 {
+			t.Fatalf("a process does not end: %v", err)
+		}
+		return
+	}
+}
+
 // killAll ends the monitor and the processes in the instance's cgroups, and empties the run directory.
 func killAll(t *testing.T, cfg engine.Config) {
 	t.Helper()
-	for range 50 {
+	for {
 		n := 0
 		roots, _ := filepath.Glob("/sys/fs/cgroup/*" + cfg.CgroupParent)
 		for _, r := range append(roots, "/sys/fs/cgroup"+cfg.CgroupParent) {
@@ -158,8 +196,11 @@ func killAll(t *testing.T, cfg engine.Config) {
 				if err == nil && d.Name() == "cgroup.procs" {
 					b, _ := os.ReadFile(p)
 					for _, f := range strings.Fields(string(b)) {
-						if pid, _ := strconv.Atoi(f); pid > 0 && pid != os.Getpid() {
-							_ = unix.Kill(pid, unix.SIGKILL)
+						pid, _ := strconv.Atoi(f)
+						if pidfd, err := unix.PidfdOpen(pid, 0); err == nil && pid != os.Getpid() {
+							_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+							ended(t, pidfd)
+							unix.Close(pidfd)
 							n++
 						}
 					}
@@ -170,7 +211,6 @@ func killAll(t *testing.T, cfg engine.Config) {
 		if n == 0 {
 			break
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	b, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

@@ -167,7 +167,7 @@ func (d direct) Exec(ctx context.Context, id string, cmd []string, in io.Reader,
 	}
 	code, err := d.s.e.Containers.Exec(ctx, r.ID, container.ExecConfig{Args: cmd, Terminal: tty, Streams: streamsOf(ctx, in, out, errs, resize)})
 	if err != nil {
-		return fault(err)
+		return err // shown to a user, and no gRPC call's
 	}
 	if code != 0 {
 		return utilexec.CodeExitError{Err: fmt.Errorf("command terminated with exit code %d", code), Code: code}
@@ -181,7 +181,7 @@ func (d direct) Attach(ctx context.Context, id string, in io.Reader, out, errs i
 	if err != nil {
 		return err
 	}
-	return fault(d.s.e.Containers.Attach(ctx, r.ID, streamsOf(ctx, in, out, errs, resize)))
+	return d.s.e.Containers.Attach(ctx, r.ID, streamsOf(ctx, in, out, errs, resize))
 }
 
 // PortForward connects stream with a port on the sandbox's loopback, IPv4 first.
@@ -198,7 +198,7 @@ func (d direct) PortForward(ctx context.Context, id string, port int32, stream i
 		}
 	}
 	if err != nil {
-		return fault(err)
+		return err
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })

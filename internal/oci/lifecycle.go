@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -72,6 +73,9 @@ func (c *Container) Start() error {
 func startError(err error, p *specs.Process) error {
 	var step *child.StepError
 	if errors.As(err, &step) && len(step.Step) > 5 && step.Step[:5] == "exec " && p != nil && len(p.Args) > 0 {
+		if step.Errno == unix.ENOENT && !strings.Contains(p.Args[0], "/") {
+			return &ProgramError{Program: p.Args[0], Err: errNotInPath}
+		}
 		return &ProgramError{Program: p.Args[0], Err: step.Errno}
 	}
 	return err

@@ -62,7 +62,7 @@ func (m *Manager) Exec(ctx context.Context, id string, c ExecConfig) (code int, 
 	pid, err := m.set.Runtime.Exec(ctx, req)
 	pipes.handedOver()
 	if err != nil {
-		return 0, fmt.Errorf("exec in container %s: %w", id[:12], err)
+		return 0, err // it names the container and what was done
 	}
 	if c.Started != nil {
 		c.Started(pid)
