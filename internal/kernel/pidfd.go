@@ -126,6 +126,19 @@ func (p *Process) Wait() (status syscall.WaitStatus, known bool, err error) {
 	return status, known, nil
 }
 
+// Ended tells how the process ended, if it has and the kernel still tells: Wait for one that need not have ended.
+func (p *Process) Ended() (status syscall.WaitStatus, known bool) {
+	ended := false
+	if err := p.raw.Control(func(fd uintptr) {
+		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		ended = n > 0
+	}); err != nil || !ended {
+		return 0, false
+	}
+	status, known, err := p.Wait()
+	return status, known && err == nil
+}
+
 // zombieStatus reads how an unreaped process ended, field 52 of proc_pid_stat(5), which root may see.
 func zombieStatus(pid int) (syscall.WaitStatus, error) {
 	fd, err := OpenProc(strconv.Itoa(pid)+"/stat", unix.O_RDONLY)

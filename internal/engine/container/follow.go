@@ -90,6 +90,14 @@ func Open(ctx context.Context, s Settings, keep func(id string) bool) (*Manager,
 func (m *Manager) Close() {
 	m.stop()
 	m.done.Wait()
+	m.mu.RLock()
+	for _, e := range m.all {
+		if e.op.TryLock() { // an operation that is still under way lets go by itself, or with the program
+			e.release()
+			e.op.Unlock()
+		}
+	}
+	m.mu.RUnlock()
 	_ = m.seq.f.Close()
 }
 
@@ -122,6 +130,12 @@ func (m *Manager) reconcile(ctx context.Context, keep func(string) bool) error {
 		st, ok := known[r.ID]
 		if decide(r, st.Status, ok) != fine {
 			errs = append(errs, m.settle(ctx, e))
+		} else if ok {
+			e.op.Lock()
+			if now, gone := m.current(e); gone != nil && e.process == nil && now.Pid == st.Pid {
+				e.hold(st.Pid)
+			}
+			e.op.Unlock()
 		}
 	}
 	return errors.Join(errs...)
@@ -160,6 +174,7 @@ func (m *Manager) correct(ctx context.Context, e *entry, old *Record, st monitor
 		return nil
 	case adopt:
 		r.State, r.Pid, r.Started = Running, st.Pid, st.Started
+		e.hold(r.Pid)
 		m.mu.Lock()
 		e.gone = make(chan struct{})
 		m.mu.Unlock()
@@ -179,6 +194,12 @@ func (m *Manager) correct(ctx context.Context, e *entry, old *Record, st monitor
 
 // finish records the end of a run, tells everybody, and gives back what the run held. The caller holds e.op.
 func (m *Manager) finish(ctx context.Context, e *entry, r *Record) error {
+	if r.ExitCode == UnknownExit {
+		if code := e.exitCode(); code != UnknownExit {
+			r.ExitCode, r.Lost = code, false
+		}
+	}
+	e.release()
 	r.State, r.Pid = Exited, 0
 	if r.Finished.IsZero() {
 		r.Finished = time.Now()

@@ -62,6 +62,38 @@ type entry struct {
 	op   sync.Mutex
 	rec  *Record
 	gone chan struct{}
+	// process is held beside the monitor, under op: a run that ends while there is no monitor tells its exit code here. Nil where it cannot be had.
+	process *kernel.Process
+}
+
+// hold takes hold of the present run's process; one that has ended already is not there any more. The caller holds op.
+func (e *entry) hold(pid int) {
+	e.release()
+	if p, err := kernel.OpenProcess(pid); err == nil {
+		e.process = p
+	}
+}
+
+func (e *entry) release() {
+	if e.process != nil {
+		_ = e.process.Close()
+		e.process = nil
+	}
+}
+
+// exitCode is that of the process held; UnknownExit if it is not known here either.
+func (e *entry) exitCode() int {
+	if e.process == nil {
+		return UnknownExit
+	}
+	status, known := e.process.Ended()
+	switch {
+	case !known:
+		return UnknownExit
+	case status.Signaled():
+		return 128 + int(status.Signal())
+	}
+	return status.ExitStatus()
 }
 
 // BuiltIn is the name of the runtime that is part of this program.

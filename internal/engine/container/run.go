@@ -37,7 +37,8 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	}
 	r := *old
 	r.State, r.ExitCode, r.OOMKilled, r.Error, r.Finished, r.Lost = Created, 0, false, "", time.Time{}, false
-	if err := m.launch(ctx, &r); err != nil {
+	if err := m.launch(ctx, e, &r); err != nil {
+		e.release()
 		m.decline(id, err)
 		clean := context.WithoutCancel(ctx)
 		if _, derr := m.set.Runtime.Delete(clean, id, true); derr != nil && !errors.Is(derr, monitor.ErrNotFound) {
@@ -65,7 +66,7 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 }
 
 // launch mounts, builds and runs, and fills in what became of it.
-func (m *Manager) launch(ctx context.Context, r *Record) error {
+func (m *Manager) launch(ctx context.Context, e *entry, r *Record) error {
 	place, err := m.set.Sandboxes.Place(r.Config.Sandbox)
 	if err != nil {
 		return err
@@ -126,6 +127,7 @@ func (m *Manager) launch(ctx context.Context, r *Record) error {
 	if err != nil {
 		return err
 	}
+	e.hold(r.Pid) // before it may run, and end
 	m.deliver(ctx, r)
 	if r.Started, err = m.set.Runtime.Start(ctx, r.ID); err != nil {
 		return err

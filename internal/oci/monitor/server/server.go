@@ -5,7 +5,7 @@
 // own crash is on disk (a tmpfs): each container's request and exit, the journal of events, and the streams themselves,
 // which are FIFOs that the container holds open in both directions, so that output waits for the next monitor instead of
 // breaking. What a crash does lose: standard input and terminals, which only the monitor held, and the exit code of a
-// process that ends while no monitor runs.
+// process that ends while no monitor runs, unless whoever asked for it holds the process too (engine/container does, and Linux 6.15 tells it).
 //
 // Only cmd/nau-oci imports it.
 package server

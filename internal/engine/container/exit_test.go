@@ -1,0 +1,66 @@
+package container
+
+import (
+	"context"
+	"log/slog"
+	"os/exec"
+	"testing"
+
+	"nau/internal/engine/events"
+	"nau/internal/engine/record"
+	"nau/internal/engine/sandbox"
+	"nau/internal/kernel"
+	"nau/internal/oci/monitor"
+)
+
+// forgetful is a monitor that came after the container's end, and knows nothing of it.
+type forgetful struct{ Runtime }
+
+func (forgetful) State(context.Context, string) (monitor.State, error) {
+	return monitor.State{}, monitor.ErrNotFound
+}
+func (forgetful) Delete(context.Context, string, bool) (monitor.ExitStatus, error) {
+	return monitor.ExitStatus{}, monitor.ErrNotFound
+}
+
+type noSandboxes struct{ Sandboxes }
+
+func (noSandboxes) Get(string) (*sandbox.Record, error) { return nil, sandbox.ErrNotFound }
+
+// The exit code of a process that ended while there was no monitor comes from the kernel.
+func TestExitWithoutAMonitor(t *testing.T) {
+	if err := kernel.PidfdInfo.Check(); err != nil {
+		t.Skip(err)
+	}
+	for script, want := range map[string]int{"read x; exit 6": 6, "read x; kill -KILL $$": 137} {
+		dir, err := record.Open[Record](t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &Manager{records: dir, all: map[string]*entry{}, set: Settings{RunDir: t.TempDir(), Runtime: forgetful{}, Sandboxes: noSandboxes{},
+			Events: &events.Bus{}, Log: slog.New(slog.DiscardHandler)}}
+		cmd := exec.Command("sh", "-c", script)
+		stdin, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		id := record.NewID()
+		e := &entry{rec: &Record{ID: id, State: Running, Pid: cmd.Process.Pid}, gone: make(chan struct{})}
+		m.all[id] = e
+		e.hold(cmd.Process.Pid)
+		stdin.Close()
+		_ = cmd.Wait() // somebody else reaps it, as the system's init does with orphans
+		if err := m.settle(context.Background(), e); err != nil {
+			t.Fatal(err)
+		}
+		if r, _ := m.current(e); r.State != Exited || r.ExitCode != want || r.Lost {
+			t.Errorf("%q: %s with %d, lost %v; want %d", script, r.State, r.ExitCode, r.Lost, want)
+		}
+		if e.process != nil {
+			t.Errorf("%q: the process is still held", script)
+		}
+	}
+}
