@@ -391,7 +391,7 @@ func (e *Engine) Purge(ctx context.Context) error {
 	for _, name := range []string{"sandboxes", "containers", "ns", "monitor", "monitor.sock"} {
 		errs = append(errs, os.RemoveAll(filepath.Join(e.cfg.RunDir, name)))
 	}
-	for _, name := range []string{"sandboxes", "containers", "layers", "content", "images.db", "volumes"} {
+	for _, name := range []string{"sandboxes", "containers", "layers", "content", "images.db", "volumes", "place"} {
 		errs = append(errs, os.RemoveAll(filepath.Join(e.cfg.DataDir, name)))
 	}
 	return errors.Join(append(errs, purgeCgroups(ctx, e.cfg.CgroupParent))...)
