@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -74,20 +73,6 @@ func (s *Server) buildImage(c *call) error {
 		err = badRequest("%s", oneLine(err))
 	}
 	return p.finish(err)
-}
-
-// pruneBuilds answers POST /build/prune: cache mounts go. Cached layers belong to images without a name, which the images' prune takes.
-func (s *Server) pruneBuilds(c *call) error {
-	removed, err := s.builder.Prune(c.ctx())
-	if err != nil {
-		return err
-	}
-	out := bt.CachePruneReport{CachesDeleted: []string{}}
-	for _, m := range removed {
-		out.CachesDeleted = append(out.CachesDeleted, m.Name)
-		out.SpaceReclaimed += uint64(m.Bytes)
-	}
-	return c.json(http.StatusOK, out)
 }
 
 // streamLines sends text as documents of the build stream.

@@ -93,20 +93,9 @@ func (s *Server) getDiskUsage(c *call) error {
 	}
 	cache := &db.DiskUsage{Items: []db.CacheRecord{}}
 	if wants("build-cache") {
-		mounts, err := s.builder.CacheMounts(c.ctx())
-		if err != nil {
+		var err error
+		if cache, err = s.cacheUsage(c.ctx()); err != nil {
 			return err
-		}
-		for _, m := range mounts {
-			at := m.At
-			cache.Items = append(cache.Items, db.CacheRecord{ID: m.Name, Type: "exec.cachemount", Description: "RUN --mount=type=cache", InUse: m.InUse, Size: m.Bytes, CreatedAt: at, LastUsedAt: &at})
-			cache.TotalCount++
-			cache.TotalSize += m.Bytes
-			if m.InUse {
-				cache.ActiveCount++
-			} else {
-				cache.Reclaimable += m.Bytes
-			}
 		}
 	}
 	if !c.atLeast("1.52") {

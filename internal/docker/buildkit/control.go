@@ -141,13 +141,3 @@ func (c *controller) Status(req *wire.StatusRequest, stream grpc.ServerStreaming
 	}
 	return err
 }
-
-// DiskUsage lists what the builder keeps.
-func (c *controller) DiskUsage(ctx context.Context, req *wire.DiskUsageRequest) (*wire.DiskUsageResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "not served")
-}
-
-// Prune frees what the builder keeps.
-func (c *controller) Prune(req *wire.PruneRequest, stream grpc.ServerStreamingServer[wire.UsageRecord]) error {
-	return status.Error(codes.Unimplemented, "not served")
-}

@@ -109,6 +109,15 @@ func (s *Server) export(j *job, results []*result, list []exporter, caches []cac
 		return out, nil
 	}
 	t := newTeller(j, "")
+	if inline(caches) || results[0].inline {
+		for _, r := range results {
+			img, err := r.res.WithCache()
+			if err != nil {
+				return nil, err
+			}
+			r.img = img
+		}
+	}
 	for _, e := range list {
 		var err error
 		switch e.kind {

@@ -35,6 +35,7 @@ type result struct {
 	platform string
 	res      *build.Result
 	img      *image.Image
+	inline   bool // the image is to carry the cache's keys
 }
 
 // keep holds a result until the job ends; one that comes later is given back at once.

@@ -384,7 +384,7 @@ func (f *frontend) build() (*solved, error) {
 			if err != nil {
 				return err
 			}
-			r := &result{id: record.NewID(), platform: text(res.Platform()), res: res}
+			r := &result{id: record.NewID(), platform: text(res.Platform()), res: res, inline: f.o.Inline}
 			if err := f.j.keep(r); err != nil {
 				return err
 			}
@@ -415,6 +415,7 @@ func (f *frontend) request() (build.Request, error) {
 	if o.Network == "host" && !req.HostNet {
 		return req, fmt.Errorf("%w: %s: build with --allow %s", build.ErrEntitlement, hostNetwork, hostNetwork)
 	}
+	req.Imports = f.imports()
 	if len(o.Hosts) > 0 {
 		if req.Hosts, err = f.s.cfg.Hosts(o.Hosts); err != nil {
 			return req, status.Error(codes.InvalidArgument, err.Error())

@@ -104,8 +104,9 @@ type Request struct {
 	Tags      []string
 	Labels    map[string]string
 	NoCache   bool
-	Fresh     []string // stages whose steps are not taken from the cache
-	Pull      bool     // ask registries for base images even if they are here
+	Fresh     []string   // stages whose steps are not taken from the cache
+	Imports   []Imported // caches of elsewhere, asked in order for what is not here
+	Pull      bool       // ask registries for base images even if they are here
 	Platform  string
 	Secret    func(ctx context.Context, id string) ([]byte, error)                           // ErrNotGiven; nil = there are none
 	Agent     func(ctx context.Context, id string, at Socket) (stop func() error, err error) // forwards an SSH agent; ErrNotGiven; nil = there are none

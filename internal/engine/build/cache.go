@@ -36,6 +36,7 @@ type cached struct {
 	Image   digest.Digest
 	Layer   image.LayerBlob
 	Created time.Time
+	Text    string `json:",omitempty"` // of the instruction
 }
 
 // keyOf makes a key of parts that JSON can tell apart.
@@ -97,6 +98,8 @@ func (c *cache) get(key string, w *image.Work) (cached, bool) {
 		}
 		return rec, false
 	}
+	now := time.Now()
+	_ = os.Chtimes(path, now, now) // when it was last used, for who prunes
 	return rec, true
 }
 

@@ -48,27 +48,6 @@ func (b *Builder) CacheMounts(ctx context.Context) ([]CacheMount, error) {
 	return out, nil
 }
 
-// Prune removes the cache mounts that no build uses, and the records of cached layers whose images are gone.
-func (b *Builder) Prune(ctx context.Context) (removed []CacheMount, err error) {
-	all, err := b.CacheMounts(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range all {
-		if err := ctx.Err(); err != nil {
-			return removed, err
-		}
-		gone, err := b.mounts.remove(m.Name)
-		if err != nil {
-			return removed, fmt.Errorf("remove cache mount %s: %w", m.Name, err)
-		}
-		if gone {
-			removed = append(removed, m)
-		}
-	}
-	return removed, b.cache.sweep()
-}
-
 // remove deletes a folder that nobody uses. Taking one waits meanwhile; what lies in it is unlinked, never followed.
 func (c *cacheMounts) remove(name string) (bool, error) {
 	c.mu.Lock()

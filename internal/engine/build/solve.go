@@ -55,7 +55,8 @@ type solving struct {
 	boxes   map[string]string // sandbox IDs by stage and mode
 	images  map[string]func() (*image.Image, error)
 	count   int
-	context *tree // nil when it is fetched
+	used    map[string]CacheRecord // every layer that was made or found
+	context *tree                  // nil when it is fetched
 	ctxDir  string
 	ignore  *Ignore
 	fetch   [2]func() (string, error) // the part that the Dockerfile names, and the whole
@@ -81,12 +82,13 @@ type state struct {
 	exact    digest.Digest // image of exactly this state; "" = none made yet
 	created  time.Time     // of the last layer
 	fresh    bool          // a layer was added over the base image
+	keys     []CacheRecord // of the layers over the base image
 }
 
 func (s *state) copy() *state {
 	c := *s
 	c.config = clone(s.config)
-	c.layers, c.history = slices.Clone(s.layers), slices.Clone(s.history)
+	c.layers, c.history, c.keys = slices.Clone(s.layers), slices.Clone(s.history), slices.Clone(s.keys)
 	return &c
 }
 
@@ -100,7 +102,7 @@ func (s *state) diffIDs() []digest.Digest {
 
 // begin reads context and Dockerfile, and makes the plan.
 func (b *Builder) begin(ctx context.Context, req Request) (_ *solving, err error) {
-	r := &solving{b: b, req: req, id: record.NewID()[:16], work: b.cfg.Images.Work(), views: map[string]*view{}, boxes: map[string]string{}, images: map[string]func() (*image.Image, error){},
+	r := &solving{b: b, req: req, id: record.NewID()[:16], work: b.cfg.Images.Work(), views: map[string]*view{}, used: map[string]CacheRecord{}, boxes: map[string]string{}, images: map[string]func() (*image.Image, error){},
 		target: parsePlatform(req.Platform)}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.dir = filepath.Join(b.cfg.Dir, "work", r.id)
@@ -462,10 +464,13 @@ func (r *solving) cachedLayer(st *state, step Step, key string, make func() (ima
 	}
 	defer unlock()
 	var rec cached
+	came := false // from elsewhere
 	if !r.req.NoCache && !step.fresh {
-		rec, hit = r.b.cache.get(key, r.work)
+		if rec, hit = r.b.cache.get(key, r.work); !hit {
+			rec, came = r.imported(key)
+		}
 	}
-	if !hit {
+	if !hit && !came {
 		if rec.Layer, err = make(); err != nil {
 			return false, err
 		}
@@ -474,6 +479,8 @@ func (r *solving) cachedLayer(st *state, step Step, key string, make func() (ima
 			rec.Created = *r.epoch
 		}
 	}
+	rec.Text = step.Text
+	st.keys = append(st.keys, r.use(key, rec))
 	st.config = step.Config
 	st.layers = append(st.layers, rec.Layer)
 	st.created, st.fresh, st.exact = rec.Created, true, ""
@@ -489,7 +496,7 @@ func (r *solving) cachedLayer(st *state, step Step, key string, make func() (ima
 		return false, err
 	}
 	rec.Image = img.ID
-	return false, r.b.cache.put(key, rec)
+	return came, r.b.cache.put(key, rec)
 }
 
 // encode makes the configuration blob of a state.
