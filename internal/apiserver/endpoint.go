@@ -158,6 +158,8 @@ func (k *kind) Decode(value []byte) (runtime.Object, error) {
 	}
 	if k.schemaless { // kept as it is stored, and converted when somebody reads it in another version
 		obj.GetObjectKind().SetGroupVersionKind(k.res.GVK(v))
+	} else {
+		shareFields(obj)
 	}
 	// As on every way in: an older writer knew fewer defaults, and protobuf keeps no kind of nested objects.
 	if v.Default != nil {

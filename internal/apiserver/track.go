@@ -79,7 +79,7 @@ func (ep *endpoint) trackQuickly(live, obj runtime.Object, subresource, manager 
 			if raw != nil {
 				m.SetManagedFields([]metav1.ManagedFieldsEntry{{
 					Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: string(version),
-					Time: &metav1.Time{Time: now}, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(raw)),
+					Time: &metav1.Time{Time: now}, FieldsType: "FieldsV1", FieldsV1: remember(raw).encoded,
 				}})
 			}
 			return true
@@ -230,41 +230,58 @@ var stripped = fieldpath.NewSet(
 	fieldpath.MakePathOrDie("metadata", "resourceVersion"),
 )
 
-// sets remembers decoded field sets: the objects of one controller have the same few. They are read only.
+// known is one set of fields in both its forms. The objects of one controller have the same few: they share them. Read only.
+type known struct {
+	encoded *metav1.FieldsV1
+	decode  sync.Once
+	set     *fieldpath.Set // nil if it cannot be decoded
+}
+
+// sets remembers the sets of fields that were seen lately.
 var sets = struct {
 	sync.Mutex
-	young, old map[string]*fieldpath.Set
+	young, old map[string]*known
 }{}
 
-const setsKept = 512
+const (
+	setsKept   = 512
+	largestSet = 16 << 10 // a larger one is not remembered
+)
 
-func fieldSet(raw []byte) *fieldpath.Set {
-	sets.Lock()
-	if s := sets.young[string(raw)]; s != nil {
-		sets.Unlock()
-		return s
-	}
-	s := sets.old[string(raw)]
-	sets.Unlock()
-	if s == nil {
-		s = &fieldpath.Set{}
-		if err := s.FromJSON(bytes.NewReader(raw)); err != nil {
-			return nil
-		}
-	}
-	if len(raw) > 16<<10 {
-		return s
+// remember finds what is known of an encoded set.
+func remember(raw []byte) *known {
+	if len(raw) > largestSet {
+		return &known{encoded: metav1.NewFieldsV1(string(raw))}
 	}
 	sets.Lock()
 	defer sets.Unlock()
+	if k := sets.young[string(raw)]; k != nil {
+		return k
+	}
+	k := sets.old[string(raw)]
+	if k == nil {
+		k = &known{encoded: metav1.NewFieldsV1(string(raw))}
+	}
 	if len(sets.young) >= setsKept {
 		sets.old, sets.young = sets.young, nil
 	}
 	if sets.young == nil {
-		sets.young = map[string]*fieldpath.Set{}
+		sets.young = map[string]*known{}
 	}
-	sets.young[string(raw)] = s
-	return s
+	sets.young[string(raw)] = k
+	return k
+}
+
+// fieldSet decodes a set, nil if that cannot be done.
+func fieldSet(raw []byte) *fieldpath.Set {
+	k := remember(raw)
+	k.decode.Do(func() {
+		s := &fieldpath.Set{}
+		if s.FromJSON(bytes.NewReader(raw)) == nil {
+			k.set = s
+		}
+	})
+	return k.set
 }
 
 func encodeSet(s *fieldpath.Set) (*metav1.FieldsV1, error) {
@@ -272,5 +289,19 @@ func encodeSet(s *fieldpath.Set) (*metav1.FieldsV1, error) {
 	if err != nil {
 		return nil, err
 	}
-	return metav1.NewFieldsV1(string(raw)), nil
+	return remember(raw).encoded, nil
+}
+
+// shareFields makes an object that was just decoded share its sets of fields with those like it.
+func shareFields(obj runtime.Object) {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return
+	}
+	entries := m.GetManagedFields()
+	for i := range entries {
+		if f := entries[i].FieldsV1; f != nil {
+			entries[i].FieldsV1 = remember(f.GetRawBytes()).encoded
+		}
+	}
 }

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"strings"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
+	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	testclock "k8s.io/utils/clock/testing"
 )
 
 func TestFormsAge(t *testing.T) {
@@ -12,7 +14,7 @@ func TestFormsAge(t *testing.T) {
 	made := 0
 	read := func(name string) {
 		t.Helper()
-		if _, err := e.Encoded(name, func(runtime.Object) ([]byte, error) { made++; return make([]byte, 64), nil }); err != nil {
+		if _, err := e.Encoded(name, func(apiruntime.Object) ([]byte, error) { made++; return make([]byte, 64), nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -68,5 +70,64 @@ func TestHeavyHistoryIsShort(t *testing.T) {
 	}
 	if past := h.past(start.Add(2 * briefly)); len(past)*4096 != h.weight {
 		t.Errorf("%d replaced states in %d bytes", len(past), h.weight)
+	}
+}
+
+func TestHeaviestHistoryIsBounded(t *testing.T) {
+	start := time.Unix(0, 0)
+	f := newFeed()
+	h := &history{chunks: []*chunk{f.last}}
+	for i := range 2048 {
+		ch := &change{previous: &Entry{size: 64 << 10}, revision: int64(i + 1), at: start}
+		if grown := f.append(ch); grown != nil {
+			h.chunks = append(h.chunks, grown)
+			h.trim(start, defaultHistory)
+		}
+		h.weigh(f.last, ch)
+	}
+	if h.weight > heaviest+largestChunk*64<<10 || h.count < keepAtLeast {
+		t.Errorf("of events of one moment %d are kept, %d bytes", h.count, h.weight)
+	}
+	if h.base == 0 {
+		t.Error("nothing was forgotten, but not all is there")
+	}
+}
+
+// reliefClock tells when a relief is waited for.
+type reliefClock struct {
+	*testclock.FakeClock
+	armed chan struct{}
+}
+
+func (c *reliefClock) After(d time.Duration) <-chan time.Time {
+	ch := c.FakeClock.After(d)
+	if d > briefly {
+		c.armed <- struct{}{}
+	}
+	return ch
+}
+
+// What heavy writes replaced goes when it is old, without a further write and before the next turn of the house.
+func TestReliefAfterHeavyWrites(t *testing.T) {
+	clock := &reliefClock{testclock.NewFakeClock(time.Unix(1e9, 0)), make(chan struct{}, 8)}
+	spared := make(chan struct{}, 1)
+	s, err := Open(t.Context(), Config{Dir: t.TempDir(), Clock: clock, Spare: func() { spared <- struct{}{} }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	b := &bench{t, t.Context(), s, s.Collection(things), clock.FakeClock}
+	e := b.create("a", "@x="+strings.Repeat("x", 20<<10))
+	for range 300 {
+		e = b.update(e, "@x="+strings.Repeat("x", 20<<10))
+	}
+	before := b.c.history.weight
+	<-clock.armed
+	clock.Step(briefly + time.Second)
+	<-spared
+	b.c.mu.RLock()
+	defer b.c.mu.RUnlock()
+	if after := b.c.history.weight; before < 2*heavy || after > before*2/3 {
+		t.Errorf("the history weighs %d bytes, before the relief %d", after, before)
 	}
 }

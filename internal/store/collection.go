@@ -318,6 +318,7 @@ func (c *Collection) take(write kv.Change, now time.Time) {
 	if grown := c.main.append(ch); grown != nil {
 		c.history.chunks = append(c.history.chunks, grown)
 		c.history.trim(now, c.cfg.History)
+		c.tellHeavy()
 	}
 	c.history.weigh(c.main.last, ch)
 	if len(c.narrow) > 0 {
@@ -419,6 +420,32 @@ func (c *Collection) freezeLocked() *snapshot {
 	return c.frozen
 }
 
+// decoded is how many times its stored size an object takes.
+const decoded = 4
+
+// relieve is the part of trim that is about the history.
+func (c *Collection) relieve(now time.Time) (freed int) {
+	c.mu.Lock()
+	freed = decoded * c.history.trim(now, c.cfg.History)
+	past := c.history.past(now)
+	c.tellHeavy() // some of it was too young
+	c.mu.Unlock()
+	for _, e := range past {
+		freed += e.age(true)
+	}
+	return freed
+}
+
+// tellHeavy asks the house for relief if the history weighs much. mu is held.
+func (c *Collection) tellHeavy() {
+	if c.history.weight > heavy {
+		select {
+		case c.store.heavy <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // trim ages the history and the encoded forms, and forgets snapshots nobody
 // pages over any more. It tells about how many bytes that leaves to the garbage
 // collector.
@@ -428,7 +455,6 @@ func (c *Collection) trim(now time.Time) (freed int) {
 		c.mu.Unlock()
 		return 0
 	}
-	const decoded = 4 // times its stored size is what an object takes
 	freed = decoded * c.history.trim(now, c.cfg.History)
 	past := c.history.past(now)
 	present := c.freezeLocked()

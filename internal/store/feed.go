@@ -194,6 +194,8 @@ const (
 	// briefly only. In memory a replaced state takes some four times as much.
 	heavy   = 4 << 20
 	briefly = 10 * time.Second
+	// heaviest is kept at all, however young: some seconds of writes at full speed.
+	heaviest = 24 << 20
 )
 
 // weigh counts what the newest change of the newest chunk keeps alive.
@@ -219,7 +221,7 @@ func (h *history) trim(now time.Time, limit int) (lost int) {
 			if h.weight > heavy {
 				fresh = briefly
 			}
-			stale := h.count-n >= keepAtLeast && now.Sub(newest.at) > fresh
+			stale := h.count-n >= keepAtLeast && (now.Sub(newest.at) > fresh || h.weight > heaviest)
 			if !tooMany && !stale {
 				break
 			}

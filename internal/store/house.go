@@ -31,6 +31,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 	var compacted int64
 	var reclaimed time.Time
 	spared := allocated()
+	var relief <-chan time.Time // set after heavy writes
 	for {
 		select {
 		case <-ctx.Done():
@@ -41,6 +42,16 @@ func (s *Store) keepHouse(ctx context.Context) {
 			if now := s.cfg.Clock.Now(); now.Sub(reclaimed) >= reclaimEvery {
 				reclaimed = now
 				s.tidy(ctx, s.applied.Load())
+			}
+		case <-s.heavy:
+			if relief == nil {
+				relief = s.cfg.Clock.After(briefly + time.Second)
+			}
+		case <-relief:
+			relief = nil
+			if s.relieve(s.cfg.Clock.Now()) >= muchFreed {
+				s.cfg.Spare()
+				spared = allocated()
 			}
 		case <-tick.C():
 			now := s.cfg.Clock.Now()
@@ -74,6 +85,17 @@ func (s *Store) trim(now time.Time) (freed int) {
 	s.mu.RUnlock()
 	for _, c := range collections {
 		freed += c.trim(now)
+	}
+	return freed
+}
+
+// relieve lets go of what heavy writes replaced, once that is old: without it, it would stay until the next write or turn.
+func (s *Store) relieve(now time.Time) (freed int) {
+	s.mu.RLock()
+	collections := append([]*Collection(nil), s.collections...)
+	s.mu.RUnlock()
+	for _, c := range collections {
+		freed += c.relieve(now)
 	}
 	return freed
 }

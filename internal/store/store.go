@@ -81,6 +81,7 @@ type Store struct {
 	waiting waiters
 	fresh   freshener
 	noSpace chan struct{}
+	heavy   chan struct{} // a history weighs much
 
 	// mu guards the registry. The pump holds it for reading while it applies a
 	// batch, so that a collection joins between batches.
@@ -120,7 +121,7 @@ func open(ctx context.Context, cfg Config, backend kv.Backend) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read etcd's revision: %w", err)
 	}
-	s := &Store{cfg: cfg, backend: backend, noSpace: make(chan struct{}, 1)}
+	s := &Store{cfg: cfg, backend: backend, noSpace: make(chan struct{}, 1), heavy: make(chan struct{}, 1)}
 	s.applied.Store(rev)
 	s.seen.Store(rev)
 	s.fresh.ask = backend.Revision
