@@ -80,24 +80,22 @@ func allocated() uint64 {
 
 // trim tells about how many bytes it leaves to the garbage collector.
 func (s *Store) trim(now time.Time) (freed int) {
-	s.mu.RLock()
-	collections := append([]*Collection(nil), s.collections...)
-	s.mu.RUnlock()
-	for _, c := range collections {
-		freed += c.trim(now)
-	}
-	return freed
+	return s.sum(func(c *Collection) int { return c.trim(now) })
 }
 
 // relieve lets go of what heavy writes replaced, once that is old: without it, it would stay until the next write or turn.
 func (s *Store) relieve(now time.Time) (freed int) {
+	return s.sum(func(c *Collection) int { return c.relieve(now) })
+}
+
+func (s *Store) sum(of func(*Collection) int) (total int) {
 	s.mu.RLock()
 	collections := append([]*Collection(nil), s.collections...)
 	s.mu.RUnlock()
 	for _, c := range collections {
-		freed += c.relieve(now)
+		total += of(c)
 	}
-	return freed
+	return total
 }
 
 func (s *Store) tidy(ctx context.Context, revision int64) {
