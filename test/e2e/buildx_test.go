@@ -131,6 +131,7 @@ CMD ["cat", "/srv/out"]
 	run(t, m.In(t), []line{{args: "run --rm " + told.Digest, out: "built 2\n"}})
 
 	t.Run("outputs", func(t *testing.T) { outputs(t, m.In(t), ctx) })
+	t.Run("caches", func(t *testing.T) { caches(t, m.In(t)) })
 	t.Run("a lost client", func(t *testing.T) { lostClient(t, m.In(t)) })
 }
 
@@ -179,6 +180,38 @@ func outputs(t *testing.T, m *harness.Machine, ctx string) {
 	if err != nil || len(index.Manifests) != 1 || index.Manifests[0].MediaType != "application/vnd.oci.image.index.v1+json" {
 		t.Errorf("the layout's index is %s (%v)", b, err)
 	}
+}
+
+// caches go to each place that buildx knows, and come back when the builder has forgotten all.
+func caches(t *testing.T, m *harness.Machine) {
+	dir := filepath.Join(m.Dir, "cache")
+	const address = "127.0.0.1:5001" // the engine's own registry
+	ctx := files(t, m, "cached", map[string]string{"a": "one", "Dockerfile": "FROM busybox AS b\nRUN head -c 8 /dev/urandom | md5sum > /made\nFROM busybox\nCOPY --from=b /made /\nCOPY a /a\n",
+		"chain.Dockerfile": "FROM busybox AS b\nRUN head -c 8 /dev/urandom | md5sum > /made\nFROM b\nCOPY a /a\n"})
+	build := "build --progress plain -f " + ctx + "/"
+	run(t, m, []line{
+		{args: build + "Dockerfile -t many --cache-to type=local,dest=" + dir + ",mode=max --cache-to type=registry,ref=" + address + "/cache:1,mode=max " + ctx, err: "exporting cache to client directory"},
+		{args: build + "chain.Dockerfile --cache-to type=inline -t " + address + "/app:1 --push " + ctx, err: "pushing " + address + "/app:1"},
+		{args: build + "Dockerfile --cache-to type=registry,ref=" + address + "/z:1,compression=zstd " + ctx, code: 1, err: "compression=zstd is not served"},
+		{args: "buildx du", out: "Reclaimable"},
+		{args: "buildx du --verbose", out: "RUN head -c 8 /dev/urandom"},
+		{args: "system df", out: "Build Cache"},
+	})
+	made := map[string]string{"Dockerfile": m.Must("docker", "run", "--rm", "many", "cat", "/made"), "chain.Dockerfile": m.Must("docker", "run", "--rm", address+"/app:1", "cat", "/made")}
+	for _, c := range [][2]string{{"Dockerfile", "local,src=" + dir}, {"Dockerfile", "registry,ref=" + address + "/cache:1"}, {"chain.Dockerfile", "registry,ref=" + address + "/app:1"}} {
+		run(t, m, []line{
+			{args: "rmi -f again many " + address + "/app:1"},
+			{args: "image prune -f"},
+			{args: "buildx prune -af", out: "Total:"},
+			{args: "buildx du", out: "Total:"},
+			{args: build + c[0] + " -t again --cache-from type=" + c[1] + " " + ctx},
+			{args: "run --rm again cat /made", out: made[c[0]]},
+		})
+	}
+	run(t, m, []line{
+		{args: build + "Dockerfile -t again --cache-from type=registry,ref=" + address + "/none:1 --no-cache " + ctx, err: "importing cache manifest from " + address + "/none:1"},
+		{args: "builder prune -af --filter type=exec.cachemount", out: "Total"},
+	})
 }
 
 // lostClient ends a client in the middle of a step; the step ends too.

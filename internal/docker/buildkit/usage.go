@@ -66,6 +66,9 @@ var condition = regexp.MustCompile(`^([a-z]+)(?:(==|!=|~=)(.*))?$`)
 func parseFilter(list []string) (func(build.Usage) bool, error) {
 	var any []func(build.Usage) bool
 	for _, text := range list {
+		if text == "" {
+			continue // no filter, as buildx says it
+		}
 		var all []func(build.Usage) bool
 		for part := range strings.SplitSeq(text, ",") {
 			f, err := parseCondition(part)
