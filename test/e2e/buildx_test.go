@@ -97,6 +97,12 @@ CMD ["cat", "/srv/out"]
 		{args: "build --progress plain -", stdin: "# syntax=example.org/mine\nFROM busybox\n", code: 1, err: "front end image example.org/mine"},
 		{args: "build --progress plain -f " + ctx + "/no.Dockerfile " + ctx, code: 1, err: "no.Dockerfile"},
 
+		// Checks, alone and beside a build.
+		{args: "build --check -", stdin: "FROM busybox\nCMD sh\n", code: 1, out: "WARNING: JSONArgsRecommended"},
+		{args: "build --check -", stdin: "FROM busybox\nCMD [\"sh\"]\n", out: "no warnings found"},
+		{args: "build --progress plain -", stdin: "FROM busybox\nCMD sh\n", err: "1 warning found"},
+		{args: "build --progress plain -", stdin: "# check=error=true\nFROM busybox\nCMD sh\n", code: 1, err: "lint violation found for rules: JSONArgsRecommended"},
+
 		// What is not given is refused: an agent, the host's network, all privileges, attestations.
 		{args: "build --progress plain -f " + ctx + "/agent.Dockerfile " + ctx, code: 1, err: "pass it with --ssh default"},
 		{args: "build --progress plain -f " + ctx + "/host.Dockerfile " + ctx, code: 1, err: "network.host"},

@@ -73,6 +73,9 @@ func (s *Server) solve(j *job, session, name string, attrs map[string]string, in
 		out, err := f.call()
 		return out, located(err, f.source())
 	}
+	if err := f.warn(); err != nil {
+		return nil, located(err, f.source())
+	}
 	if err := f.named(); err != nil {
 		return nil, located(err, f.source())
 	}
