@@ -139,6 +139,7 @@ CMD ["cat", "/srv/out"]
 	t.Run("outputs", func(t *testing.T) { outputs(t, m.In(t), ctx) })
 	t.Run("caches", func(t *testing.T) { caches(t, m.In(t)) })
 	t.Run("a lost client", func(t *testing.T) { lostClient(t, m.In(t)) })
+	t.Run("a lost engine", func(t *testing.T) { lostEngine(t, m.In(t)) })
 }
 
 // outputs sends a result to each place that buildx knows.
@@ -233,4 +234,30 @@ func lostClient(t *testing.T, m *harness.Machine) {
 	}
 	_ = cmd.Wait()
 	m.WaitNoProcess("sleep 1234")
+}
+
+// lostEngine kills the engine in the middle of a build; the next one frees all that the build held, and what was cached counts.
+func lostEngine(t *testing.T, m *harness.Machine) {
+	file := "FROM busybox\nRUN echo first > /first\nRUN --mount=type=cache,target=/c echo begun; sleep 4321\n"
+	cmd := m.Command("docker", "build", "--progress", "plain", "-")
+	cmd.Stdin = strings.NewReader(file)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m.Until("sleep 4321", "ps", "-eo", "args")
+	m.Kill()
+	_ = cmd.Wait()
+	m.Up()
+	m.WaitNoProcess("sleep 4321")
+	if left, err := os.ReadDir(filepath.Join(m.DataDir, "build", "work")); err != nil || len(left) != 0 {
+		t.Errorf("work folders are left: %v (%v)", left, err)
+	}
+	mounts, err := os.ReadFile("/proc/mounts")
+	if err != nil || strings.Contains(string(mounts), filepath.Join(m.DataDir, "build")) {
+		t.Errorf("mounts of the build are left (%v)", err)
+	}
+	run(t, m, []line{
+		{args: "ps -a --format {{.ID}}"},
+		{args: "build --progress plain -", stdin: strings.Replace(file, "sleep 4321", "true", 1), err: "[2/3] RUN echo first > /first\n#5 CACHED"},
+	})
 }
