@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
@@ -127,21 +128,21 @@ func TestWatchersSeeExactlyTheHistory(t *testing.T) {
 	if int64(len(history)) != final.Load()-origin {
 		t.Fatalf("%d events between revisions %d and %d", len(history), origin, final.Load())
 	}
+	// A write outside every scope, so that each observer has progress to be told.
+	b.create("z/end")
+	final.Store(b.store.Revision())
 	stop := make(chan struct{})
-	go func() { // the last bookmark tells the observers to stop
+	go func() { // the last bookmark tells the observers to stop: none is sent before they know which it is, for none is sent twice
 		for {
 			select {
 			case <-stop:
 				return
 			default:
 				b.clock.Step(bookmarkEvery)
-				time.Sleep(time.Millisecond)
+				runtime.Gosched()
 			}
 		}
 	}()
-	// A write outside every scope, so that each observer has progress to be told.
-	b.create("z/end")
-	final.Store(b.store.Revision())
 	observers.Wait()
 	close(stop)
 
