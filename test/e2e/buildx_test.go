@@ -137,6 +137,7 @@ CMD ["cat", "/srv/out"]
 	run(t, m.In(t), []line{{args: "run --rm " + told.Digest, out: "built 2\n"}})
 
 	t.Run("outputs", func(t *testing.T) { outputs(t, m.In(t), ctx) })
+	t.Run("bake", func(t *testing.T) { bake(t, m.In(t)) })
 	t.Run("caches", func(t *testing.T) { caches(t, m.In(t)) })
 	t.Run("a lost client", func(t *testing.T) { lostClient(t, m.In(t)) })
 	t.Run("a lost engine", func(t *testing.T) { lostEngine(t, m.In(t)) })
@@ -187,6 +188,21 @@ func outputs(t *testing.T, m *harness.Machine, ctx string) {
 	if err != nil || len(index.Manifests) != 1 || index.Manifests[0].MediaType != "application/vnd.oci.image.index.v1+json" {
 		t.Errorf("the layout's index is %s (%v)", b, err)
 	}
+}
+
+// bake builds targets that rest on each other, with one session for all.
+func bake(t *testing.T, m *harness.Machine) {
+	dir := files(t, m, "bake", map[string]string{"a": "one", "docker-bake.json": `{"target": {
+		"base": {"context": ".", "dockerfile-inline": "FROM busybox\nRUN echo linked > /l\n"},
+		"default": {"context": ".", "contexts": {"base": "target:base"}, "dockerfile-inline": "FROM base\nCOPY a /a\n", "tags": ["baked"]}}}`})
+	cmd := m.Command("docker", "buildx", "bake", "--progress", "plain")
+	cmd.Dir = dir
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("bake: %v: %s", err, errs.String())
+	}
+	run(t, m, []line{{args: "run --rm baked cat /l /a", out: "linked\none"}})
 }
 
 // caches go to each place that buildx knows, and come back when the builder has forgotten all.

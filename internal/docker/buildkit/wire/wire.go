@@ -19,6 +19,7 @@ type Control interface {
 	DiskUsage(context.Context, *DiskUsageRequest) (*DiskUsageResponse, error)
 	Status(*StatusRequest, grpc.ServerStreamingServer[StatusResponse]) error
 	Prune(*PruneRequest, grpc.ServerStreamingServer[UsageRecord]) error
+	Session(grpc.BidiStreamingServer[BytesMessage, BytesMessage]) error
 }
 
 // Bridge is the service by which a client drives a build of its own.
@@ -38,7 +39,10 @@ type Bridge interface {
 func Register(s *grpc.Server, c Control, b Bridge) {
 	s.RegisterService(&grpc.ServiceDesc{ServiceName: "moby.buildkit.v1.Control", HandlerType: (*Control)(nil),
 		Methods: []grpc.MethodDesc{unary("Info", Control.Info), unary("ListWorkers", Control.ListWorkers), unary("Solve", Control.Solve), unary("DiskUsage", Control.DiskUsage)},
-		Streams: []grpc.StreamDesc{stream("Status", Control.Status), stream("Prune", Control.Prune)}}, c)
+		Streams: []grpc.StreamDesc{stream("Status", Control.Status), stream("Prune", Control.Prune),
+			{StreamName: "Session", ServerStreams: true, ClientStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
+				return srv.(Control).Session(&grpc.GenericServerStream[BytesMessage, BytesMessage]{ServerStream: s})
+			}}}}, c)
 	s.RegisterService(&grpc.ServiceDesc{ServiceName: "moby.buildkit.v1.frontend.LLBBridge", HandlerType: (*Bridge)(nil),
 		Methods: []grpc.MethodDesc{unary("Ping", Bridge.Ping), unary("Solve", Bridge.Solve), unary("Return", Bridge.Return), unary("Inputs", Bridge.Inputs),
 			unary("Evaluate", Bridge.Evaluate), unary("ReadFile", Bridge.ReadFile), unary("ReadDir", Bridge.ReadDir), unary("StatFile", Bridge.StatFile), unary("Warn", Bridge.Warn)}}, b)

@@ -1761,6 +1761,51 @@ func (x *VertexWarning) GetRanges() []*Range {
 	return nil
 }
 
+// BytesMessage is a piece of a connection that is carried by a stream.
+type BytesMessage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BytesMessage) Reset() {
+	*x = BytesMessage{}
+	mi := &file_wire_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BytesMessage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BytesMessage) ProtoMessage() {}
+
+func (x *BytesMessage) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BytesMessage.ProtoReflect.Descriptor instead.
+func (*BytesMessage) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *BytesMessage) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 type DiskUsageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Filter        []string               `protobuf:"bytes,1,rep,name=filter,proto3" json:"filter,omitempty"`
@@ -1771,7 +1816,7 @@ type DiskUsageRequest struct {
 
 func (x *DiskUsageRequest) Reset() {
 	*x = DiskUsageRequest{}
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +1828,7 @@ func (x *DiskUsageRequest) String() string {
 func (*DiskUsageRequest) ProtoMessage() {}
 
 func (x *DiskUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[29]
+	mi := &file_wire_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +1841,7 @@ func (x *DiskUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskUsageRequest.ProtoReflect.Descriptor instead.
 func (*DiskUsageRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{29}
+	return file_wire_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DiskUsageRequest) GetFilter() []string {
@@ -1822,7 +1867,7 @@ type DiskUsageResponse struct {
 
 func (x *DiskUsageResponse) Reset() {
 	*x = DiskUsageResponse{}
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +1879,7 @@ func (x *DiskUsageResponse) String() string {
 func (*DiskUsageResponse) ProtoMessage() {}
 
 func (x *DiskUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[30]
+	mi := &file_wire_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +1892,7 @@ func (x *DiskUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiskUsageResponse.ProtoReflect.Descriptor instead.
 func (*DiskUsageResponse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{30}
+	return file_wire_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DiskUsageResponse) GetRecord() []*UsageRecord {
@@ -1876,7 +1921,7 @@ type UsageRecord struct {
 
 func (x *UsageRecord) Reset() {
 	*x = UsageRecord{}
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +1933,7 @@ func (x *UsageRecord) String() string {
 func (*UsageRecord) ProtoMessage() {}
 
 func (x *UsageRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[31]
+	mi := &file_wire_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +1946,7 @@ func (x *UsageRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRecord.ProtoReflect.Descriptor instead.
 func (*UsageRecord) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{31}
+	return file_wire_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UsageRecord) GetId() string {
@@ -1995,7 +2040,7 @@ type PruneRequest struct {
 
 func (x *PruneRequest) Reset() {
 	*x = PruneRequest{}
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2052,7 @@ func (x *PruneRequest) String() string {
 func (*PruneRequest) ProtoMessage() {}
 
 func (x *PruneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[32]
+	mi := &file_wire_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2065,7 @@ func (x *PruneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneRequest.ProtoReflect.Descriptor instead.
 func (*PruneRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{32}
+	return file_wire_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *PruneRequest) GetFilter() []string {
@@ -2073,7 +2118,7 @@ type PingRequest struct {
 
 func (x *PingRequest) Reset() {
 	*x = PingRequest{}
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2130,7 @@ func (x *PingRequest) String() string {
 func (*PingRequest) ProtoMessage() {}
 
 func (x *PingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[33]
+	mi := &file_wire_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2143,7 @@ func (x *PingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingRequest.ProtoReflect.Descriptor instead.
 func (*PingRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{33}
+	return file_wire_proto_rawDescGZIP(), []int{34}
 }
 
 type PongResponse struct {
@@ -2112,7 +2157,7 @@ type PongResponse struct {
 
 func (x *PongResponse) Reset() {
 	*x = PongResponse{}
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2124,7 +2169,7 @@ func (x *PongResponse) String() string {
 func (*PongResponse) ProtoMessage() {}
 
 func (x *PongResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[34]
+	mi := &file_wire_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2137,7 +2182,7 @@ func (x *PongResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PongResponse.ProtoReflect.Descriptor instead.
 func (*PongResponse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{34}
+	return file_wire_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *PongResponse) GetFrontendCaps() []*Capability {
@@ -2175,7 +2220,7 @@ type SolveRequest struct {
 
 func (x *SolveRequest) Reset() {
 	*x = SolveRequest{}
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2187,7 +2232,7 @@ func (x *SolveRequest) String() string {
 func (*SolveRequest) ProtoMessage() {}
 
 func (x *SolveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[35]
+	mi := &file_wire_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2200,7 +2245,7 @@ func (x *SolveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SolveRequest.ProtoReflect.Descriptor instead.
 func (*SolveRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{35}
+	return file_wire_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SolveRequest) GetDefinition() *Definition {
@@ -2254,7 +2299,7 @@ type SolveResponse struct {
 
 func (x *SolveResponse) Reset() {
 	*x = SolveResponse{}
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2266,7 +2311,7 @@ func (x *SolveResponse) String() string {
 func (*SolveResponse) ProtoMessage() {}
 
 func (x *SolveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[36]
+	mi := &file_wire_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2279,7 +2324,7 @@ func (x *SolveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SolveResponse.ProtoReflect.Descriptor instead.
 func (*SolveResponse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{36}
+	return file_wire_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SolveResponse) GetResult() *Result {
@@ -2305,7 +2350,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2317,7 +2362,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[37]
+	mi := &file_wire_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2330,7 +2375,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{37}
+	return file_wire_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Result) GetResult() isResult_Result {
@@ -2420,7 +2465,7 @@ type RefMapDeprecated struct {
 
 func (x *RefMapDeprecated) Reset() {
 	*x = RefMapDeprecated{}
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2477,7 @@ func (x *RefMapDeprecated) String() string {
 func (*RefMapDeprecated) ProtoMessage() {}
 
 func (x *RefMapDeprecated) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[38]
+	mi := &file_wire_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2490,7 @@ func (x *RefMapDeprecated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefMapDeprecated.ProtoReflect.Descriptor instead.
 func (*RefMapDeprecated) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{38}
+	return file_wire_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RefMapDeprecated) GetRefs() map[string]string {
@@ -2465,7 +2510,7 @@ type Ref struct {
 
 func (x *Ref) Reset() {
 	*x = Ref{}
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2477,7 +2522,7 @@ func (x *Ref) String() string {
 func (*Ref) ProtoMessage() {}
 
 func (x *Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[39]
+	mi := &file_wire_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2490,7 +2535,7 @@ func (x *Ref) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ref.ProtoReflect.Descriptor instead.
 func (*Ref) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{39}
+	return file_wire_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Ref) GetId() string {
@@ -2516,7 +2561,7 @@ type RefMap struct {
 
 func (x *RefMap) Reset() {
 	*x = RefMap{}
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2528,7 +2573,7 @@ func (x *RefMap) String() string {
 func (*RefMap) ProtoMessage() {}
 
 func (x *RefMap) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[40]
+	mi := &file_wire_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2541,7 +2586,7 @@ func (x *RefMap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefMap.ProtoReflect.Descriptor instead.
 func (*RefMap) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{40}
+	return file_wire_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RefMap) GetRefs() map[string]*Ref {
@@ -2561,7 +2606,7 @@ type ReturnRequest struct {
 
 func (x *ReturnRequest) Reset() {
 	*x = ReturnRequest{}
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +2618,7 @@ func (x *ReturnRequest) String() string {
 func (*ReturnRequest) ProtoMessage() {}
 
 func (x *ReturnRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[41]
+	mi := &file_wire_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2586,7 +2631,7 @@ func (x *ReturnRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReturnRequest.ProtoReflect.Descriptor instead.
 func (*ReturnRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{41}
+	return file_wire_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ReturnRequest) GetResult() *Result {
@@ -2611,7 +2656,7 @@ type ReturnResponse struct {
 
 func (x *ReturnResponse) Reset() {
 	*x = ReturnResponse{}
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2623,7 +2668,7 @@ func (x *ReturnResponse) String() string {
 func (*ReturnResponse) ProtoMessage() {}
 
 func (x *ReturnResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[42]
+	mi := &file_wire_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2636,7 +2681,7 @@ func (x *ReturnResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReturnResponse.ProtoReflect.Descriptor instead.
 func (*ReturnResponse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{42}
+	return file_wire_proto_rawDescGZIP(), []int{43}
 }
 
 type InputsRequest struct {
@@ -2647,7 +2692,7 @@ type InputsRequest struct {
 
 func (x *InputsRequest) Reset() {
 	*x = InputsRequest{}
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +2704,7 @@ func (x *InputsRequest) String() string {
 func (*InputsRequest) ProtoMessage() {}
 
 func (x *InputsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[43]
+	mi := &file_wire_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +2717,7 @@ func (x *InputsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputsRequest.ProtoReflect.Descriptor instead.
 func (*InputsRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{43}
+	return file_wire_proto_rawDescGZIP(), []int{44}
 }
 
 type InputsResponse struct {
@@ -2684,7 +2729,7 @@ type InputsResponse struct {
 
 func (x *InputsResponse) Reset() {
 	*x = InputsResponse{}
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2696,7 +2741,7 @@ func (x *InputsResponse) String() string {
 func (*InputsResponse) ProtoMessage() {}
 
 func (x *InputsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[44]
+	mi := &file_wire_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2709,7 +2754,7 @@ func (x *InputsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InputsResponse.ProtoReflect.Descriptor instead.
 func (*InputsResponse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{44}
+	return file_wire_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *InputsResponse) GetDefinitions() map[string]*Definition {
@@ -2728,7 +2773,7 @@ type EvaluateRequest struct {
 
 func (x *EvaluateRequest) Reset() {
 	*x = EvaluateRequest{}
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2785,7 @@ func (x *EvaluateRequest) String() string {
 func (*EvaluateRequest) ProtoMessage() {}
 
 func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[45]
+	mi := &file_wire_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2798,7 @@ func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateRequest.ProtoReflect.Descriptor instead.
 func (*EvaluateRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{45}
+	return file_wire_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *EvaluateRequest) GetRef() string {
@@ -2771,7 +2816,7 @@ type EvaluateResponse struct {
 
 func (x *EvaluateResponse) Reset() {
 	*x = EvaluateResponse{}
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2783,7 +2828,7 @@ func (x *EvaluateResponse) String() string {
 func (*EvaluateResponse) ProtoMessage() {}
 
 func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[46]
+	mi := &file_wire_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2796,7 +2841,7 @@ func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateResponse.ProtoReflect.Descriptor instead.
 func (*EvaluateResponse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{46}
+	return file_wire_proto_rawDescGZIP(), []int{47}
 }
 
 type ReadFileRequest struct {
@@ -2810,7 +2855,7 @@ type ReadFileRequest struct {
 
 func (x *ReadFileRequest) Reset() {
 	*x = ReadFileRequest{}
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +2867,7 @@ func (x *ReadFileRequest) String() string {
 func (*ReadFileRequest) ProtoMessage() {}
 
 func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[47]
+	mi := &file_wire_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +2880,7 @@ func (x *ReadFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileRequest.ProtoReflect.Descriptor instead.
 func (*ReadFileRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{47}
+	return file_wire_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReadFileRequest) GetRef() string {
@@ -2869,7 +2914,7 @@ type FileRange struct {
 
 func (x *FileRange) Reset() {
 	*x = FileRange{}
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2881,7 +2926,7 @@ func (x *FileRange) String() string {
 func (*FileRange) ProtoMessage() {}
 
 func (x *FileRange) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[48]
+	mi := &file_wire_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2894,7 +2939,7 @@ func (x *FileRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRange.ProtoReflect.Descriptor instead.
 func (*FileRange) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{48}
+	return file_wire_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *FileRange) GetOffset() int64 {
@@ -2920,7 +2965,7 @@ type ReadFileResponse struct {
 
 func (x *ReadFileResponse) Reset() {
 	*x = ReadFileResponse{}
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2932,7 +2977,7 @@ func (x *ReadFileResponse) String() string {
 func (*ReadFileResponse) ProtoMessage() {}
 
 func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[49]
+	mi := &file_wire_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2945,7 +2990,7 @@ func (x *ReadFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadFileResponse.ProtoReflect.Descriptor instead.
 func (*ReadFileResponse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{49}
+	return file_wire_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ReadFileResponse) GetData() []byte {
@@ -2966,7 +3011,7 @@ type ReadDirRequest struct {
 
 func (x *ReadDirRequest) Reset() {
 	*x = ReadDirRequest{}
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2978,7 +3023,7 @@ func (x *ReadDirRequest) String() string {
 func (*ReadDirRequest) ProtoMessage() {}
 
 func (x *ReadDirRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[50]
+	mi := &file_wire_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2991,7 +3036,7 @@ func (x *ReadDirRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadDirRequest.ProtoReflect.Descriptor instead.
 func (*ReadDirRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{50}
+	return file_wire_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ReadDirRequest) GetRef() string {
@@ -3024,7 +3069,7 @@ type ReadDirResponse struct {
 
 func (x *ReadDirResponse) Reset() {
 	*x = ReadDirResponse{}
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3036,7 +3081,7 @@ func (x *ReadDirResponse) String() string {
 func (*ReadDirResponse) ProtoMessage() {}
 
 func (x *ReadDirResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[51]
+	mi := &file_wire_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3049,7 +3094,7 @@ func (x *ReadDirResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadDirResponse.ProtoReflect.Descriptor instead.
 func (*ReadDirResponse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{51}
+	return file_wire_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReadDirResponse) GetEntries() []*Stat {
@@ -3069,7 +3114,7 @@ type StatFileRequest struct {
 
 func (x *StatFileRequest) Reset() {
 	*x = StatFileRequest{}
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3126,7 @@ func (x *StatFileRequest) String() string {
 func (*StatFileRequest) ProtoMessage() {}
 
 func (x *StatFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[52]
+	mi := &file_wire_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3094,7 +3139,7 @@ func (x *StatFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFileRequest.ProtoReflect.Descriptor instead.
 func (*StatFileRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{52}
+	return file_wire_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *StatFileRequest) GetRef() string {
@@ -3120,7 +3165,7 @@ type StatFileResponse struct {
 
 func (x *StatFileResponse) Reset() {
 	*x = StatFileResponse{}
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3132,7 +3177,7 @@ func (x *StatFileResponse) String() string {
 func (*StatFileResponse) ProtoMessage() {}
 
 func (x *StatFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[53]
+	mi := &file_wire_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3145,7 +3190,7 @@ func (x *StatFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatFileResponse.ProtoReflect.Descriptor instead.
 func (*StatFileResponse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{53}
+	return file_wire_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *StatFileResponse) GetStat() *Stat {
@@ -3172,7 +3217,7 @@ type Stat struct {
 
 func (x *Stat) Reset() {
 	*x = Stat{}
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3184,7 +3229,7 @@ func (x *Stat) String() string {
 func (*Stat) ProtoMessage() {}
 
 func (x *Stat) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[54]
+	mi := &file_wire_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3197,7 +3242,7 @@ func (x *Stat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stat.ProtoReflect.Descriptor instead.
 func (*Stat) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{54}
+	return file_wire_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Stat) GetPath() string {
@@ -3278,7 +3323,7 @@ type WarnRequest struct {
 
 func (x *WarnRequest) Reset() {
 	*x = WarnRequest{}
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3290,7 +3335,7 @@ func (x *WarnRequest) String() string {
 func (*WarnRequest) ProtoMessage() {}
 
 func (x *WarnRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[55]
+	mi := &file_wire_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3303,7 +3348,7 @@ func (x *WarnRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarnRequest.ProtoReflect.Descriptor instead.
 func (*WarnRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{55}
+	return file_wire_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *WarnRequest) GetDigest() string {
@@ -3363,7 +3408,7 @@ type WarnResponse struct {
 
 func (x *WarnResponse) Reset() {
 	*x = WarnResponse{}
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3375,7 +3420,7 @@ func (x *WarnResponse) String() string {
 func (*WarnResponse) ProtoMessage() {}
 
 func (x *WarnResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[56]
+	mi := &file_wire_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3388,7 +3433,7 @@ func (x *WarnResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WarnResponse.ProtoReflect.Descriptor instead.
 func (*WarnResponse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{56}
+	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -3551,7 +3596,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x06detail\x18\x04 \x03(\fR\x06detail\x12\x10\n" +
 	"\x03url\x18\x05 \x01(\tR\x03url\x12,\n" +
 	"\x04info\x18\x06 \x01(\v2\x18.nau.buildkit.SourceInfoR\x04info\x12+\n" +
-	"\x06ranges\x18\a \x03(\v2\x13.nau.buildkit.RangeR\x06ranges\"G\n" +
+	"\x06ranges\x18\a \x03(\v2\x13.nau.buildkit.RangeR\x06ranges\"\"\n" +
+	"\fBytesMessage\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"G\n" +
 	"\x10DiskUsageRequest\x12\x16\n" +
 	"\x06filter\x18\x01 \x03(\tR\x06filter\x12\x1b\n" +
 	"\tage_limit\x18\x02 \x01(\x03R\bageLimit\"F\n" +
@@ -3692,7 +3739,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_wire_proto_goTypes = []any{
 	(*Definition)(nil),            // 0: nau.buildkit.Definition
 	(*OpMetadata)(nil),            // 1: nau.buildkit.OpMetadata
@@ -3723,120 +3770,121 @@ var file_wire_proto_goTypes = []any{
 	(*VertexStatus)(nil),          // 26: nau.buildkit.VertexStatus
 	(*VertexLog)(nil),             // 27: nau.buildkit.VertexLog
 	(*VertexWarning)(nil),         // 28: nau.buildkit.VertexWarning
-	(*DiskUsageRequest)(nil),      // 29: nau.buildkit.DiskUsageRequest
-	(*DiskUsageResponse)(nil),     // 30: nau.buildkit.DiskUsageResponse
-	(*UsageRecord)(nil),           // 31: nau.buildkit.UsageRecord
-	(*PruneRequest)(nil),          // 32: nau.buildkit.PruneRequest
-	(*PingRequest)(nil),           // 33: nau.buildkit.PingRequest
-	(*PongResponse)(nil),          // 34: nau.buildkit.PongResponse
-	(*SolveRequest)(nil),          // 35: nau.buildkit.SolveRequest
-	(*SolveResponse)(nil),         // 36: nau.buildkit.SolveResponse
-	(*Result)(nil),                // 37: nau.buildkit.Result
-	(*RefMapDeprecated)(nil),      // 38: nau.buildkit.RefMapDeprecated
-	(*Ref)(nil),                   // 39: nau.buildkit.Ref
-	(*RefMap)(nil),                // 40: nau.buildkit.RefMap
-	(*ReturnRequest)(nil),         // 41: nau.buildkit.ReturnRequest
-	(*ReturnResponse)(nil),        // 42: nau.buildkit.ReturnResponse
-	(*InputsRequest)(nil),         // 43: nau.buildkit.InputsRequest
-	(*InputsResponse)(nil),        // 44: nau.buildkit.InputsResponse
-	(*EvaluateRequest)(nil),       // 45: nau.buildkit.EvaluateRequest
-	(*EvaluateResponse)(nil),      // 46: nau.buildkit.EvaluateResponse
-	(*ReadFileRequest)(nil),       // 47: nau.buildkit.ReadFileRequest
-	(*FileRange)(nil),             // 48: nau.buildkit.FileRange
-	(*ReadFileResponse)(nil),      // 49: nau.buildkit.ReadFileResponse
-	(*ReadDirRequest)(nil),        // 50: nau.buildkit.ReadDirRequest
-	(*ReadDirResponse)(nil),       // 51: nau.buildkit.ReadDirResponse
-	(*StatFileRequest)(nil),       // 52: nau.buildkit.StatFileRequest
-	(*StatFileResponse)(nil),      // 53: nau.buildkit.StatFileResponse
-	(*Stat)(nil),                  // 54: nau.buildkit.Stat
-	(*WarnRequest)(nil),           // 55: nau.buildkit.WarnRequest
-	(*WarnResponse)(nil),          // 56: nau.buildkit.WarnResponse
-	nil,                           // 57: nau.buildkit.Definition.MetadataEntry
-	nil,                           // 58: nau.buildkit.SourceOp.AttrsEntry
-	nil,                           // 59: nau.buildkit.Worker.LabelsEntry
-	nil,                           // 60: nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
-	nil,                           // 61: nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
-	nil,                           // 62: nau.buildkit.ControlSolveRequest.FrontendInputsEntry
-	nil,                           // 63: nau.buildkit.CacheEntry.AttrsEntry
-	nil,                           // 64: nau.buildkit.Exporter.AttrsEntry
-	nil,                           // 65: nau.buildkit.ControlSolveResponse.ExporterResponseEntry
-	nil,                           // 66: nau.buildkit.SolveRequest.FrontendOptEntry
-	nil,                           // 67: nau.buildkit.SolveRequest.FrontendInputsEntry
-	nil,                           // 68: nau.buildkit.Result.MetadataEntry
-	nil,                           // 69: nau.buildkit.RefMapDeprecated.RefsEntry
-	nil,                           // 70: nau.buildkit.RefMap.RefsEntry
-	nil,                           // 71: nau.buildkit.InputsResponse.DefinitionsEntry
-	(*timestamppb.Timestamp)(nil), // 72: google.protobuf.Timestamp
-	(*status.Status)(nil),         // 73: google.rpc.Status
+	(*BytesMessage)(nil),          // 29: nau.buildkit.BytesMessage
+	(*DiskUsageRequest)(nil),      // 30: nau.buildkit.DiskUsageRequest
+	(*DiskUsageResponse)(nil),     // 31: nau.buildkit.DiskUsageResponse
+	(*UsageRecord)(nil),           // 32: nau.buildkit.UsageRecord
+	(*PruneRequest)(nil),          // 33: nau.buildkit.PruneRequest
+	(*PingRequest)(nil),           // 34: nau.buildkit.PingRequest
+	(*PongResponse)(nil),          // 35: nau.buildkit.PongResponse
+	(*SolveRequest)(nil),          // 36: nau.buildkit.SolveRequest
+	(*SolveResponse)(nil),         // 37: nau.buildkit.SolveResponse
+	(*Result)(nil),                // 38: nau.buildkit.Result
+	(*RefMapDeprecated)(nil),      // 39: nau.buildkit.RefMapDeprecated
+	(*Ref)(nil),                   // 40: nau.buildkit.Ref
+	(*RefMap)(nil),                // 41: nau.buildkit.RefMap
+	(*ReturnRequest)(nil),         // 42: nau.buildkit.ReturnRequest
+	(*ReturnResponse)(nil),        // 43: nau.buildkit.ReturnResponse
+	(*InputsRequest)(nil),         // 44: nau.buildkit.InputsRequest
+	(*InputsResponse)(nil),        // 45: nau.buildkit.InputsResponse
+	(*EvaluateRequest)(nil),       // 46: nau.buildkit.EvaluateRequest
+	(*EvaluateResponse)(nil),      // 47: nau.buildkit.EvaluateResponse
+	(*ReadFileRequest)(nil),       // 48: nau.buildkit.ReadFileRequest
+	(*FileRange)(nil),             // 49: nau.buildkit.FileRange
+	(*ReadFileResponse)(nil),      // 50: nau.buildkit.ReadFileResponse
+	(*ReadDirRequest)(nil),        // 51: nau.buildkit.ReadDirRequest
+	(*ReadDirResponse)(nil),       // 52: nau.buildkit.ReadDirResponse
+	(*StatFileRequest)(nil),       // 53: nau.buildkit.StatFileRequest
+	(*StatFileResponse)(nil),      // 54: nau.buildkit.StatFileResponse
+	(*Stat)(nil),                  // 55: nau.buildkit.Stat
+	(*WarnRequest)(nil),           // 56: nau.buildkit.WarnRequest
+	(*WarnResponse)(nil),          // 57: nau.buildkit.WarnResponse
+	nil,                           // 58: nau.buildkit.Definition.MetadataEntry
+	nil,                           // 59: nau.buildkit.SourceOp.AttrsEntry
+	nil,                           // 60: nau.buildkit.Worker.LabelsEntry
+	nil,                           // 61: nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
+	nil,                           // 62: nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
+	nil,                           // 63: nau.buildkit.ControlSolveRequest.FrontendInputsEntry
+	nil,                           // 64: nau.buildkit.CacheEntry.AttrsEntry
+	nil,                           // 65: nau.buildkit.Exporter.AttrsEntry
+	nil,                           // 66: nau.buildkit.ControlSolveResponse.ExporterResponseEntry
+	nil,                           // 67: nau.buildkit.SolveRequest.FrontendOptEntry
+	nil,                           // 68: nau.buildkit.SolveRequest.FrontendInputsEntry
+	nil,                           // 69: nau.buildkit.Result.MetadataEntry
+	nil,                           // 70: nau.buildkit.RefMapDeprecated.RefsEntry
+	nil,                           // 71: nau.buildkit.RefMap.RefsEntry
+	nil,                           // 72: nau.buildkit.InputsResponse.DefinitionsEntry
+	(*timestamppb.Timestamp)(nil), // 73: google.protobuf.Timestamp
+	(*status.Status)(nil),         // 74: google.rpc.Status
 }
 var file_wire_proto_depIdxs = []int32{
-	57, // 0: nau.buildkit.Definition.metadata:type_name -> nau.buildkit.Definition.MetadataEntry
+	58, // 0: nau.buildkit.Definition.metadata:type_name -> nau.buildkit.Definition.MetadataEntry
 	3,  // 1: nau.buildkit.Op.inputs:type_name -> nau.buildkit.Input
 	4,  // 2: nau.buildkit.Op.source:type_name -> nau.buildkit.SourceOp
-	58, // 3: nau.buildkit.SourceOp.attrs:type_name -> nau.buildkit.SourceOp.AttrsEntry
+	59, // 3: nau.buildkit.SourceOp.attrs:type_name -> nau.buildkit.SourceOp.AttrsEntry
 	7,  // 4: nau.buildkit.Range.start:type_name -> nau.buildkit.Position
 	7,  // 5: nau.buildkit.Range.end:type_name -> nau.buildkit.Position
 	5,  // 6: nau.buildkit.Source.info:type_name -> nau.buildkit.SourceInfo
 	6,  // 7: nau.buildkit.Source.ranges:type_name -> nau.buildkit.Range
 	13, // 8: nau.buildkit.InfoResponse.version:type_name -> nau.buildkit.Version
 	16, // 9: nau.buildkit.ListWorkersResponse.record:type_name -> nau.buildkit.Worker
-	59, // 10: nau.buildkit.Worker.labels:type_name -> nau.buildkit.Worker.LabelsEntry
+	60, // 10: nau.buildkit.Worker.labels:type_name -> nau.buildkit.Worker.LabelsEntry
 	8,  // 11: nau.buildkit.Worker.platforms:type_name -> nau.buildkit.Platform
 	13, // 12: nau.buildkit.Worker.version:type_name -> nau.buildkit.Version
 	0,  // 13: nau.buildkit.ControlSolveRequest.definition:type_name -> nau.buildkit.Definition
-	60, // 14: nau.buildkit.ControlSolveRequest.exporter_attrs:type_name -> nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
-	61, // 15: nau.buildkit.ControlSolveRequest.frontend_attrs:type_name -> nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
+	61, // 14: nau.buildkit.ControlSolveRequest.exporter_attrs:type_name -> nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
+	62, // 15: nau.buildkit.ControlSolveRequest.frontend_attrs:type_name -> nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
 	19, // 16: nau.buildkit.ControlSolveRequest.cache:type_name -> nau.buildkit.CacheOptions
-	62, // 17: nau.buildkit.ControlSolveRequest.frontend_inputs:type_name -> nau.buildkit.ControlSolveRequest.FrontendInputsEntry
+	63, // 17: nau.buildkit.ControlSolveRequest.frontend_inputs:type_name -> nau.buildkit.ControlSolveRequest.FrontendInputsEntry
 	18, // 18: nau.buildkit.ControlSolveRequest.source_policy:type_name -> nau.buildkit.Policy
 	21, // 19: nau.buildkit.ControlSolveRequest.exporters:type_name -> nau.buildkit.Exporter
 	20, // 20: nau.buildkit.CacheOptions.exports:type_name -> nau.buildkit.CacheEntry
 	20, // 21: nau.buildkit.CacheOptions.imports:type_name -> nau.buildkit.CacheEntry
-	63, // 22: nau.buildkit.CacheEntry.attrs:type_name -> nau.buildkit.CacheEntry.AttrsEntry
-	64, // 23: nau.buildkit.Exporter.attrs:type_name -> nau.buildkit.Exporter.AttrsEntry
-	65, // 24: nau.buildkit.ControlSolveResponse.exporter_response:type_name -> nau.buildkit.ControlSolveResponse.ExporterResponseEntry
+	64, // 22: nau.buildkit.CacheEntry.attrs:type_name -> nau.buildkit.CacheEntry.AttrsEntry
+	65, // 23: nau.buildkit.Exporter.attrs:type_name -> nau.buildkit.Exporter.AttrsEntry
+	66, // 24: nau.buildkit.ControlSolveResponse.exporter_response:type_name -> nau.buildkit.ControlSolveResponse.ExporterResponseEntry
 	25, // 25: nau.buildkit.StatusResponse.vertexes:type_name -> nau.buildkit.Vertex
 	26, // 26: nau.buildkit.StatusResponse.statuses:type_name -> nau.buildkit.VertexStatus
 	27, // 27: nau.buildkit.StatusResponse.logs:type_name -> nau.buildkit.VertexLog
 	28, // 28: nau.buildkit.StatusResponse.warnings:type_name -> nau.buildkit.VertexWarning
-	72, // 29: nau.buildkit.Vertex.started:type_name -> google.protobuf.Timestamp
-	72, // 30: nau.buildkit.Vertex.completed:type_name -> google.protobuf.Timestamp
-	72, // 31: nau.buildkit.VertexStatus.timestamp:type_name -> google.protobuf.Timestamp
-	72, // 32: nau.buildkit.VertexStatus.started:type_name -> google.protobuf.Timestamp
-	72, // 33: nau.buildkit.VertexStatus.completed:type_name -> google.protobuf.Timestamp
-	72, // 34: nau.buildkit.VertexLog.timestamp:type_name -> google.protobuf.Timestamp
+	73, // 29: nau.buildkit.Vertex.started:type_name -> google.protobuf.Timestamp
+	73, // 30: nau.buildkit.Vertex.completed:type_name -> google.protobuf.Timestamp
+	73, // 31: nau.buildkit.VertexStatus.timestamp:type_name -> google.protobuf.Timestamp
+	73, // 32: nau.buildkit.VertexStatus.started:type_name -> google.protobuf.Timestamp
+	73, // 33: nau.buildkit.VertexStatus.completed:type_name -> google.protobuf.Timestamp
+	73, // 34: nau.buildkit.VertexLog.timestamp:type_name -> google.protobuf.Timestamp
 	5,  // 35: nau.buildkit.VertexWarning.info:type_name -> nau.buildkit.SourceInfo
 	6,  // 36: nau.buildkit.VertexWarning.ranges:type_name -> nau.buildkit.Range
-	31, // 37: nau.buildkit.DiskUsageResponse.record:type_name -> nau.buildkit.UsageRecord
-	72, // 38: nau.buildkit.UsageRecord.created_at:type_name -> google.protobuf.Timestamp
-	72, // 39: nau.buildkit.UsageRecord.last_used_at:type_name -> google.protobuf.Timestamp
+	32, // 37: nau.buildkit.DiskUsageResponse.record:type_name -> nau.buildkit.UsageRecord
+	73, // 38: nau.buildkit.UsageRecord.created_at:type_name -> google.protobuf.Timestamp
+	73, // 39: nau.buildkit.UsageRecord.last_used_at:type_name -> google.protobuf.Timestamp
 	10, // 40: nau.buildkit.PongResponse.frontend_caps:type_name -> nau.buildkit.Capability
 	10, // 41: nau.buildkit.PongResponse.llb_caps:type_name -> nau.buildkit.Capability
 	16, // 42: nau.buildkit.PongResponse.workers:type_name -> nau.buildkit.Worker
 	0,  // 43: nau.buildkit.SolveRequest.definition:type_name -> nau.buildkit.Definition
-	66, // 44: nau.buildkit.SolveRequest.frontend_opt:type_name -> nau.buildkit.SolveRequest.FrontendOptEntry
+	67, // 44: nau.buildkit.SolveRequest.frontend_opt:type_name -> nau.buildkit.SolveRequest.FrontendOptEntry
 	20, // 45: nau.buildkit.SolveRequest.cache_imports:type_name -> nau.buildkit.CacheEntry
-	67, // 46: nau.buildkit.SolveRequest.frontend_inputs:type_name -> nau.buildkit.SolveRequest.FrontendInputsEntry
-	37, // 47: nau.buildkit.SolveResponse.result:type_name -> nau.buildkit.Result
-	38, // 48: nau.buildkit.Result.refs_deprecated:type_name -> nau.buildkit.RefMapDeprecated
-	39, // 49: nau.buildkit.Result.ref:type_name -> nau.buildkit.Ref
-	40, // 50: nau.buildkit.Result.refs:type_name -> nau.buildkit.RefMap
-	68, // 51: nau.buildkit.Result.metadata:type_name -> nau.buildkit.Result.MetadataEntry
-	69, // 52: nau.buildkit.RefMapDeprecated.refs:type_name -> nau.buildkit.RefMapDeprecated.RefsEntry
+	68, // 46: nau.buildkit.SolveRequest.frontend_inputs:type_name -> nau.buildkit.SolveRequest.FrontendInputsEntry
+	38, // 47: nau.buildkit.SolveResponse.result:type_name -> nau.buildkit.Result
+	39, // 48: nau.buildkit.Result.refs_deprecated:type_name -> nau.buildkit.RefMapDeprecated
+	40, // 49: nau.buildkit.Result.ref:type_name -> nau.buildkit.Ref
+	41, // 50: nau.buildkit.Result.refs:type_name -> nau.buildkit.RefMap
+	69, // 51: nau.buildkit.Result.metadata:type_name -> nau.buildkit.Result.MetadataEntry
+	70, // 52: nau.buildkit.RefMapDeprecated.refs:type_name -> nau.buildkit.RefMapDeprecated.RefsEntry
 	0,  // 53: nau.buildkit.Ref.def:type_name -> nau.buildkit.Definition
-	70, // 54: nau.buildkit.RefMap.refs:type_name -> nau.buildkit.RefMap.RefsEntry
-	37, // 55: nau.buildkit.ReturnRequest.result:type_name -> nau.buildkit.Result
-	73, // 56: nau.buildkit.ReturnRequest.error:type_name -> google.rpc.Status
-	71, // 57: nau.buildkit.InputsResponse.definitions:type_name -> nau.buildkit.InputsResponse.DefinitionsEntry
-	48, // 58: nau.buildkit.ReadFileRequest.range:type_name -> nau.buildkit.FileRange
-	54, // 59: nau.buildkit.ReadDirResponse.entries:type_name -> nau.buildkit.Stat
-	54, // 60: nau.buildkit.StatFileResponse.stat:type_name -> nau.buildkit.Stat
+	71, // 54: nau.buildkit.RefMap.refs:type_name -> nau.buildkit.RefMap.RefsEntry
+	38, // 55: nau.buildkit.ReturnRequest.result:type_name -> nau.buildkit.Result
+	74, // 56: nau.buildkit.ReturnRequest.error:type_name -> google.rpc.Status
+	72, // 57: nau.buildkit.InputsResponse.definitions:type_name -> nau.buildkit.InputsResponse.DefinitionsEntry
+	49, // 58: nau.buildkit.ReadFileRequest.range:type_name -> nau.buildkit.FileRange
+	55, // 59: nau.buildkit.ReadDirResponse.entries:type_name -> nau.buildkit.Stat
+	55, // 60: nau.buildkit.StatFileResponse.stat:type_name -> nau.buildkit.Stat
 	5,  // 61: nau.buildkit.WarnRequest.info:type_name -> nau.buildkit.SourceInfo
 	6,  // 62: nau.buildkit.WarnRequest.ranges:type_name -> nau.buildkit.Range
 	1,  // 63: nau.buildkit.Definition.MetadataEntry.value:type_name -> nau.buildkit.OpMetadata
 	0,  // 64: nau.buildkit.ControlSolveRequest.FrontendInputsEntry.value:type_name -> nau.buildkit.Definition
 	0,  // 65: nau.buildkit.SolveRequest.FrontendInputsEntry.value:type_name -> nau.buildkit.Definition
-	39, // 66: nau.buildkit.RefMap.RefsEntry.value:type_name -> nau.buildkit.Ref
+	40, // 66: nau.buildkit.RefMap.RefsEntry.value:type_name -> nau.buildkit.Ref
 	0,  // 67: nau.buildkit.InputsResponse.DefinitionsEntry.value:type_name -> nau.buildkit.Definition
 	68, // [68:68] is the sub-list for method output_type
 	68, // [68:68] is the sub-list for method input_type
@@ -3850,7 +3898,7 @@ func file_wire_proto_init() {
 	if File_wire_proto != nil {
 		return
 	}
-	file_wire_proto_msgTypes[37].OneofWrappers = []any{
+	file_wire_proto_msgTypes[38].OneofWrappers = []any{
 		(*Result_RefDeprecated)(nil),
 		(*Result_RefsDeprecated)(nil),
 		(*Result_Ref)(nil),
@@ -3862,7 +3910,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   72,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
