@@ -11,6 +11,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
+// maxCopied bounds what the copy operations of one patch may add up to: copies of copies double. It holds for every JSON patch in
+// the process, whoever applies it.
+const maxCopied = 3 << 20
+
+func init() { jsonpatch.AccumulatedCopySizeLimit = maxCopied }
+
 // ApplyPatch applies a JSON patch (RFC 6902) to a document.
 func ApplyPatch(doc, patch []byte) ([]byte, error) {
 	ops, err := jsonpatch.DecodePatch(patch)
