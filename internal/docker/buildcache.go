@@ -14,7 +14,7 @@ import (
 
 // pruneBuilds answers POST /build/prune.
 func (s *Server) pruneBuilds(c *call) error {
-	f, err := parseFilters(c.get("filters"), "until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private")
+	f, err := parseFilters(c.get("filters"), "until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private", "label", "label!")
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,8 @@ func fitsCache(f filters, u build.Usage) bool {
 		want, err := f.boolean(name, have)
 		return err == nil && want == have
 	}
-	return f.any("id", func(v string) bool { return v == u.ID }) && f.any("type", func(v string) bool { return v == u.Kind }) && f.any("parent", func(string) bool { return false }) &&
+	none := func(string) bool { return false } // what is cached has no parents and no labels: system prune passes its labels on to the builder, too
+	return f.any("label", none) && f.any("id", func(v string) bool { return v == u.ID }) && f.any("type", func(v string) bool { return v == u.Kind }) && f.any("parent", none) &&
 		f.any("description", func(v string) bool { return v == u.Text }) && truth("inuse", u.InUse) && truth("shared", u.Shared) && truth("private", !u.Shared)
 }
 

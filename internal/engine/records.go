@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"nau/internal/engine/container"
+	"nau/internal/engine/record"
 	"nau/internal/engine/sandbox"
 )
 
@@ -23,7 +24,7 @@ type Records struct {
 	DataDir    string
 	Containers map[string]*container.Record // by ID
 	Sandboxes  map[string]*sandbox.Record   // by ID
-	Damaged    []string                     // files that could not be understood
+	Damaged    []string                     // folders whose record could not be understood
 }
 
 // LayerRecord is an extracted layer as the layer store keeps it.
@@ -39,39 +40,23 @@ type LayerRecord struct {
 func ReadRecords(dataDir string) (*Records, error) {
 	r := &Records{DataDir: dataDir}
 	var err error
-	if r.Containers, err = readAll[container.Record](filepath.Join(dataDir, "containers"), &r.Damaged); err != nil {
+	containers, sandboxes := filepath.Join(dataDir, "containers"), filepath.Join(dataDir, "sandboxes")
+	var damaged []string
+	if r.Containers, damaged, err = record.Look[container.Record](containers); err != nil {
 		return nil, fmt.Errorf("read containers' records: %w", err)
 	}
-	if r.Sandboxes, err = readAll[sandbox.Record](filepath.Join(dataDir, "sandboxes"), &r.Damaged); err != nil {
+	r.damaged(containers, damaged)
+	if r.Sandboxes, damaged, err = record.Look[sandbox.Record](sandboxes); err != nil {
 		return nil, fmt.Errorf("read sandboxes' records: %w", err)
 	}
+	r.damaged(sandboxes, damaged)
 	return r, nil
 }
 
-// readAll reads a folder of record.Dir's layout. Unlike record.Dir it leaves damaged records where they are.
-func readAll[T any](dir string, damaged *[]string) (map[string]*T, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
+func (r *Records) damaged(dir string, ids []string) {
+	for _, id := range ids {
+		r.Damaged = append(r.Damaged, filepath.Join(dir, id))
 	}
-	all := map[string]*T{}
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name(), "record.json")
-		b, err := os.ReadFile(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // being made or being removed
-		}
-		if err != nil {
-			return nil, err
-		}
-		v := new(T)
-		if json.Unmarshal(b, v) != nil {
-			*damaged = append(*damaged, path)
-			continue
-		}
-		all[e.Name()] = v
-	}
-	return all, nil
 }
 
 // Find finds a container by ID, unique beginning of one, or name. container.ErrNotFound, container.ErrAmbiguous.

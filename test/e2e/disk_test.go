@@ -63,7 +63,10 @@ type usage struct {
 	Images      []struct{ ID string }
 	Containers  []struct{ SizeRw int64 }
 	Volumes     []struct{ UsageData struct{ Size int64 } }
-	BuildCache  []struct{ Size int64 }
+	BuildCache  []struct {
+		Size   int64
+		Shared bool
+	}
 }
 
 func (u usage) sum() (n int64) {
@@ -75,7 +78,9 @@ func (u usage) sum() (n int64) {
 		n += v.UsageData.Size
 	}
 	for _, b := range u.BuildCache {
-		n += b.Size
+		if !b.Shared { // what is shared is an image's layer, and counted there
+			n += b.Size
+		}
 	}
 	return n
 }

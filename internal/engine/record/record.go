@@ -147,10 +147,26 @@ func (d Dir[T]) Delete(id string) error {
 
 // All reads every record. Damaged ones, and folders without one, are removed and named in damaged.
 func (d Dir[T]) All() (all map[string]*T, damaged []string, err error) {
-	entries, err := os.ReadDir(d.path)
+	all, damaged, err = Look[T](d.path)
 	if err != nil {
 		return nil, nil, err
 	}
+	for _, id := range damaged {
+		if err := d.Delete(id); err != nil {
+			return nil, nil, err
+		}
+	}
+	return all, damaged, nil
+}
+
+// Look reads every record of the folder path and changes nothing, for who looks on while another program owns the folder. A thing that is being
+// made or removed at that moment may count as damaged.
+func Look[T any](path string) (all map[string]*T, damaged []string, err error) {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	d := Dir[T]{path}
 	all = map[string]*T{}
 	for _, e := range entries {
 		if !e.IsDir() {
@@ -162,9 +178,6 @@ func (d Dir[T]) All() (all map[string]*T, damaged []string, err error) {
 		}
 		if v == nil {
 			damaged = append(damaged, e.Name())
-			if err := d.Delete(e.Name()); err != nil {
-				return nil, nil, err
-			}
 			continue
 		}
 		all[e.Name()] = v
