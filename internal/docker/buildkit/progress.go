@@ -22,7 +22,6 @@ const maxLog = 2 << 20
 type teller struct {
 	job    *job
 	prefix string // of a platform among several
-	source func() *wire.SourceInfo
 
 	mu     sync.Mutex
 	at     map[int]string // stage → vertex of its running step

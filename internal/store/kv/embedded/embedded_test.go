@@ -1,9 +1,12 @@
 package embedded
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -132,4 +135,19 @@ func BenchmarkPut(b *testing.B) {
 			}
 		}
 	})
+}
+
+// The storage version that cannot be noted yet is no error; one that can never be is.
+func TestOnlyTheSecondFailureIsTold(t *testing.T) {
+	var out bytes.Buffer
+	log := newLogger(slog.New(slog.NewTextHandler(&out, nil)), nil).With(zap.String("member", "a"))
+	log.Error(tooEarly, zap.Error(errors.New("missing term information")))
+	if out.Len() != 0 {
+		t.Errorf("told: %s", out.String())
+	}
+	log.Error(tooEarly, zap.Error(errors.New("missing term information")))
+	log.Error("save log")
+	if got := strings.Count(out.String(), "level=ERROR"); got != 2 {
+		t.Errorf("%d errors were told, want 2: %s", got, out.String())
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
@@ -109,22 +110,27 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// newLogger passes etcd's warnings (as debug) and errors on.
 var discard = slog.New(slog.DiscardHandler)
 
+// newLogger passes etcd's warnings (as debug) and errors on.
 func newLogger(log *slog.Logger, fuse *fuse) *zap.Logger {
-	return zap.New(&core{log: log}, zap.WithFatalHook(fuse), zap.WithPanicHook(fuse))
+	return zap.New(&core{log: log, early: new(atomic.Bool)}, zap.WithFatalHook(fuse), zap.WithPanicHook(fuse))
 }
+
+// tooEarly is what etcd says when it wants to note its storage version before the first entry's term is on disk, as at the first start. It tries
+// again some seconds later; only what fails then as well is worth an operator's time.
+const tooEarly = "failed to update storage version"
 
 type core struct {
 	log    *slog.Logger
 	fields []zapcore.Field
+	early  *atomic.Bool // tooEarly was said once
 }
 
 func (c *core) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
 
 func (c *core) With(fields []zapcore.Field) zapcore.Core {
-	return &core{log: c.log, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	return &core{log: c.log, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...), early: c.early}
 }
 
 func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -136,7 +142,7 @@ func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checked
 
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	level := slog.LevelDebug
-	if e.Level >= zapcore.ErrorLevel {
+	if e.Level >= zapcore.ErrorLevel && (e.Message != tooEarly || c.early.Swap(true)) {
 		level = slog.LevelError
 	}
 	if !c.log.Enabled(context.Background(), level) {
