@@ -28,6 +28,7 @@ type place int
 const (
 	ready place = iota
 	backingOff
+	failing
 	unschedulable
 	inFlight
 	gated
@@ -48,11 +49,12 @@ type Item struct {
 	previous string
 }
 
-// Queue is the three places together.
+// Queue is the places together.
 type Queue struct {
 	items   map[types.UID]*Item
 	ready   readyHeap
-	backoff backoffHeap
+	backoff backoffHeap // woken by an event; tried before their time where nothing else is (KEP-5142)
+	failing backoffHeap // their attempt went wrong, as the next may: they sit out their time
 	hinters map[string]Hinter
 }
 
@@ -117,17 +119,26 @@ func (q *Queue) Remove(uid types.UID) {
 		heap.Remove(&q.ready, item.index)
 	case backingOff:
 		heap.Remove(&q.backoff, item.index)
+	case failing:
+		heap.Remove(&q.failing, item.index)
 	}
 }
 
 // Pop gives the next pod to try, or nil. The pod stays known until Remove or
-// Failed.
+// Failed. A back-off holds pods back for the sake of others; where there are
+// none, a pod that an event may help is tried at once.
 func (q *Queue) Pop(now time.Time) *Item {
-	q.flush(now)
-	if len(q.ready) == 0 {
+	q.flush(&q.backoff, now)
+	q.flush(&q.failing, now)
+	var item *Item
+	switch {
+	case len(q.ready) > 0:
+		item = heap.Pop(&q.ready).(*Item)
+	case len(q.backoff) > 0:
+		item = heap.Pop(&q.backoff).(*Item)
+	default:
 		return nil
 	}
-	item := heap.Pop(&q.ready).(*Item)
 	item.place, item.woken = inFlight, false
 	item.Attempts++
 	return item
@@ -137,8 +148,10 @@ func (q *Queue) Pop(now time.Time) *Item {
 // of the earliest back-off or the age at which a leftover is tried. ok is false
 // where nothing waits for time to pass.
 func (q *Queue) Next() (due time.Time, ok bool) {
-	if len(q.backoff) > 0 {
-		due, ok = q.backoff[0].due, true
+	for _, h := range []backoffHeap{q.backoff, q.failing} {
+		if len(h) > 0 && (!ok || h[0].due.Before(due)) {
+			due, ok = h[0].due, true
+		}
 	}
 	for _, item := range q.items {
 		if item.place != unschedulable {
@@ -151,9 +164,9 @@ func (q *Queue) Next() (due time.Time, ok bool) {
 	return due, ok
 }
 
-func (q *Queue) flush(now time.Time) {
-	for len(q.backoff) > 0 && !q.backoff[0].due.After(now) {
-		item := heap.Pop(&q.backoff).(*Item)
+func (q *Queue) flush(h *backoffHeap, now time.Time) {
+	for len(*h) > 0 && !(*h)[0].due.After(now) {
+		item := heap.Pop(h).(*Item)
 		item.place = ready
 		heap.Push(&q.ready, item)
 	}
@@ -178,7 +191,11 @@ func (q *Queue) Failed(item *Item, plugins []string, retry bool, now time.Time) 
 	item.due = now.Add(backoff(item.Attempts))
 	item.since = now
 	item.place = unschedulable
-	if retry || item.woken {
+	switch {
+	case retry:
+		item.place = failing
+		heap.Push(&q.failing, item)
+	case item.woken:
 		q.wake(item, now)
 	}
 }

@@ -96,6 +96,37 @@ func TestBackoffDoublesToItsLimit(t *testing.T) {
 	}
 }
 
+// A back-off delays a pod only for the sake of others, or of a failure that may come again.
+func TestABackoffIsCutShortWhereNothingElseWaits(t *testing.T) {
+	rule := nodeaffinity.New()
+	q := queue.New(map[string]queue.Hinter{rule.Name(): rule})
+	node := plugin.Event{Kind: plugin.NodeAdded, Node: &plugin.Node{Object: &corev1.Node{}}}
+	q.Add(waiting("judged", 9), start)
+	q.Failed(q.Pop(start), []string{rule.Name()}, false, start)
+	if got := popped(q, start); got != "" {
+		t.Fatalf("popped %q, which nothing may help", got)
+	}
+	if q.Event(node, start) != 1 {
+		t.Fatal("the event woke nobody")
+	}
+	q.Add(waiting("fresh", 0), start)
+	for _, want := range []string{"fresh", "judged", ""} {
+		if got := popped(q, start); got != want {
+			t.Fatalf("popped %q, want %q", got, want)
+		}
+	}
+	q.Remove("judged")
+	q.Add(waiting("unlucky", 0), start)
+	q.Remove("fresh")
+	q.Failed(q.Pop(start), nil, true, start)
+	if got := popped(q, start.Add(queue.FirstBackoff-1)); got != "" {
+		t.Fatalf("popped %q, whose binding has just failed", got)
+	}
+	if got := popped(q, start.Add(queue.FirstBackoff)); got != "unlucky" {
+		t.Fatalf("popped %q after its back-off", got)
+	}
+}
+
 func TestAnEventDuringTheAttemptIsNotLost(t *testing.T) {
 	q := queue.New(map[string]queue.Hinter{"NodeAffinity": nodeaffinity.New()})
 	q.Add(waiting("p", 0), start)
