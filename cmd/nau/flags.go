@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -50,7 +51,11 @@ func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
 	f.StringSliceVar(&c.CDIDirs, "cdi-spec-dir", cdi.DefaultDirs, "folder with CDI descriptions of devices; what is in a later one wins")
 	finishDocker := dockerFlags(cmd, &c.Docker)
 	f.IntVar(&c.MaxPods, "max-pods", c.MaxPods, "pods that the node takes")
+	f.IntVar(&c.PodPids, "pod-max-pids", c.PodPids, "processes and threads that a pod may have at once; 0 is no limit")
 	return func() error {
+		if c.PodPids < 0 {
+			return flagError("--pod-max-pids", strconv.Itoa(c.PodPids), "a number of processes, or 0 for no limit")
+		}
 		c.NodeIPs = []net.IP(*nodeIPs)
 		var err error
 		if c.PodCIDRs, err = prefixes("--pod-cidr", *pods); err != nil {

@@ -49,6 +49,7 @@ type Config struct {
 	CDIDirs                           []string            // of descriptions of vendors' devices
 	Docker                            DockerAccess
 	MaxPods                           int
+	PodPids                           int                    // processes that a pod may have at once; 0 is no limit
 	Runtime                           func() ([]byte, error) `json:"-"` // nau-oci's bytes
 	Log                               *slog.Logger           `json:"-"`
 	Progress                          func(Phase)            `json:"-"` // told of each phase of the start; nil: nobody
@@ -63,7 +64,7 @@ func Default() Config {
 		PodCIDRs:      []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16"), netip.MustParsePrefix("fd42::/48")},
 		ServiceCIDRs:  []netip.Prefix{netip.MustParsePrefix("10.43.0.0/16"), netip.MustParsePrefix("fd43::/112")},
 		ClusterDomain: "cluster.local",
-		MaxPods:       110, ServiceNodePortFirst: 30000, NodePortEnd: 32767,
+		MaxPods:       110, PodPids: 4096, ServiceNodePortFirst: 30000, NodePortEnd: 32767,
 	}
 }
 

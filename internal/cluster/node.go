@@ -208,7 +208,7 @@ func (n *node) components(p *controlPlane, agent net.Listener) ([]component, err
 		RootDir: filepath.Join(c.DataDir, "agent"), RunDir: filepath.Join(c.RunDir, "agent"), LogDir: filepath.Join(c.DataDir, "log", "pods"),
 		ClusterDNS: ips(c.ClusterDNS), ClusterDomain: c.ClusterDomain,
 		APIServerHost: nth(c.ServiceCIDRs[0], 1).String(), APIServerPort: 443,
-		CgroupRoot: n.cgroupRoot(), MaxPods: int64(c.MaxPods),
+		CgroupRoot: n.cgroupRoot(), MaxPods: int64(c.MaxPods), PodPids: int64(c.PodPids),
 		Listener: agent, TLS: tls,
 		RotateLogs: n.engine == nil, // Nau's monitor rotates what it writes
 		Version:    version.GitVersion(), PodCIDRs: texts(c.nodePodCIDRs()),

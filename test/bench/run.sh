@@ -90,9 +90,15 @@ if want deploy; then for _ in $(seq "${R:-3}"); do kb deploy-scale --n 30; done;
 if want idle; then sleep 20; kb mem --window "${WINDOW:-60s}" --label idle-after-load; fi
 
 if want engine; then
-  want idle || want pods || up
+  [ -d "$dir/run" ] || up
+  docker=(docker -H "unix://$dir/run/docker.sock")
+  inside "${docker[@]}" pull -q 127.0.0.1:5000/busybox:1 >/dev/null
   "$peers/enginebench.sh" "$out/engine.jsonl" --steps "${ENGINE_STEPS:-raw ctr docker podman}" \
+    --add "nau-docker-run=${docker[*]} run --rm 127.0.0.1:5000/busybox:1 true" --add "docker-cli-alone=${docker[*]} version" \
     --add-sock "nau=$dir/run/docker.sock" >/dev/null 2>"$out/engine.log" || echo "the engines' side ended early: see $out/engine.log" >&2
+  for n in 8 32; do # sequences at once
+    inside "$kbench" docker --label "api-nau-par$n" --sock "$dir/run/docker.sock" --image 127.0.0.1:5000/busybox:1 --n $((n * 8)) --par $n >>"$out/engine.jsonl"
+  done
   python3 "$peers/summarize.py" "$out/engine.jsonl"
 fi
 
@@ -106,4 +112,4 @@ elif [ -x /tmp/peer/out/kube-apiserver ]; then
 else
   echo "upstream's binaries are not at hand (peers/build-peers.sh makes them): one side only" >&2
 fi
-python3 "$peers/summarize.py" "$out/nau.jsonl" "${vs[@]}"
+[ ! -s "$out/nau.jsonl" ] || python3 "$peers/summarize.py" "$out/nau.jsonl" "${vs[@]}"

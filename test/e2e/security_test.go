@@ -19,7 +19,7 @@ func TestSecurity(t *testing.T) {
 	t.Parallel()
 	m := harness.New(t)
 	m.Registry()
-	m.Up()
+	m.Up("--pod-max-pids", "200")
 	m.Kubectl("run", "attacker", "--image=alpine", "--command", "--", "sleep", "10000")
 	m.Kubectl("wait", "--for=condition=Ready", "pod/attacker", "--timeout=60s")
 	exec := func(t *testing.T, script string) harness.Result {
@@ -231,6 +231,17 @@ func TestSecurity(t *testing.T) {
 			t.Errorf("the last line is %q", out)
 		}
 		if out := m.Kubectl("exec", "attacker", "--", "echo", "fine"); out != "fine\n" {
+			t.Errorf("another pod: %q", out)
+		}
+	})
+	t.Run("fork bomb", func(t *testing.T) { // bounded by itself, too: it is to meet the pod's limit long before
+		m := m.In(t)
+		m.Kubectl("run", "bomb", "--image=busybox", "--restart=Never", "--", "sh", "-c", "for i in $(seq 2000); do sleep 1000 & done; echo all of them")
+		m.Kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/bomb", "--timeout=60s")
+		if out := m.Kubectl("logs", "bomb"); !strings.Contains(out, "can't fork") || strings.Contains(out, "all of them") {
+			t.Errorf("the bomb says %q", out)
+		}
+		if out := m.Kubectl("exec", "attacker", "--", "sh", "-c", "echo fine | cat"); out != "fine\n" {
 			t.Errorf("another pod: %q", out)
 		}
 	})
