@@ -85,10 +85,13 @@ func (a *Aggregation) Run(ctx context.Context) error {
 		if quit {
 			return nil
 		}
-		if err := a.sync(ctx, name); err != nil {
+		switch err := a.sync(ctx, name); {
+		case apierrors.IsConflict(err): // judged by what the informer had before it heard of the newest version
+			a.queue.AddRateLimited(name)
+		case err != nil:
 			utilruntime.HandleErrorWithContext(ctx, err, "Aggregate cluster role", "clusterRole", name)
 			a.queue.AddRateLimited(name)
-		} else {
+		default:
 			a.queue.Forget(name)
 		}
 		a.queue.Done(name)
