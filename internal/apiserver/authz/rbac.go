@@ -54,32 +54,7 @@ func NewRBAC() *RBAC {
 // Follow keeps the evaluator at what the factory's informers see. The answer tells whether the first lists have arrived.
 func (r *RBAC) Follow(f informers.SharedInformerFactory) (synced cache.InformerSynced, err error) {
 	rbac := f.Rbac().V1()
-	var all []cache.InformerSynced
-	for _, i := range []cache.SharedIndexInformer{rbac.ClusterRoles().Informer(), rbac.Roles().Informer(),
-		rbac.ClusterRoleBindings().Informer(), rbac.RoleBindings().Informer()} {
-		reg, err := i.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    r.Set,
-			UpdateFunc: func(_, now any) { r.Set(now) },
-			DeleteFunc: func(obj any) {
-				if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-					obj = gone.Obj
-				}
-				r.Remove(obj)
-			},
-		})
-		if err != nil {
-			return nil, fmt.Errorf("follow roles and bindings: %w", err)
-		}
-		all = append(all, reg.HasSynced)
-	}
-	return func() bool {
-		for _, s := range all {
-			if !s() {
-				return false
-			}
-		}
-		return true
-	}, nil
+	return follow("roles and bindings", r, rbac.ClusterRoles().Informer(), rbac.Roles().Informer(), rbac.ClusterRoleBindings().Informer(), rbac.RoleBindings().Informer())
 }
 
 // Set takes in a new or changed *ClusterRole, *Role, *ClusterRoleBinding or *RoleBinding. It keeps the object's rules, which must not change.

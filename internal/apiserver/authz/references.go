@@ -1,7 +1,6 @@
 package authz
 
 import (
-	"fmt"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -66,32 +65,7 @@ func NewReferences() *References {
 
 // Follow keeps the index at what the factory's informers see. The answer tells whether the first lists have arrived.
 func (r *References) Follow(f informers.SharedInformerFactory) (synced cache.InformerSynced, err error) {
-	var all []cache.InformerSynced
-	for _, i := range []cache.SharedIndexInformer{f.Core().V1().Pods().Informer(), f.Core().V1().PersistentVolumes().Informer(),
-		f.Storage().V1().VolumeAttachments().Informer()} {
-		reg, err := i.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc:    r.Set,
-			UpdateFunc: func(_, now any) { r.Set(now) },
-			DeleteFunc: func(obj any) {
-				if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-					obj = gone.Obj
-				}
-				r.Remove(obj)
-			},
-		})
-		if err != nil {
-			return nil, fmt.Errorf("follow pods and volumes: %w", err)
-		}
-		all = append(all, reg.HasSynced)
-	}
-	return func() bool {
-		for _, s := range all {
-			if !s() {
-				return false
-			}
-		}
-		return true
-	}, nil
+	return follow("pods and volumes", r, f.Core().V1().Pods().Informer(), f.Core().V1().PersistentVolumes().Informer(), f.Storage().V1().VolumeAttachments().Informer())
 }
 
 // Set takes in a new or changed *Pod, *PersistentVolume or *VolumeAttachment.

@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 
-	"nau/internal/controller/loop"
+	"nau/internal/controller/everynamespace"
 )
 
 // Name is the ConfigMap's, and its annotation says what for.
@@ -33,74 +33,40 @@ type Config struct {
 	Log       *slog.Logger
 }
 
-// Controller is the controller; its keys are namespaces.
-type Controller struct {
-	client     kubernetes.Interface
-	namespaces corelisters.NamespaceLister
-	maps       corelisters.ConfigMapLister
-	want       map[string]string
-	loop       *loop.Loop[string]
-}
-
 // New makes the controller.
-func New(c Config) (*Controller, error) {
-	core := c.Informers.Core().V1()
-	k := &Controller{
-		client: c.Client, namespaces: core.Namespaces().Lister(), maps: core.ConfigMaps().Lister(),
-		want: map[string]string{"ca.crt": string(c.Bundle)},
-	}
-	k.loop = loop.New("root-ca", c.Log, k.sync)
-	if err := k.loop.Watch(core.Namespaces().Informer(), func(obj any) []string {
-		if namespace, ok := obj.(*corev1.Namespace); ok {
-			return []string{namespace.Name}
-		}
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	return k, k.loop.Watch(core.ConfigMaps().Informer(), func(obj any) []string {
-		if m, ok := obj.(*corev1.ConfigMap); ok && m.Name == Name {
-			return []string{m.Namespace}
-		}
-		return nil
+func New(c Config) (*everynamespace.Controller, error) {
+	maps := c.Informers.Core().V1().ConfigMaps()
+	p := &publisher{client: c.Client, maps: maps.Lister(), want: map[string]string{"ca.crt": string(c.Bundle)}}
+	return everynamespace.New(everynamespace.Config{
+		Controller: "root-ca", Informers: c.Informers, Objects: maps.Informer(), Object: Name, Keep: p.publish, Log: c.Log,
 	})
 }
 
-// Run works until ctx ends.
-func (k *Controller) Run(ctx context.Context) error { return k.loop.Run(ctx, 1) }
+type publisher struct {
+	client kubernetes.Interface
+	maps   corelisters.ConfigMapLister
+	want   map[string]string
+}
 
-func (k *Controller) sync(ctx context.Context, name string) error {
-	namespace, err := k.namespaces.Get(name)
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if namespace.Status.Phase == corev1.NamespaceTerminating || namespace.DeletionTimestamp != nil {
-		return nil
-	}
-	have, err := k.maps.ConfigMaps(name).Get(Name)
+func (p *publisher) publish(ctx context.Context, namespace string) error {
+	have, err := p.maps.ConfigMaps(namespace).Get(Name)
 	switch {
 	case apierrors.IsNotFound(err):
-		_, err = k.client.CoreV1().ConfigMaps(name).Create(ctx, &corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Name: Name, Namespace: name, Annotations: map[string]string{"kubernetes.io/description": description}},
-			Data:       k.want,
+		_, err = p.client.CoreV1().ConfigMaps(namespace).Create(ctx, &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Name: Name, Namespace: namespace, Annotations: map[string]string{"kubernetes.io/description": description}},
+			Data:       p.want,
 		}, metav1.CreateOptions{})
-		if apierrors.IsAlreadyExists(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			return nil
-		}
-	case err == nil && !maps.Equal(have.Data, k.want):
+	case err == nil && !maps.Equal(have.Data, p.want):
 		changed := have.DeepCopy()
-		changed.Data = k.want
+		changed.Data = p.want
 		if changed.Annotations == nil {
 			changed.Annotations = map[string]string{}
 		}
 		changed.Annotations["kubernetes.io/description"] = description
-		_, err = k.client.CoreV1().ConfigMaps(name).Update(ctx, changed, metav1.UpdateOptions{})
+		_, err = p.client.CoreV1().ConfigMaps(namespace).Update(ctx, changed, metav1.UpdateOptions{})
 	}
 	if err != nil {
-		return fmt.Errorf("publish CA to namespace %s: %w", name, err)
+		return fmt.Errorf("publish CA to namespace %s: %w", namespace, err)
 	}
 	return nil
 }

@@ -42,28 +42,9 @@ func NewMutating(c Config) (*Mutating, error) {
 	policies, bindings := api.MutatingAdmissionPolicies(), api.MutatingAdmissionPolicyBindings()
 	pl, bl := policies.Lister(), bindings.Lister()
 	p, err := newPlugin(c, admission.Operations{admission.Create, admission.Update}, func() ([]*changing, error) {
-		all, err := sorted(pl.List)
-		if err != nil {
-			return nil, err
-		}
-		bound, err := sorted(bl.List)
-		if err != nil {
-			return nil, err
-		}
-		var out []*changing
-		for _, o := range all {
-			j := readMutating(o)
-			for _, b := range bound {
-				if b.Spec.PolicyName != o.Name {
-					continue
-				}
-				if err := j.bind(b.Name, b.Spec.MatchResources, b.Spec.ParamRef, nil); err != nil && j.unreadable == nil {
-					j.unreadable = fmt.Errorf("binding %s: %w", b.Name, err)
-				}
-			}
-			out = append(out, j)
-		}
-		return out, nil
+		return compilePolicies(pl.List, bl.List, readMutating, func(b *admissionv1.MutatingAdmissionPolicyBinding) bound {
+			return bound{b.Spec.PolicyName, b.Spec.MatchResources, b.Spec.ParamRef, nil}
+		})
 	}, policies.Informer(), bindings.Informer())
 	return &Mutating{p}, err
 }

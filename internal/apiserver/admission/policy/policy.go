@@ -10,8 +10,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,6 +26,7 @@ import (
 	"nau/internal/api/admissionregistration"
 	"nau/internal/api/expr"
 	"nau/internal/apiserver/admission"
+	"nau/internal/apiserver/admission/compiled"
 	"nau/internal/apiserver/admission/match"
 	"nau/internal/apiserver/authz"
 )
@@ -98,9 +97,19 @@ func criteria(m *admissionv1.MatchResources) (*match.Criteria, error) {
 	return match.New(m.ResourceRules, m.ExcludeResourceRules, m.MatchPolicy, m.NamespaceSelector, m.ObjectSelector)
 }
 
-func (r *rules) bind(name string, m *admissionv1.MatchResources, ref *admissionv1.ParamRef, actions []admissionv1.ValidationAction) error {
-	b := binding{name: name, param: ref, actions: actions}
-	if m != nil {
+// bound is what a binding of either kind says.
+type bound struct {
+	policy  string
+	match   *admissionv1.MatchResources
+	param   *admissionv1.ParamRef
+	actions []admissionv1.ValidationAction
+}
+
+func (r *rules) base() *rules { return r }
+
+func (r *rules) bind(name string, spec bound) error {
+	b := binding{name: name, param: spec.param, actions: spec.actions}
+	if m := spec.match; m != nil {
 		rules := m.ResourceRules
 		if len(rules) == 0 { // only selectors: every request that the policy is about
 			everything := admissionv1.NamedRuleWithOperations{}
@@ -122,41 +131,51 @@ type plugin[P any] struct {
 	admission.Operations
 	c       Config
 	matcher *match.Matcher
-	list    func() ([]P, error)
-	stale   atomic.Bool
-	mu      sync.Mutex
-	known   atomic.Pointer[[]P]
+	list    *compiled.List[P]
 }
 
-func newPlugin[P any](c Config, ops admission.Operations, list func() ([]P, error), follow ...cache.SharedIndexInformer) (*plugin[P], error) {
+func newPlugin[P any](c Config, ops admission.Operations, read func() ([]P, error), follow ...cache.SharedIndexInformer) (*plugin[P], error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	p := &plugin[P]{Operations: ops, c: c, matcher: match.NewMatcher(c.Informers, c.Live), list: list}
-	p.known.Store(new([]P))
-	for _, i := range follow {
-		dirty := func() { p.stale.Store(true) }
-		if _, err := i.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(any) { dirty() }, UpdateFunc: func(any, any) { dirty() }, DeleteFunc: func(any) { dirty() }}); err != nil {
-			return nil, fmt.Errorf("follow admission policies: %w", err)
-		}
-	}
-	return p, nil
+	list, err := compiled.Follow(read, follow...)
+	return &plugin[P]{Operations: ops, c: c, matcher: match.NewMatcher(c.Informers, c.Live), list: list}, err
 }
 
 func (p *plugin[P]) current() ([]P, error) {
-	if p.stale.Load() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.stale.Swap(false) {
-			fresh, err := p.list()
-			if err != nil {
-				p.stale.Store(true)
-				return nil, apierrors.NewInternalError(fmt.Errorf("read admission policies: %w", err))
-			}
-			p.known.Store(&fresh)
-		}
+	all, err := p.list.Current()
+	if err != nil {
+		return nil, apierrors.NewInternalError(fmt.Errorf("read admission policies: %w", err))
 	}
-	return *p.known.Load(), nil
+	return all, nil
+}
+
+// compilePolicies reads all policies, by name, and tells each of the bindings that name it; P compiles a policy, B reads a binding.
+func compilePolicies[O, B metav1.Object, P interface{ base() *rules }](policies func(labels.Selector) ([]O, error), bindings func(labels.Selector) ([]B, error),
+	compile func(O) P, read func(B) bound) ([]P, error) {
+	all, err := sorted(policies)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := sorted(bindings)
+	if err != nil {
+		return nil, err
+	}
+	var out []P
+	for _, o := range all {
+		p := compile(o)
+		for _, b := range objects {
+			spec := read(b)
+			if spec.policy != o.GetName() {
+				continue
+			}
+			if err := p.base().bind(b.GetName(), spec); err != nil && p.base().unreadable == nil {
+				p.base().unreadable = fmt.Errorf("binding %s: %w", b.GetName(), err)
+			}
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }
 
 // application is one policy with one binding and one parameter object, on one request.

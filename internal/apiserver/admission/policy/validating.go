@@ -37,28 +37,9 @@ func NewValidating(c Config) (*Validating, error) {
 	policies, bindings := api.ValidatingAdmissionPolicies(), api.ValidatingAdmissionPolicyBindings()
 	pl, bl := policies.Lister(), bindings.Lister()
 	p, err := newPlugin(c, admission.Operations{admission.Create, admission.Update, admission.Delete, admission.Connect}, func() ([]*judging, error) {
-		all, err := sorted(pl.List)
-		if err != nil {
-			return nil, err
-		}
-		bound, err := sorted(bl.List)
-		if err != nil {
-			return nil, err
-		}
-		var out []*judging
-		for _, o := range all {
-			j := readValidating(o)
-			for _, b := range bound {
-				if b.Spec.PolicyName != o.Name {
-					continue
-				}
-				if err := j.bind(b.Name, b.Spec.MatchResources, b.Spec.ParamRef, b.Spec.ValidationActions); err != nil && j.unreadable == nil {
-					j.unreadable = fmt.Errorf("binding %s: %w", b.Name, err)
-				}
-			}
-			out = append(out, j)
-		}
-		return out, nil
+		return compilePolicies(pl.List, bl.List, readValidating, func(b *admissionv1.ValidatingAdmissionPolicyBinding) bound {
+			return bound{b.Spec.PolicyName, b.Spec.MatchResources, b.Spec.ParamRef, b.Spec.ValidationActions}
+		})
 	}, policies.Informer(), bindings.Informer())
 	return &Validating{p}, err
 }

@@ -26,7 +26,7 @@ type asked struct{ id string }
 // Admit implements admission.Mutator. In a second round only those are asked that want to be, and only if the object is not as
 // they left it.
 func (m *Mutating) Admit(ctx context.Context, r *admission.Request) error {
-	entries, err := m.current()
+	entries, err := m.entries.Current()
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("read mutating webhooks: %w", err))
 	}
@@ -85,7 +85,7 @@ func (*Validating) Name() string { return "ValidatingAdmissionWebhook" }
 
 // Validate implements admission.Validator. All webhooks are asked at the same time, and all have answered when it returns.
 func (w *Validating) Validate(ctx context.Context, r *admission.Request) error {
-	entries, err := w.current()
+	entries, err := w.entries.Current()
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("read validating webhooks: %w", err))
 	}

@@ -11,8 +11,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -25,6 +23,7 @@ import (
 	"nau/internal/api/admissionregistration"
 	"nau/internal/api/expr"
 	"nau/internal/apiserver/admission"
+	"nau/internal/apiserver/admission/compiled"
 	"nau/internal/apiserver/admission/match"
 	"nau/internal/apiserver/authz"
 	"nau/internal/apiserver/hook"
@@ -58,44 +57,16 @@ type plugin struct {
 	admission.Operations
 	c       Config
 	matcher *match.Matcher
-	list    func() ([]*entry, error)
-	stale   atomic.Bool
-	mu      sync.Mutex // held while entries are read anew
-	entries atomic.Pointer[[]*entry]
+	entries *compiled.List[*entry]
 }
 
-func newPlugin(c Config, informer cache.SharedIndexInformer, list func() ([]*entry, error)) (*plugin, error) {
+func newPlugin(c Config, informer cache.SharedIndexInformer, read func() ([]*entry, error)) (*plugin, error) {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	p := &plugin{Operations: admission.Operations{admission.Create, admission.Update, admission.Delete, admission.Connect}, c: c,
-		matcher: match.NewMatcher(c.Informers, c.Live), list: list}
-	p.entries.Store(&[]*entry{})
-	dirty := func() { p.stale.Store(true) }
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { dirty() }, UpdateFunc: func(any, any) { dirty() }, DeleteFunc: func(any) { dirty() }})
-	if err != nil {
-		return nil, fmt.Errorf("follow webhook configurations: %w", err)
-	}
-	return p, nil
-}
-
-// current are the webhooks as declared now.
-func (p *plugin) current() ([]*entry, error) {
-	if !p.stale.Load() {
-		return *p.entries.Load(), nil
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stale.Swap(false) {
-		fresh, err := p.list()
-		if err != nil {
-			p.stale.Store(true)
-			return nil, err
-		}
-		p.entries.Store(&fresh)
-	}
-	return *p.entries.Load(), nil
+	entries, err := compiled.Follow(read, informer)
+	return &plugin{Operations: admission.Operations{admission.Create, admission.Update, admission.Delete, admission.Connect}, c: c,
+		matcher: match.NewMatcher(c.Informers, c.Live), entries: entries}, err
 }
 
 // declared is a webhook of either kind as its configuration has it.

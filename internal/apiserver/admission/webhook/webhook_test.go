@@ -79,8 +79,6 @@ func chain(t *testing.T, hooks ...admissionv1.MutatingWebhook) admission.Chain {
 	}
 	f.Start(t.Context().Done())
 	f.WaitForCacheSync(t.Context().Done())
-	m.stale.Store(true)
-	v.stale.Store(true)
 	return admission.Chain{m, v}
 }
 
