@@ -5,6 +5,7 @@
 #   build.sh --all       all of them: what `make clients` does
 #   build.sh --cached NAME…  the folders of those that are built already; builds nothing
 #   CLIENTS_CACHE=DIR    where to keep them (default ~/.cache/nau-test/clients)
+# Exit code 3: not built (--cached); 4: a module cannot be fetched.
 # A folder's name ends in the sum of what the program is built from: what was
 # built once is kept until that changes.
 set -euo pipefail
@@ -63,7 +64,7 @@ recipe() {
   esac
 }
 
-[ $# -gt 0 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 cached=
 case $1 in
   --all) cd "$here"; set -- */; set -- "${@%/}" ;;
@@ -78,6 +79,7 @@ for name in "$@"; do
     echo "building $name from its module, once …" >&2
     package= flags="-s -w" out=$name test= files= from=
     recipe "$name"
+    go list -deps ${test:+-test} "${test:-$package}" >/dev/null || { echo "build.sh: fetch the modules of $name: see above; is a module proxy reachable?" >&2; exit 4; }
     rm -rf "$dir.new"
     mkdir -p "$dir.new"
     case $out in */) mkdir -p "$dir.new/$out" ;; esac

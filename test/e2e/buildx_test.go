@@ -6,7 +6,6 @@ import (
 	"archive/tar"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,22 +13,17 @@ import (
 	"nau/test/e2e/harness"
 )
 
-// plugin makes the docker CLI find buildx: a program of that name on the path, under the names that its builds have.
+// plugin makes the docker CLI find buildx, so that `docker build` speaks BuildKit's protocol.
 func plugin(t *testing.T, m *harness.Machine) {
 	needDocker(t)
-	for _, name := range []string{"docker-buildx", "buildx"} {
-		if path, err := exec.LookPath(name); err == nil {
-			dir := filepath.Join(m.Dir, ".docker", "cli-plugins")
-			if err := os.MkdirAll(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Symlink(path, filepath.Join(dir, "docker-buildx")); err != nil {
-				t.Fatal(err)
-			}
-			return
-		}
+	path := filepath.Join(harness.Client(t, "buildx"), "buildx")
+	dir := filepath.Join(m.Dir, ".docker", "cli-plugins")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
 	}
-	t.Skip("no docker-buildx on this machine: test/clients/build.sh makes one")
+	if err := os.Symlink(path, filepath.Join(dir, "docker-buildx")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // files writes a folder of the machine.

@@ -439,7 +439,7 @@ func TestDockerRuntimes(t *testing.T) {
 		}
 	}
 	if len(names) == 0 {
-		t.Skip("neither runc nor crun is installed on this machine")
+		harness.Skip(t, harness.Lacking{What: "runc and crun", Remedy: harness.Package("runc")})
 	}
 	m := harness.New(t)
 	m.Registry()
@@ -454,7 +454,7 @@ func TestDockerRuntimes(t *testing.T) {
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			if b, _ := os.ReadFile("/sys/fs/cgroup/unified/cgroup.controllers"); name == "other-crun" && len(bytes.TrimSpace(b)) > 0 {
-				t.Skipf("crun refuses hosts that share controllers between cgroup v1 and v2 as this one does (%s)", bytes.TrimSpace(b))
+				harness.Skip(t, harness.Lacking{What: "cgroup hierarchy that crun takes", Remedy: "it refuses hosts that share controllers between versions 1 and 2, as this one does"})
 			}
 			m := m.In(t)
 			ran = append(ran, name)

@@ -5,7 +5,6 @@ package e2e
 import (
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -59,9 +58,7 @@ func run(t *testing.T, m *harness.Machine, lines []line) {
 }
 
 func needDocker(t *testing.T) {
-	if _, err := exec.LookPath("docker"); err != nil {
-		t.Skip("no docker CLI on this machine")
-	}
+	harness.Installed(t, "docker", "docker-cli")
 }
 
 // The commands of the lectures up to the Swarm ones, the refused ones with Docker's own text.

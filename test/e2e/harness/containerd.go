@@ -10,13 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lacking is why a test cannot run here: a program or file, and the Debian package that has it. A test that skips does so with one of these.
-type Lacking struct{ What, Package string }
-
-func (l Lacking) Error() string {
-	return fmt.Sprintf("no %s: install Debian's package %s", l.What, l.Package)
-}
-
 // containerdConfig is of the form that containerd 1.5 and all later ones read. Everything is below the machine's folder, and pods get addresses of the
 // cluster's range on a bridge of the machine's network.
 const containerdConfig = `
@@ -68,7 +61,7 @@ func (m *Machine) Containerd() (flag string) {
 		if path, err := exec.LookPath(name); err == nil {
 			return path
 		}
-		m.t.Skip(Lacking{name, pack})
+		Skip(m.t, Lacking{name, Package(pack)})
 		return ""
 	}
 	program := find("containerd", "containerd")

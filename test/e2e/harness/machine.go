@@ -39,7 +39,7 @@ type Machine struct {
 func Require(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("end-to-end tests make namespaces, mounts and rules: they need root")
+		Skip(t, Lacking{"root", "end-to-end tests make namespaces, mounts and rules"})
 	}
 }
 
