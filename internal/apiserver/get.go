@@ -2,9 +2,6 @@ package apiserver
 
 import (
 	"net/http"
-	"strconv"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"nau/internal/store"
 )
@@ -23,11 +20,11 @@ func (c *call) read() (*store.Entry, error) {
 	var min int64
 	if len(c.query) > 0 {
 		if rv := c.query.Get("resourceVersion"); rv != "" {
-			n, err := strconv.ParseUint(rv, 10, 63)
-			if err != nil {
-				return nil, apierrors.NewBadRequest("resourceVersion: " + err.Error())
+			var err error
+			if min, err = parseRevision(rv); err != nil {
+				return nil, err
 			}
-			if min = int64(n); n == 0 {
+			if min == 0 {
 				min = -1
 			}
 		}

@@ -20,6 +20,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"nau/internal/api/builtin"
 	"nau/internal/apiserver/authn"
@@ -32,11 +33,19 @@ type cluster struct {
 	t testing.TB
 	*Server
 	store *store.Store
+	host  *rest.Config // where it is served; nil until it is
 }
 
 func newCluster(t testing.TB, change ...func(*Config)) *cluster {
 	t.Helper()
-	st, err := store.Open(context.Background(), store.Config{Dir: t.TempDir()})
+	return newClusterOver(t, store.Config{}, change...)
+}
+
+// newClusterOver is newCluster with a store of another configuration.
+func newClusterOver(t testing.TB, over store.Config, change ...func(*Config)) *cluster {
+	t.Helper()
+	over.Dir = t.TempDir()
+	st, err := store.Open(context.Background(), over)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +66,7 @@ func newCluster(t testing.TB, change ...func(*Config)) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &cluster{t, s, st}
+	return &cluster{t: t, Server: s, store: st}
 }
 
 type testWriter struct{ t testing.TB }

@@ -123,11 +123,12 @@ func (c *call) parseListOptions(watch bool) (listOptions, error) {
 	}
 	if raw.ResourceVersion != "" {
 		o.given = true
-		rv, err := strconv.ParseUint(raw.ResourceVersion, 10, 63)
-		if err != nil {
-			return o, apierrors.NewBadRequest("invalid resource version: " + field.Invalid(field.NewPath("resourceVersion"), raw.ResourceVersion, err.Error()).Error())
+		if o.revision, err = parseRevision(raw.ResourceVersion); err != nil {
+			return o, err
 		}
-		o.revision = int64(rv)
+		if !watch && raw.Continue != "" && o.revision != 0 {
+			return o, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
+		}
 	}
 	o.limit, o.cont = raw.Limit, raw.Continue
 	if o.limit < 0 {
@@ -173,25 +174,38 @@ func validateList(o *metav1.ListOptions) (errs field.ErrorList) {
 	if o.SendInitialEvents != nil {
 		errs = append(errs, field.Forbidden(field.NewPath("sendInitialEvents"), "sendInitialEvents is forbidden for list"))
 	}
-	if o.Continue != "" && o.ResourceVersion != "" && o.ResourceVersion != "0" {
-		errs = append(errs, field.Forbidden(field.NewPath("resourceVersion"), "specifying resource version is not allowed when using continue"))
-	}
 	return errs
 }
 
 func validateWatch(o *metav1.ListOptions) (errs field.ErrorList) {
+	const only = metav1.ResourceVersionMatchNotOlderThan
 	match := o.ResourceVersionMatch
 	path := field.NewPath("resourceVersionMatch")
-	if o.SendInitialEvents != nil {
-		if match != metav1.ResourceVersionMatchNotOlderThan {
-			errs = append(errs, field.Forbidden(path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
-		}
+	if o.SendInitialEvents != nil && match != only {
+		errs = append(errs, field.Forbidden(path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+	}
+	if match == "" {
 		return errs
 	}
-	if match != "" {
+	if o.SendInitialEvents == nil {
 		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
 	}
+	if match != only {
+		errs = append(errs, field.NotSupported(path, match, []metav1.ResourceVersionMatch{only}))
+	}
+	if o.Continue != "" {
+		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
+	}
 	return errs
+}
+
+// parseRevision reads a resourceVersion that is not empty.
+func parseRevision(text string) (int64, error) {
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, apierrors.NewBadRequest("invalid resource version: " + field.Invalid(field.NewPath("resourceVersion"), text, err.Error()).Error())
+	}
+	return int64(n), nil
 }
 
 // parseDeleteOptions reads the options of a delete from the body, or from the query when there is none.
@@ -225,6 +239,9 @@ func (c *call) parseDeleteOptions() (*metav1.DeleteOptions, error) {
 	} else if len(c.query) > 0 {
 		if err := metav1.Convert_url_Values_To_v1_DeleteOptions(&c.query, o, nil); err != nil {
 			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		if p := o.Preconditions; p != nil && c.info.Verb == "deletecollection" {
+			p.ResourceVersion = nil // in the query it says which list is meant
 		}
 	}
 	if errs := metav1validation.ValidateDeleteOptions(o); len(errs) > 0 {

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -71,7 +72,6 @@ func (c *call) watch() error {
 	case o.initial != nil:
 		opts.Initial = *o.initial
 		opts.Fresh = o.revision == 0 && !o.given
-		opts.Bookmarks = opts.Bookmarks || opts.Initial
 	case o.revision == 0:
 		// Unset and 0 both mean: send what there is first.
 		opts.Initial, opts.Fresh = true, !o.given
@@ -89,10 +89,15 @@ func (c *call) watch() error {
 	defer cancel()
 	defer context.AfterFunc(c.srv.life, cancel)()
 	w, err := c.ep.open().Watch(ctx, opts)
-	if err != nil {
+	var cannot error // told in the stream, as all that goes wrong once a watch is asked for rightly
+	switch {
+	case err == nil:
+		defer w.Close()
+	case errors.Is(err, store.ErrExpired), errors.Is(err, store.ErrFutureRevision):
+		cannot = err
+	default:
 		return err
 	}
-	defer w.Close()
 
 	h := c.w.Header()
 	h["Content-Type"] = []string{enc.contentType()}
@@ -100,8 +105,16 @@ func (c *call) watch() error {
 	c.w.WriteHeader(http.StatusOK)
 	flush := http.NewResponseController(c.w.ResponseWriter)
 	_ = flush.Flush()
-
-	quietBookmark := opts.Initial && !o.bookmarks && o.initial == nil
+	fail := func(err error) {
+		if b, encErr := enc.failure(nil, translate(watchError(err), c.gr(), "")); encErr == nil {
+			_, _ = c.w.Write(b)
+			_ = flush.Flush()
+		}
+	}
+	if cannot != nil {
+		fail(cannot)
+		return nil
+	}
 	rate := pace{interval: 8 * thick}
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
@@ -110,10 +123,7 @@ func (c *call) watch() error {
 		events, err := w.Next(ctx)
 		if err != nil {
 			if ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
-				if b, encErr := enc.failure(nil, translate(watchError(err), c.gr(), "")); encErr == nil {
-					_, _ = c.w.Write(b)
-					_ = flush.Flush()
-				}
+				fail(err)
 			}
 			return nil
 		}
@@ -121,8 +131,8 @@ func (c *call) watch() error {
 		buf := (*lent)[:0]
 		for i := range events {
 			ev := &events[i]
-			if ev.Type == store.Bookmark && quietBookmark {
-				continue
+			if ev.InitialEnd && o.initial == nil {
+				continue // nobody asked where the initial events end
 			}
 			if buf, err = enc.event(buf, ev); err != nil {
 				c.srv.log.Warn("watch event lost its encoding", "resource", c.ep.gvr, "cause", err)
@@ -159,6 +169,10 @@ func (c *call) watch() error {
 }
 
 func watchError(err error) error {
+	var expired *store.ExpiredError
+	if errors.As(err, &expired) {
+		return apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", expired.Revision, expired.Oldest))
+	}
 	if errors.Is(err, store.ErrExpired) || errors.Is(err, store.ErrSlow) {
 		return apierrors.NewResourceExpired("too old resource version: " + err.Error())
 	}

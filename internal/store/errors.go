@@ -33,16 +33,21 @@ var (
 	ErrTooLarge = kv.ErrTooLarge
 )
 
-// ExpiredError is an [ErrExpired] of a list that was being paged.
+// ExpiredError is an [ErrExpired] of a list that was being paged, or of a watch.
 type ExpiredError struct {
 	// Continue resumes the list at the same place on the newest state; pages
-	// before and after then belong to different revisions.
+	// before and after then belong to different revisions. "" for a watch.
 	Continue string
 	// Revision is the one that is gone.
 	Revision int64
+	// Oldest is the one from which a watch could start; 0 for a list.
+	Oldest int64
 }
 
 func (e *ExpiredError) Error() string {
+	if e.Oldest > 0 {
+		return fmt.Sprintf("watch from revision %d, history begins at %d: %v", e.Revision, e.Oldest, ErrExpired)
+	}
 	return fmt.Sprintf("list at revision %d: %v", e.Revision, ErrExpired)
 }
 

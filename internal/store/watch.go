@@ -86,8 +86,9 @@ func (c *Collection) watch(ctx context.Context, opts WatchOptions) (*Watcher, er
 	c.mu.Lock()
 	w.started = max(applied, c.last)
 	if !opts.Initial && opts.Since > 0 && opts.Since < c.history.base {
+		oldest := c.history.base
 		c.mu.Unlock()
-		return nil, ErrExpired
+		return nil, &ExpiredError{Revision: opts.Since, Oldest: oldest}
 	}
 	w.feed = c.main
 	if field != "" {
