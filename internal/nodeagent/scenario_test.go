@@ -457,3 +457,20 @@ func TestRuntimeRestartIsSurvived(t *testing.T) {
 	s.runtime.Exit(s.runtime.Find("a", "c"), 1, "", "") // nobody hears it: the next full look has to see it
 	s.await("a", "restarted", 10*time.Millisecond, func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount == 1 && ready(p) })
 }
+
+func TestALifeIsTwoStatusWrites(t *testing.T) {
+	s := newStage(t, fakecri.Options{})
+	s.create(pod("a", "one", "two", "three"))
+	s.await("a", "ready", 0, ready)
+	s.delete("a", 5)
+	s.await("a", "gone", 0, gone)
+	var writes []string
+	for _, x := range s.client.Actions() {
+		if p, ok := x.(clientgotesting.PatchAction); ok && x.Matches("patch", "pods/status") {
+			writes = append(writes, string(p.GetPatch()))
+		}
+	}
+	if len(writes) != 2 {
+		t.Errorf("%d status writes, want one when it runs and one when it has ended:\n%s", len(writes), strings.Join(writes, "\n"))
+	}
+}

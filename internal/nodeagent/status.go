@@ -15,9 +15,6 @@ import (
 	"nau/internal/nodeagent/life"
 )
 
-// lazily is how long the status of a pod that is just being started may wait for the next one.
-const lazily = 100 * time.Millisecond
-
 // publish computes the pod's status and has it written if it is another than the API server's. plan may be nil.
 func (w *worker) publish(pod *corev1.Pod, plan *life.Plan) {
 	a := w.agent
@@ -38,21 +35,24 @@ func (w *worker) publish(pod *corev1.Pod, plan *life.Plan) {
 		return
 	}
 	w.sent = &s
-	if w.pending == nil && !w.writing && life.Same(&s, &w.viewLocked().Status) {
+	if w.writing {
+		w.pending = &s // the writer looks whether that is still news
+		return
+	}
+	wait, write := life.Urgency(&w.viewLocked().Status, &s, w.stopped || len(waiting) > 0 || w.failures > 0)
+	if !write {
+		w.pendingStop.Stop()
+		w.pending, w.pendingStop = nil, nil
 		return
 	}
 	w.pending = &s
-	if w.writing {
-		return
+	switch at := a.cfg.Clock.Now().Add(wait); {
+	case wait == 0:
+		w.flushLocked()
+	case w.pendingStop == nil || at.Before(w.pendingAt): // else the lazy write that waits takes this one
+		w.pendingStop.Stop()
+		w.pendingAt, w.pendingStop = at, a.wheel.At(at, w.flush)
 	}
-	if s.Phase == corev1.PodPending && (pod.Status.Phase == corev1.PodPending || pod.Status.Phase == "") && len(waiting) == 0 && w.pendingStop == nil && w.failures == 0 {
-		w.pendingStop = a.wheel.At(a.cfg.Clock.Now().Add(lazily), w.flush)
-		return
-	}
-	if s.Phase == corev1.PodPending && w.pendingStop != nil && len(waiting) == 0 && w.failures == 0 {
-		return // the lazy write takes this one
-	}
-	w.flushLocked()
 }
 
 func (w *worker) flush() {
@@ -64,6 +64,7 @@ func (w *worker) flush() {
 // flushLocked begins to write what is pending, unless that goes on already.
 func (w *worker) flushLocked() {
 	w.pendingStop.Stop()
+	w.pendingStop = nil
 	if w.pending == nil || w.writing {
 		return
 	}
@@ -80,6 +81,9 @@ func (w *worker) write() {
 		s := w.pending
 		w.pending = nil
 		view := w.viewLocked()
+		if s != nil && life.Same(s, &view.Status) {
+			s = nil
+		}
 		if s == nil || ctx.Err() != nil || w.gone || w.static && w.mirror == nil {
 			w.writing = false
 			stopped := w.stopped

@@ -33,7 +33,8 @@ type worker struct {
 	cancel         context.CancelFunc
 	grace          int64             // of the kill that goes on, -1: none
 	pending        *corev1.PodStatus // to be written
-	pendingStop    *wheel.Timer      // of a lazy write
+	pendingStop    *wheel.Timer      // of a lazy write, nil: none waits
+	pendingAt      time.Time         // when pendingStop fires
 	writing        bool
 	admitted       bool
 	stopped        bool

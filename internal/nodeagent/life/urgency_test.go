@@ -1,0 +1,41 @@
+package life
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestUrgency(t *testing.T) {
+	status := func(phase corev1.PodPhase, generation int64, ready corev1.ConditionStatus) *corev1.PodStatus {
+		return &corev1.PodStatus{Phase: phase, ObservedGeneration: generation,
+			Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready, ObservedGeneration: generation}}}
+	}
+	pending, running := status(corev1.PodPending, 1, corev1.ConditionFalse), status(corev1.PodRunning, 1, corev1.ConditionTrue)
+	for _, c := range []struct {
+		name   string
+		old, s *corev1.PodStatus
+		hurry  bool
+		wait   time.Duration
+		write  bool
+	}{
+		{"nothing new", running, status(corev1.PodRunning, 1, corev1.ConditionTrue), false, 0, false},
+		{"nothing new is nothing new, whatever the hurry", pending, pending, true, 0, false},
+		{"first word of a start", &corev1.PodStatus{}, pending, false, startDelay, true},
+		{"a start goes on", status(corev1.PodPending, 1, corev1.ConditionUnknown), pending, false, startDelay, true},
+		{"a start fails", &corev1.PodStatus{}, pending, true, 0, true},
+		{"it runs", pending, running, false, 0, true},
+		{"only a generation was seen", running, status(corev1.PodRunning, 2, corev1.ConditionTrue), false, generationDelay, true},
+		{"only a generation was seen, by a pod that has stopped", running, status(corev1.PodRunning, 2, corev1.ConditionTrue), true, 0, true},
+		{"a generation and its effect", running, status(corev1.PodRunning, 2, corev1.ConditionFalse), false, 0, true},
+		{"it ended", running, status(corev1.PodFailed, 2, corev1.ConditionFalse), false, 0, true},
+	} {
+		if wait, write := Urgency(c.old, c.s, c.hurry); wait != c.wait || write != c.write {
+			t.Errorf("%s: wait %v, write %v; want %v, %v", c.name, wait, write, c.wait, c.write)
+		}
+	}
+	if running.Conditions[0].ObservedGeneration != 1 {
+		t.Error("a status that was compared was changed")
+	}
+}
