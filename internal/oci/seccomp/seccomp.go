@@ -13,6 +13,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -53,38 +54,52 @@ type Filter struct {
 
 type architecture struct {
 	audit uint32
-	table func(name string) []uint32 // numbers of a call
+	find  func(name string) (uint32, bool) // number of a call
 }
 
 var architectures = map[specs.Arch]architecture{
-	specs.ArchX86_64:  {unix.AUDIT_ARCH_X86_64, func(n string) []uint32 { return find(tableX86_64, n, 0) }},
+	specs.ArchX86_64:  {unix.AUDIT_ARCH_X86_64, callsX86_64.find},
 	specs.ArchX32:     {unix.AUDIT_ARCH_X86_64, x32},
-	specs.ArchX86:     {unix.AUDIT_ARCH_I386, func(n string) []uint32 { return find(tableX86, n, 0) }},
-	specs.ArchAARCH64: {unix.AUDIT_ARCH_AARCH64, func(n string) []uint32 { return find(tableARM64, n, 0) }},
-	specs.ArchARM:     {unix.AUDIT_ARCH_ARM, func(n string) []uint32 { return find(tableARM, n, 0) }},
+	specs.ArchX86:     {unix.AUDIT_ARCH_I386, callsX86.find},
+	specs.ArchAARCH64: {unix.AUDIT_ARCH_AARCH64, callsARM64.find},
+	specs.ArchARM:     {unix.AUDIT_ARCH_ARM, callsARM.find},
 }
 
-func find(table, name string, bits uint32) []uint32 {
-	if strings.ContainsAny(name, " =") || name == "" {
-		return nil
-	}
-	_, rest, ok := strings.Cut(table, " "+name+"=")
+// numbers of an architecture's calls by name, read from its table when it is first asked for.
+type numbers func() map[string]uint32
+
+func read(table string) numbers {
+	return sync.OnceValue(func() map[string]uint32 {
+		m := make(map[string]uint32, strings.Count(table, "="))
+		for entry := range strings.FieldsSeq(table) {
+			name, number, _ := strings.Cut(entry, "=")
+			if n, err := strconv.ParseUint(number, 10, 32); err == nil {
+				m[name] = uint32(n)
+			}
+		}
+		return m
+	})
+}
+
+var (
+	callsX86_64 = read(tableX86_64)
+	callsX32    = read(tableX32)
+	callsX86    = read(tableX86)
+	callsARM64  = read(tableARM64)
+	callsARM    = read(tableARM)
+)
+
+func x32(name string) (uint32, bool) {
+	n, ok := callsX32()[name]
 	if !ok {
-		return nil
+		n, ok = callsX86_64()[name]
 	}
-	number, _, _ := strings.Cut(rest, " ")
-	n, err := strconv.ParseUint(number, 10, 32)
-	if err != nil {
-		return nil
-	}
-	return []uint32{uint32(n) | bits}
+	return n | x32Bit, ok
 }
 
-func x32(name string) []uint32 {
-	if own := find(tableX32, name, x32Bit); own != nil {
-		return own
-	}
-	return find(tableX86_64, name, x32Bit)
+func (f numbers) find(name string) (uint32, bool) {
+	n, ok := f()[name]
+	return n, ok
 }
 
 // Native is the architecture this program runs on.
@@ -95,9 +110,21 @@ func Native() specs.Arch {
 	return specs.ArchX86_64
 }
 
-// Compile makes the filter of a profile. Names of calls that an architecture does not have are left out, as are
+// Compile makes the filter of a profile, or hands out the one that it made of an equal profile before: nearly all
+// containers of a node have the same one. The filter and the profile are read-only from then on. Names of calls that an architecture does not have are left out, as are
 // architectures that this compiler does not know and this machine cannot run.
 func Compile(s *specs.LinuxSeccomp) (*Filter, error) {
+	if f := recent.find(s); f != nil {
+		return f, nil
+	}
+	f, err := assemble(s)
+	if err == nil {
+		recent.add(s, f)
+	}
+	return f, err
+}
+
+func assemble(s *specs.LinuxSeccomp) (*Filter, error) {
 	f := &Filter{}
 	for _, flag := range s.Flags {
 		switch flag {
@@ -216,22 +243,24 @@ func compileArch(s *specs.LinuxSeccomp, def uint32, archs []specs.Arch) ([]unix.
 		}
 		for _, name := range call.Names {
 			for _, arch := range archs {
-				for _, n := range architectures[arch].table(name) {
-					highest[arch] = max(highest[arch], n)
-					if act == def {
-						continue
-					}
-					v := verdicts[n]
-					if v == nil {
-						v = &verdict{action: def}
-						verdicts[n] = v
-					}
-					switch {
-					case len(call.Args) > 0:
-						v.rules = append(v.rules, rule{call.Args, act})
-					case !v.decide:
-						v.action, v.decide = act, true
-					}
+				n, ok := architectures[arch].find(name)
+				if !ok {
+					continue
+				}
+				highest[arch] = max(highest[arch], n)
+				if act == def {
+					continue
+				}
+				v := verdicts[n]
+				if v == nil {
+					v = &verdict{action: def}
+					verdicts[n] = v
+				}
+				switch {
+				case len(call.Args) > 0:
+					v.rules = append(v.rules, rule{call.Args, act})
+				case !v.decide:
+					v.action, v.decide = act, true
 				}
 			}
 		}

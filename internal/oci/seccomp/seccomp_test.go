@@ -191,7 +191,7 @@ func TestEveryCallOfALargeProfile(t *testing.T) {
 	want := map[uint32]bool{}
 	for n := uint32(0); n < 460; n += 3 {
 		for _, name := range fieldsOf(tableX86_64) {
-			if found := find(tableX86_64, name, 0); len(found) == 1 && found[0] == n {
+			if found, ok := callsX86_64.find(name); ok && found == n {
 				names, want[n] = append(names, name), true
 			}
 		}
