@@ -160,6 +160,10 @@ func securityOf(sec *runtimeapi.LinuxContainerSecurityContext) (spec.Security, e
 		o.ProcessLabel = strings.Join([]string{l.GetUser(), l.GetRole(), l.GetType(), l.GetLevel()}, ":")
 	}
 	var err error
+	if o.Privileged { // implies no restrictions by either, whatever is named; source: the comment of this field in the CRI definition
+		o.Seccomp.Kind, o.AppArmor.Kind = spec.ProfileUnconfined, spec.ProfileUnconfined
+		return o, nil
+	}
 	if o.Seccomp, err = profileOf(sec.GetSeccomp(), "seccomp"); err != nil {
 		return o, err
 	}

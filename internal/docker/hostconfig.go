@@ -21,6 +21,9 @@ import (
 func security(h *dc.HostConfig, host spec.Host) (spec.Security, error) {
 	out := spec.Security{Privileged: h.Privileged, ReadOnlyRoot: h.ReadonlyRootfs, CapAdd: h.CapAdd, CapDrop: h.CapDrop,
 		MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths}
+	if h.Privileged { // unless an option below says otherwise
+		out.Seccomp.Kind, out.AppArmor.Kind = spec.ProfileUnconfined, spec.ProfileUnconfined
+	}
 	for _, opt := range h.SecurityOpt {
 		key, value, ok := strings.Cut(opt, "=")
 		if !ok {
@@ -58,6 +61,7 @@ func security(h *dc.HostConfig, host spec.Host) (spec.Security, error) {
 			case "unconfined":
 				out.Seccomp.Kind = spec.ProfileUnconfined
 			case "builtin":
+				out.Seccomp = spec.Profile{}
 			default:
 				if !json.Valid([]byte(value)) {
 					return out, badRequest("Decoding seccomp profile failed: not a JSON document")

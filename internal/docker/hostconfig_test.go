@@ -58,6 +58,30 @@ func outcome(c dc.Config, h dc.HostConfig) (string, error) {
 	return text + string(b), err
 }
 
+// A privileged container is confined by what is named, and by nothing else.
+func TestSecurityOfPrivileged(t *testing.T) {
+	const profile = `{"defaultAction":"SCMP_ACT_LOG"}`
+	unconfined := spec.Profile{Kind: spec.ProfileUnconfined}
+	for _, c := range []struct {
+		privileged bool
+		opts       []string
+		seccomp    spec.Profile
+		armor      spec.Profile
+		noNew      bool
+	}{
+		{false, nil, spec.Profile{}, spec.Profile{}, false},
+		{true, nil, unconfined, unconfined, false},
+		{true, []string{"seccomp=builtin"}, spec.Profile{}, unconfined, false},
+		{true, []string{"seccomp=" + profile, "no-new-privileges"}, spec.Profile{Kind: spec.ProfileInline, Value: profile}, unconfined, true},
+		{true, []string{"apparmor=mine", "no-new-privileges:true"}, unconfined, spec.Profile{Kind: spec.ProfileLocal, Value: "mine"}, true},
+	} {
+		got, err := security(&dc.HostConfig{Privileged: c.privileged, SecurityOpt: c.opts}, spec.Host{AppArmor: true})
+		if err != nil || got.Seccomp != c.seccomp || got.AppArmor != c.armor || got.NoNewPrivs != c.noNew {
+			t.Errorf("privileged %v, options %q: %+v, %v", c.privileged, c.opts, got, err)
+		}
+	}
+}
+
 // Every field of a host configuration does something, is refused in plain words, or is listed here with the reason why it does neither.
 // A field that the API gains fails this test until it is looked at.
 func TestEveryHostConfigField(t *testing.T) {

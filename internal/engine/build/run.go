@@ -101,9 +101,13 @@ func (r *solving) inputs(i int, step Step) (binds map[*instructions.Mount]*view,
 // execute runs the command in a container and makes a layer of what it wrote.
 func (r *solving) execute(i int, c *Run, img *image.Image, box string, m *runMounts) (blob image.LayerBlob, err error) {
 	env := slices.Concat(c.Env, c.Secret, m.env)
+	var security spec.Security
+	if c.Insecure {
+		security = spec.Security{Privileged: true, Seccomp: spec.Profile{Kind: spec.ProfileUnconfined}}
+	}
 	rec, err := r.b.cfg.Containers.Create(r.ctx, container.Config{Sandbox: box, Origin: Origin, Image: img.ID.String(), Mounts: m.list, Ephemeral: true,
 		Process:   spec.Process{Entrypoint: c.Args, Args: []string{}, Env: env, Dir: c.Dir, User: spec.User{Name: c.User}, Rlimits: r.req.Rlimits},
-		Security:  spec.Security{Privileged: c.Insecure},
+		Security:  security,
 		Resources: r.req.Resources})
 	if err != nil {
 		return blob, err

@@ -51,7 +51,7 @@ func Build(in Input) (*specs.Spec, error) {
 	if !path.IsAbs(process.Cwd) {
 		process.Cwd = "/" + process.Cwd
 	}
-	process.NoNewPrivileges = in.Security.NoNewPrivs && !in.Security.Privileged
+	process.NoNewPrivileges = in.Security.NoNewPrivs
 	process.SelinuxLabel = in.Security.ProcessLabel
 
 	s := &specs.Spec{
@@ -87,7 +87,7 @@ func Build(in Input) (*specs.Spec, error) {
 	if err := seccompProfile(in, s); err != nil {
 		return nil, err
 	}
-	if in.Host.AppArmor && !in.Security.Privileged && in.Security.AppArmor.Kind == ProfileLocal {
+	if in.Host.AppArmor && in.Security.AppArmor.Kind == ProfileLocal {
 		process.ApparmorProfile = in.Security.AppArmor.Value
 	}
 	if in.Process.Init && in.Init != "" {

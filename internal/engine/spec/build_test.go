@@ -133,7 +133,7 @@ func TestDefaultsAreDockers(t *testing.T) {
 
 func TestPrivilegedAndHostNamespaces(t *testing.T) {
 	in := input()
-	in.Security = Security{Privileged: true, NoNewPrivs: true}
+	in.Security = Security{Privileged: true, Seccomp: Profile{Kind: ProfileUnconfined}}
 	in.Namespaces = Namespaces{HostNet: true, HostPID: true, HostIPC: true, HostUTS: true}
 	in.Host.HostDevices = func() ([]specs.LinuxDevice, error) { return []specs.LinuxDevice{{Path: "/dev/kvm"}}, nil }
 	s := build(t, in)
@@ -147,6 +147,17 @@ func TestPrivilegedAndHostNamespaces(t *testing.T) {
 		if m.Destination == "/sys" && slices.Contains(m.Options, "ro") {
 			t.Error("/sys is read-only")
 		}
+	}
+}
+
+// What is named beside Privileged holds.
+func TestPrivilegedKeepsProfiles(t *testing.T) {
+	in := input()
+	in.Security = Security{Privileged: true, NoNewPrivs: true, Seccomp: Profile{Kind: ProfileInline, Value: `{"defaultAction":"SCMP_ACT_LOG"}`}, AppArmor: Profile{Kind: ProfileLocal, Value: "mine"}}
+	in.Host.AppArmor = true
+	s := build(t, in)
+	if s.Linux.Seccomp == nil || s.Linux.Seccomp.DefaultAction != specs.ActLog || !s.Process.NoNewPrivileges || s.Process.ApparmorProfile != "mine" {
+		t.Errorf("profiles beside privileged: %+v, no new privileges %v, %q", s.Linux.Seccomp, s.Process.NoNewPrivileges, s.Process.ApparmorProfile)
 	}
 }
 

@@ -105,7 +105,7 @@ var defaults = struct {
 
 func seccompProfile(in Input, s *specs.Spec) error {
 	p := in.Security.Seccomp
-	if in.Security.Privileged || p.Kind == ProfileUnconfined {
+	if p.Kind == ProfileUnconfined {
 		return nil
 	}
 	if !in.Host.Seccomp {

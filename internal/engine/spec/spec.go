@@ -52,7 +52,7 @@ type Profile struct {
 
 // Security is what the process may do.
 type Security struct {
-	Privileged    bool
+	Privileged    bool // all capabilities and devices, nothing masked; the profiles and NoNewPrivs are kept as they are given
 	ReadOnlyRoot  bool
 	NoNewPrivs    bool
 	CapAdd        []string // with or without CAP_, any case; "ALL"
