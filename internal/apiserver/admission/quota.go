@@ -26,7 +26,7 @@ type ResourceQuota struct {
 	quotas corelisters.ResourceQuotaLister
 	live   kubernetes.Interface
 	clock  clock.PassiveClock
-	locks  sync.Map // namespace → *sync.Mutex: charges of one namespace wait for each other instead of conflicting
+	books  sync.Map // namespace → *book: charges of one namespace wait for each other instead of conflicting
 }
 
 // NewResourceQuota makes the plugin.
@@ -39,8 +39,42 @@ func (*ResourceQuota) Name() string { return "ResourceQuota" }
 
 // charge is what one quota has been charged with.
 type charge struct {
-	name, version string // of the quota; the resource version that the charge made
-	what          corev1.ResourceList
+	name  string
+	count int // of the book's page
+	what  corev1.ResourceList
+}
+
+// book tells our own writes of a namespace's quotas from those of others, who count what is there.
+type book struct {
+	sync.Mutex
+	pages map[string]*page
+}
+
+type page struct {
+	version string // that our last write made
+	count   int    // how often somebody else has written
+}
+
+// open is the page of a quota as it is stored now.
+func (b *book) open(quota *corev1.ResourceQuota) *page {
+	p := b.pages[quota.Name]
+	if p == nil {
+		if b.pages == nil {
+			b.pages = map[string]*page{}
+		}
+		p = &page{}
+		b.pages[quota.Name] = p
+	}
+	if p.version != quota.ResourceVersion {
+		p.version = quota.ResourceVersion
+		p.count++
+	}
+	return p
+}
+
+func (q *ResourceQuota) book(namespace string) *book {
+	b, _ := q.books.LoadOrStore(namespace, &book{})
+	return b.(*book)
 }
 
 type charges struct{}
@@ -112,9 +146,9 @@ func (q *ResourceQuota) takes(r *Request, quota *corev1.ResourceQuota) (corev1.R
 
 // charge adds to the stored status what is taken, against everybody else who does.
 func (q *ResourceQuota) charge(ctx context.Context, r *Request, name string, what corev1.ResourceList) (*charge, error) {
-	lock, _ := q.locks.LoadOrStore(r.Namespace, &sync.Mutex{})
-	lock.(*sync.Mutex).Lock()
-	defer lock.(*sync.Mutex).Unlock()
+	b := q.book(r.Namespace)
+	b.Lock()
+	defer b.Unlock()
 	for {
 		quota, err := q.live.CoreV1().ResourceQuotas(r.Namespace).Get(ctx, name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
@@ -130,6 +164,7 @@ func (q *ResourceQuota) charge(ctx context.Context, r *Request, name string, wha
 		if r.DryRun {
 			return nil, nil
 		}
+		p := b.open(quota)
 		quota = quota.DeepCopy()
 		quota.Status.Used = next
 		quota, err = q.live.CoreV1().ResourceQuotas(r.Namespace).UpdateStatus(ctx, quota, metav1.UpdateOptions{})
@@ -141,7 +176,8 @@ func (q *ResourceQuota) charge(ctx context.Context, r *Request, name string, wha
 		case err != nil:
 			return nil, apierrors.NewInternalError(fmt.Errorf("charge resource quota %s/%s: %w", r.Namespace, name, err))
 		}
-		return &charge{name, quota.ResourceVersion, what}, nil
+		p.version = quota.ResourceVersion
+		return &charge{name, p.count, what}, nil
 	}
 }
 
@@ -194,11 +230,18 @@ func (q *ResourceQuota) Settle(ctx context.Context, r *Request, err error) {
 	}
 }
 
-// refund takes charges back, unless somebody has written the quota since: then what is there has been or will be counted anew.
+// refund takes charges back, unless somebody else has written the quota since: that was the controller, who counts what is there.
 func (q *ResourceQuota) refund(ctx context.Context, namespace string, done []charge) {
+	b := q.book(namespace)
+	b.Lock()
+	defer b.Unlock()
 	for _, c := range done {
 		quota, err := q.live.CoreV1().ResourceQuotas(namespace).Get(ctx, c.name, metav1.GetOptions{})
-		if err != nil || quota.ResourceVersion != c.version {
+		if err != nil {
+			continue
+		}
+		p := b.open(quota)
+		if p.count != c.count {
 			continue
 		}
 		quota = quota.DeepCopy()
@@ -208,6 +251,8 @@ func (q *ResourceQuota) refund(ctx context.Context, namespace string, done []cha
 			quota.Status.Used[n] = left
 		}
 		// The version decides: whoever was faster knows better.
-		_, _ = q.live.CoreV1().ResourceQuotas(namespace).UpdateStatus(ctx, quota, metav1.UpdateOptions{})
+		if quota, err = q.live.CoreV1().ResourceQuotas(namespace).UpdateStatus(ctx, quota, metav1.UpdateOptions{}); err == nil {
+			p.version = quota.ResourceVersion
+		}
 	}
 }

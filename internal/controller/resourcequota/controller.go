@@ -50,7 +50,15 @@ type Controller struct {
 	ctx     context.Context // of Run; guarded by mu
 	mu      sync.Mutex
 	follows map[schema.GroupResource]*follow
+	freed   map[cache.ObjectName]bool   // of these something went: what is used may be lowered
+	high    map[cache.ObjectName]excess // of these more is charged than is seen to be used
 	running sync.WaitGroup
+}
+
+// excess is a use that may be too high, or that of an object on its way: if nobody charges the quota until then, it is the former.
+type excess struct {
+	version string
+	until   time.Time
 }
 
 // follow is one followed resource.
@@ -59,7 +67,8 @@ type follow struct {
 	synced  cache.InformerSynced
 }
 
-// later is when a quota is looked at again that names a resource which is not served: nothing announces that it is.
+// later is when a quota is looked at again that names a resource which is not served: nothing announces that it is; and how long
+// no charge must come for what is charged in excess to be no object on its way.
 const later = 30 * time.Second
 
 // New makes the controller.
@@ -68,7 +77,8 @@ func New(c Config) (*Controller, error) {
 		c.Clock = clock.RealClock{}
 	}
 	i := c.Informers.Core().V1().ResourceQuotas()
-	k := &Controller{c: c, quotas: i.Lister(), follows: map[schema.GroupResource]*follow{}}
+	k := &Controller{c: c, quotas: i.Lister(), follows: map[schema.GroupResource]*follow{},
+		freed: map[cache.ObjectName]bool{}, high: map[cache.ObjectName]excess{}}
 	k.loop = loop.New("resource-quota", c.Log, k.sync)
 	return k, k.loop.On(i.Informer(), cache.ResourceEventHandlerFuncs{
 		AddFunc: func(obj any) { k.loop.Add(cache.MetaObjectToName(obj.(*corev1.ResourceQuota))) },
@@ -92,12 +102,21 @@ func (k *Controller) Run(ctx context.Context) error {
 	return err
 }
 
-func (k *Controller) sync(ctx context.Context, key cache.ObjectName) error {
+func (k *Controller) sync(ctx context.Context, key cache.ObjectName) (err error) {
 	quota, err := k.quotas.ResourceQuotas(key.Namespace).Get(key.Name)
+	lower, freed := k.take(key, quota)
+	defer func() {
+		if err != nil && freed {
+			k.give(key)
+		}
+	}()
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
-	if err != nil {
+	if err == nil && freed {
+		quota, err = k.newest(ctx, key)
+	}
+	if err != nil || quota == nil {
 		return err
 	}
 	objects := map[schema.GroupResource][]runtime.Object{}
@@ -127,6 +146,12 @@ func (k *Controller) sync(ctx context.Context, key cache.ObjectName) error {
 		objects[gr] = list
 	}
 	status := Decide(quota, objects, k.c.Clock.Now())
+	if !lower && Keep(&status, &quota.Status) {
+		k.mu.Lock()
+		k.high[key] = excess{quota.ResourceVersion, k.c.Clock.Now().Add(later)}
+		k.mu.Unlock()
+		k.loop.AddAfter(key, later)
+	}
 	if equality.Semantic.DeepEqual(status, quota.Status) {
 		return nil
 	}
@@ -140,6 +165,36 @@ func (k *Controller) sync(ctx context.Context, key cache.ObjectName) error {
 		return fmt.Errorf("write use of resource quota %s: %w", key, err)
 	}
 	return nil
+}
+
+// newest is the quota with what is charged now, not what we have heard of; nil if it is gone. The controller's role may list only.
+func (k *Controller) newest(ctx context.Context, key cache.ObjectName) (*corev1.ResourceQuota, error) {
+	list, err := k.c.Client.CoreV1().ResourceQuotas(key.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + key.Name})
+	if err != nil {
+		return nil, fmt.Errorf("read resource quota %s: %w", key, err)
+	}
+	if len(list.Items) == 0 {
+		return nil, nil
+	}
+	return &list.Items[0], nil
+}
+
+// take tells whether this turn may lower what is used: something went (freed), or the excess has stood for long enough.
+func (k *Controller) take(key cache.ObjectName, quota *corev1.ResourceQuota) (lower, freed bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e, high := k.high[key]
+	freed = k.freed[key]
+	lower = freed || high && quota != nil && e.version == quota.ResourceVersion && !k.c.Clock.Now().Before(e.until)
+	delete(k.freed, key)
+	delete(k.high, key)
+	return lower, freed
+}
+
+func (k *Controller) give(key cache.ObjectName) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.freed[key] = true
 }
 
 // follow begins to follow a resource, if nobody did, and waits until all of it is known; nil if it is not served.
@@ -191,14 +246,14 @@ func (k *Controller) start(gvr schema.GroupVersionResource) (*follow, error) {
 	}
 	informer := cache.NewSharedIndexInformer(k.c.ListerWatcher(gvr), nil, 0, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { k.touched(gr, obj) },
-		DeleteFunc: func(obj any) { k.touched(gr, loop.Last(obj)) },
+		AddFunc:    func(obj any) { k.touched(gr, obj, false) },
+		DeleteFunc: func(obj any) { k.touched(gr, loop.Last(obj), true) },
 		UpdateFunc: func(old, obj any) {
 			a, ok := old.(runtime.Object)
 			b, ok2 := obj.(runtime.Object)
 			now := k.c.Clock.Now()
 			if !ok || !ok2 || !equality.Semantic.DeepEqual(usage.Of(gr, a, now), usage.Of(gr, b, now)) || scopesMayDiffer(a, b) {
-				k.touched(gr, obj)
+				k.touched(gr, obj, true)
 			}
 		},
 	})
@@ -224,8 +279,9 @@ func scopesMayDiffer(a, b runtime.Object) bool {
 	return (x == nil) != (y == nil)
 }
 
-// touched wakes the quotas that count an object's resource.
-func (k *Controller) touched(gr schema.GroupResource, obj any) {
+// touched wakes the quotas that count an object's resource. freed tells that there may be less of it: while objects only come,
+// what is charged for those on their way must not be taken for excess.
+func (k *Controller) touched(gr schema.GroupResource, obj any, freed bool) {
 	m, err := meta.Accessor(obj)
 	if err != nil {
 		return
@@ -237,7 +293,11 @@ func (k *Controller) touched(gr schema.GroupResource, obj any) {
 	for _, q := range quotas {
 		for name := range q.Spec.Hard {
 			if by, ok := usage.By(name); ok && by == gr {
-				k.loop.Add(cache.MetaObjectToName(q))
+				key := cache.MetaObjectToName(q)
+				if freed {
+					k.give(key)
+				}
+				k.loop.Add(key)
 				break
 			}
 		}

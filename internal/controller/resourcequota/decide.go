@@ -30,3 +30,14 @@ func Decide(quota *corev1.ResourceQuota, objects map[schema.GroupResource][]runt
 	}
 	return status
 }
+
+// Keep raises what a count says to what is charged by now, where that is more, and tells whether it is anywhere.
+func Keep(count, charged *corev1.ResourceQuotaStatus) (more bool) {
+	for name, seen := range count.Used {
+		if had, ok := charged.Used[name]; ok && had.Cmp(seen) > 0 {
+			count.Used[name] = had.DeepCopy()
+			more = true
+		}
+	}
+	return more
+}

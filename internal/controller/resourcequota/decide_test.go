@@ -33,3 +33,27 @@ func TestDecide(t *testing.T) {
 		}
 	}
 }
+
+// While objects only come, what is charged for those on their way stays charged.
+func TestKeep(t *testing.T) {
+	list := func(pods, secrets string) corev1.ResourceList {
+		return corev1.ResourceList{"pods": resource.MustParse(pods), "secrets": resource.MustParse(secrets)}
+	}
+	for name, test := range map[string]struct {
+		count, charged, want corev1.ResourceList
+		more                 bool
+	}{
+		"nothing on its way":     {list("3", "1"), list("3", "1"), list("3", "1"), false},
+		"one is on its way":      {list("3", "1"), list("4", "1"), list("4", "1"), true},
+		"not all was charged":    {list("3", "1"), list("2", "1"), list("3", "1"), false},
+		"both":                   {list("3", "1"), list("2", "2"), list("3", "2"), true},
+		"the first count":        {list("3", "1"), nil, list("3", "1"), false},
+		"a name counted no more": {corev1.ResourceList{"pods": resource.MustParse("1")}, list("1", "7"), corev1.ResourceList{"pods": resource.MustParse("1")}, false},
+	} {
+		count := corev1.ResourceQuotaStatus{Used: test.count}
+		more := Keep(&count, &corev1.ResourceQuotaStatus{Used: test.charged})
+		if more != test.more || !equality.Semantic.DeepEqual(count.Used, test.want) {
+			t.Errorf("%s: %v %v, want %v", name, count.Used, more, test.want)
+		}
+	}
+}
