@@ -7,8 +7,6 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes/scheme"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"nau/internal/apiserver/rbac"
 	"nau/internal/client"
@@ -107,14 +105,14 @@ func controllers(p *controlPlane) ([]component, error) {
 		if err != nil {
 			return nil, err
 		}
-		events := record.NewBroadcaster()
-		events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: as.Kubernetes.CoreV1().Events("")})
-		controller, err := entry.make(as, events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: source(entry.account)}))
+		recorder, stop := p.recorder(as, corev1.EventSource{Component: source(entry.account)})
+		controller, err := entry.make(as, recorder)
 		if err != nil {
+			stop()
 			return nil, fmt.Errorf("make %s: %w", entry.account, err)
 		}
 		out = append(out, component{entry.account, func(ctx context.Context) error {
-			defer events.Shutdown()
+			defer stop()
 			return controller.Run(ctx)
 		}})
 	}

@@ -37,6 +37,7 @@ import (
 	"nau/internal/apiserver/identity"
 	"nau/internal/apiserver/rbac"
 	"nau/internal/client"
+	"nau/internal/client/events"
 	"nau/internal/cluster/host"
 	"nau/internal/cluster/pki"
 	"nau/internal/cluster/version"
@@ -57,6 +58,7 @@ type controlPlane struct {
 	// caches behind authentication, authorization and admission. Its informers
 	// are the ones that everybody in this process shares.
 	admin  *client.Set
+	events *events.Writer // of all components
 	handle atomic.Pointer[http.Handler]
 	roles  *authz.RBAC
 	synced []cache.InformerSynced
@@ -95,7 +97,7 @@ func openStore(ctx context.Context, c *Config) (*store.Store, error) {
 
 // newControlPlane assembles the API server; nothing runs yet.
 func newControlPlane(c *Config, keys *pki.PKI, opened *store.Store) (*controlPlane, error) {
-	p := &controlPlane{config: c, log: c.Log, keys: keys, store: opened}
+	p := &controlPlane{config: c, log: c.Log, keys: keys, store: opened, events: events.New(clock.RealClock{}, c.Log)}
 	var sealing []seal.Key
 	for _, k := range keys.Encryption {
 		sealing = append(sealing, seal.Key{Name: k.Name, Secret: k.Secret[:]})
@@ -310,6 +312,7 @@ func (p *controlPlane) bootstrapRoles(ctx context.Context) error {
 }
 
 func (p *controlPlane) close() {
+	p.events.Close()
 	if p.https != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		p.server.Drain()

@@ -201,6 +201,7 @@ func (n *node) components(p *controlPlane, agent net.Listener) ([]component, err
 	}
 	tls := pki.ServerTLS(certificate)
 	tls.ClientCAs = p.keys.Cluster.Pool()
+	recorder, stop := p.recorder(as, corev1.EventSource{Component: "kubelet", Host: c.NodeName})
 	kubelet, err := nodeagent.New(nodeagent.Config{
 		NodeName: c.NodeName, NodeIPs: c.NodeIPs,
 		Client: as.Kubernetes, Informers: p.admin.Informers, Pods: p.admin.Informers.Core().V1().Pods().Informer(),
@@ -212,12 +213,16 @@ func (n *node) components(p *controlPlane, agent net.Listener) ([]component, err
 		Listener: agent, TLS: tls,
 		RotateLogs: n.engine == nil, // Nau's monitor rotates what it writes
 		Version:    version.GitVersion(), PodCIDRs: texts(c.nodePodCIDRs()),
-		Log: c.Log,
+		Recorder: recorder, Log: c.Log,
 	})
 	if err != nil {
+		stop()
 		return nil, err
 	}
-	out := []component{{"node agent", kubelet.Run}}
+	out := []component{{"node agent", func(ctx context.Context) error {
+		defer stop()
+		return kubelet.Run(ctx)
+	}}}
 
 	services, err := n.serviceProxy(p)
 	if err != nil {

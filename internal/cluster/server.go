@@ -147,7 +147,11 @@ func (s *Server) assemble(ctx context.Context, agent net.Listener) error {
 	if err != nil {
 		return err
 	}
-	assign, err := scheduler.New(scheduler.Config{Client: schedule.Kubernetes, Informers: p.admin.Informers, Log: s.config.Log})
+	recorder, err := p.seriesRecorder(ctx, schedule, corev1.DefaultSchedulerName)
+	if err != nil {
+		return err
+	}
+	assign, err := scheduler.New(scheduler.Config{Client: schedule.Kubernetes, Informers: p.admin.Informers, Recorder: recorder, Log: s.config.Log})
 	if err != nil {
 		return err
 	}
