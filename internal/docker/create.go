@@ -145,6 +145,9 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 		return nil, nil, badRequest("no command specified")
 	}
 	adapt(host, s.e.Host())
+	if err := s.keepLinks(host); err != nil {
+		return nil, nil, err
+	}
 	host.Runtime = cmp.Or(host.Runtime, s.e.Config().Runtime, container.BuiltIn)
 	st := &stored{Config: cfg, Host: host, Own: true, Platform: "linux"}
 	id := record.NewID()

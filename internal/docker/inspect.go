@@ -61,6 +61,11 @@ func (s *Server) inspect(r *container.Record, st *stored) dc.InspectResponse {
 	if running(r) {
 		doc.State.FinishedAt = stamp(zero)
 	}
+	if len(st.Host.Links) > 0 {
+		host := *st.Host
+		host.Links = s.linked(r, st.Host)
+		doc.HostConfig = &host
+	}
 	if doc.Mounts == nil {
 		doc.Mounts = []dc.MountPoint{}
 	}

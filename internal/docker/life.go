@@ -132,6 +132,9 @@ func (s *Server) openPlace(ctx context.Context, r *container.Record, st *stored)
 		err = s.e.Sandboxes.Start(ctx, sb.ID)
 		if err == nil {
 			s.networkEvents("connect", r)
+			if err := s.relink(r); err != nil {
+				return err
+			}
 			return s.resolve.joined(sb.ID)
 		}
 		if (errors.Is(err, network.ErrPortTaken) || errors.Is(err, network.ErrPortBusy)) && picked && try < 16 {

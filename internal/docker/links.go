@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"net/http"
@@ -16,8 +17,64 @@ import (
 	"nau/internal/engine/sandbox"
 )
 
+// keepLinks writes --link's of a container that is made as "ID:alias": they outlive a new name of what they point to. In a user-defined
+// network they are the endpoint's, for its server of names to tell, and stay as they came.
+func (s *Server) keepLinks(h *dc.HostConfig) error {
+	if h.NetworkMode.IsUserDefined() {
+		return nil
+	}
+	for i, l := range h.Links {
+		key, alias := splitLink(l)
+		r, err := s.find(key)
+		if err != nil {
+			return badRequest("could not get container for %s: %v", key, err)
+		}
+		if m := load(r).Host.NetworkMode; m.IsHost() {
+			return conflict("conflicting options: host type networking can't be used with links. This would result in undefined behavior")
+		}
+		h.Links[i] = r.ID + ":" + alias
+	}
+	return nil
+}
+
+// linked are a container's links as somebody may ask for them: "/database:/web/db". One to what is gone is left away.
+func (s *Server) linked(me *container.Record, h *dc.HostConfig) (out []string) {
+	if h.NetworkMode.IsUserDefined() {
+		return h.Links
+	}
+	for _, l := range h.Links {
+		key, alias := splitLink(l)
+		if r, err := s.find(key); err == nil {
+			out = append(out, "/"+r.Config.Name+":/"+me.Config.Name+"/"+alias)
+		}
+	}
+	return out
+}
+
+// linkNames are what containers are called by those linked to them, by ID: "/web/db".
+func (s *Server) linkNames() map[string][]string {
+	out := map[string][]string{}
+	for _, r := range s.e.Containers.List() {
+		if r.Config.Origin != Origin || !bytes.Contains(r.Config.Extra, []byte(`"Links":[`)) { // most have none, and need not be read whole
+			continue
+		}
+		h := load(r).Host
+		if h.NetworkMode.IsUserDefined() {
+			continue
+		}
+		for _, l := range h.Links {
+			id, alias := splitLink(l)
+			out[id] = append(out[id], "/"+r.Config.Name+"/"+alias)
+		}
+	}
+	return out
+}
+
 // links turns --link's of a container that starts into lines of its hosts file and variables of its environment.
 func (s *Server) links(me *container.Record, st *stored) (lines []sandbox.HostAlias, env []string, err error) {
+	if st.Host.NetworkMode.IsUserDefined() {
+		return nil, nil, nil
+	}
 	for _, l := range st.Host.Links {
 		key, alias := splitLink(l)
 		r, err := s.find(key)
@@ -27,18 +84,76 @@ func (s *Server) links(me *container.Record, st *stored) (lines []sandbox.HostAl
 		if !running(r) {
 			return nil, nil, fail(http.StatusConflict, "Cannot link to a non running container: /%s AS /%s/%s", r.Config.Name, me.Config.Name, alias)
 		}
-		sb, err := s.e.Sandboxes.Get(r.Config.Sandbox)
-		if err != nil || len(sb.Addrs()) == 0 {
+		line, ok := s.linkLine(r, alias)
+		if !ok {
 			continue
 		}
-		names := []string{alias, r.ID[:12]}
-		if alias != r.Config.Name {
-			names = append(names, r.Config.Name)
-		}
-		lines = append(lines, sandbox.HostAlias{Addr: sb.Addrs()[0], Names: names})
-		env = append(env, linkEnv(me.Config.Name, alias, sb.Addrs()[0], load(r).Config)...)
+		lines = append(lines, line)
+		env = append(env, linkEnv(me.Config.Name, alias, line.Addr, load(r).Config)...)
 	}
 	return lines, env, nil
+}
+
+// linkLine names a container that has an address, as one linked to it knows it.
+func (s *Server) linkLine(r *container.Record, alias string) (sandbox.HostAlias, bool) {
+	sb, err := s.e.Sandboxes.Get(r.Config.Sandbox)
+	if err != nil || sb.State != sandbox.Ready || len(sb.Addrs()) == 0 {
+		return sandbox.HostAlias{}, false
+	}
+	names := []string{alias, r.ID[:12]}
+	if alias != r.Config.Name {
+		names = append(names, r.Config.Name)
+	}
+	return sandbox.HostAlias{Addr: sb.Addrs()[0], Names: names}, true
+}
+
+// relink tells those linked to a container that has just got its address, and the container itself of what came between its asking and its
+// start: one of two that start at once sees the other.
+func (s *Server) relink(r *container.Record) error {
+	for _, sb := range s.e.Sandboxes.List() {
+		mine := sb.ID == r.Config.Sandbox
+		if !slices.ContainsFunc(sb.Config.Hosts, func(h sandbox.HostAlias) bool {
+			id := linkOf(h)
+			return id != "" && (mine || strings.HasPrefix(r.ID, id))
+		}) {
+			continue
+		}
+		err := s.e.Sandboxes.Rehost(sb.ID, func(have []sandbox.HostAlias) []sandbox.HostAlias {
+			return moveLinks(have, func(id string) netip.Addr {
+				if other, err := s.find(id); err == nil {
+					if line, ok := s.linkLine(other, ""); ok {
+						return line.Addr
+					}
+				}
+				return netip.Addr{}
+			})
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkOf is the beginning of the ID of the container that a line of linkLine's names; "" for other lines.
+func linkOf(h sandbox.HostAlias) string {
+	if len(h.Names) < 2 || len(h.Names[1]) != 12 {
+		return ""
+	}
+	return h.Names[1]
+}
+
+// moveLinks gives the lines of a hosts file that are links' their addresses of now. One whose container has none keeps what it says.
+func moveLinks(have []sandbox.HostAlias, now func(id string) netip.Addr) []sandbox.HostAlias {
+	out := slices.Clone(have)
+	for i, h := range out {
+		if id := linkOf(h); id != "" {
+			if a := now(id); a.IsValid() {
+				out[i].Addr = a
+			}
+		}
+	}
+	return out
 }
 
 // splitLink reads "container[:alias]".

@@ -7,7 +7,31 @@ import (
 
 	dc "github.com/moby/moby/api/types/container"
 	dn "github.com/moby/moby/api/types/network"
+
+	"nau/internal/engine/sandbox"
 )
+
+// A link's line follows its container; lines of --add-host stay.
+func TestMoveLinks(t *testing.T) {
+	have := []sandbox.HostAlias{
+		{Addr: netip.MustParseAddr("192.0.2.1"), Names: []string{"added"}},
+		{Addr: netip.MustParseAddr("172.17.0.2"), Names: []string{"db", "0123456789ab", "postgres"}},
+		{Addr: netip.MustParseAddr("172.17.0.3"), Names: []string{"cache", "ba9876543210"}},
+	}
+	got := moveLinks(have, func(id string) netip.Addr {
+		if id == "0123456789ab" {
+			return netip.MustParseAddr("172.17.0.9")
+		}
+		return netip.Addr{}
+	})
+	var text []string
+	for i, h := range got {
+		text = append(text, h.Addr.String()+" "+have[i].Addr.String())
+	}
+	if want := []string{"192.0.2.1 192.0.2.1", "172.17.0.9 172.17.0.2", "172.17.0.3 172.17.0.3"}; !slices.Equal(text, want) {
+		t.Errorf("now and before: %q, want %q", text, want)
+	}
+}
 
 func TestLinks(t *testing.T) {
 	got := linkEnv("web", "my-db", netip.MustParseAddr("172.17.0.5"), &dc.Config{Env: []string{"PATH=/bin", "HOME=/", "USER=x"},

@@ -49,7 +49,7 @@ func (s *Server) listContainers(c *call) error {
 			return err
 		}
 	}
-	out := []any{}
+	out, links := []any{}, s.linkNames()
 	for _, r := range s.e.Containers.List() {
 		if limit > 0 && len(out) == limit {
 			break
@@ -59,6 +59,7 @@ func (s *Server) listContainers(c *call) error {
 		}
 		st := load(r)
 		sum := s.summary(r, st)
+		sum.Names = append(sum.Names, links[r.ID]...)
 		if !s.listed(f, r, st, sum) {
 			continue
 		}

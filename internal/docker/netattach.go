@@ -95,8 +95,8 @@ func attach(n net_, settings *dn.EndpointSettings, name string) (attachment, err
 			return attachment{}, badRequest("invalid config for network %s: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only", n.Name)
 		}
 		for _, ip := range []netip.Addr{c.IPv4Address, c.IPv6Address} {
-			if ip.IsValid() && !slices.ContainsFunc(n.spec.Subnets, func(p netip.Prefix) bool { return p.Contains(ip) }) {
-				return attachment{}, badRequest("invalid config for network %s: invalid endpoint settings:\nno configured subnet contains IP address %s", n.Name, ip)
+			if why := n.refuses(ip); ip.IsValid() && why != "" {
+				return attachment{}, badRequest("invalid config for network %s: invalid endpoint settings:\n%s", n.Name, why)
 			}
 		}
 	}
@@ -114,6 +114,24 @@ func attach(n net_, settings *dn.EndpointSettings, name string) (attachment, err
 		a.names = append([]string{name}, settings.Aliases...)
 	}
 	return a, nil
+}
+
+// refuses tells why an address cannot be had in a network; "" if it can. A subnet that was chosen for a network may be another one when
+// the network is made anew, so that nobody may count on its addresses.
+func (n net_) refuses(ip netip.Addr) string {
+	configured := false
+	for i, subnet := range n.spec.Subnets {
+		if subnet.Addr().Is4() != ip.Is4() || i < len(n.spec.Plans) && n.spec.Plans[i].Chosen {
+			continue
+		}
+		if configured = true; subnet.Contains(ip) {
+			return ""
+		}
+	}
+	if !configured {
+		return "user specified IP address is supported only when connecting to networks with user configured subnets"
+	}
+	return "no configured subnet contains IP address " + ip.String()
 }
 
 // configOnly refuses a place in a network that is none.

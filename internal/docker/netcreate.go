@@ -385,7 +385,8 @@ func (s *Server) plan(n *net_, asked []dn.IPAMConfig) error {
 	n.spec.Subnets, n.spec.Plans = nil, nil
 	for i := range configs {
 		c := &configs[i]
-		plan := network.Plan{Gateway: c.Gateway, Range: c.IPRange, Reserved: slices.Collect(maps.Values(c.AuxAddress))}
+		plan := network.Plan{Gateway: c.Gateway, Range: c.IPRange, Reserved: slices.Collect(maps.Values(c.AuxAddress)),
+			Chosen: !slices.ContainsFunc(asked, func(a dn.IPAMConfig) bool { return a.Subnet == c.Subnet })}
 		n.spec.Subnets, n.spec.Plans = append(n.spec.Subnets, c.Subnet), append(n.spec.Plans, plan)
 		if !c.Gateway.IsValid() {
 			c.Gateway = c.Subnet.Addr().Next()

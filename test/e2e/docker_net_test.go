@@ -52,6 +52,43 @@ func TestDockerNetworks(t *testing.T) {
 			{args: "network rm town hall"},
 		})
 	})
+	// A container that comes back with another address is found by those linked to it: in their hosts files, or by the network's server.
+	t.Run("links", func(t *testing.T) {
+		m := m.In(t)
+		address := "inspect -f {{range.NetworkSettings.Networks}}{{.IPAddress}}{{end}} "
+		run(t, m, []line{
+			{args: "network create linked"},
+			{args: "run -d --name db nginx"},
+			{args: "run -d --name db2 --network linked nginx"},
+			{args: "run -d --name asker --link db:store alpine sleep 1000"},
+			{args: "run -d --name asker2 --network linked --link db2:store alpine sleep 1000"},
+			{args: "create --link nobody:x alpine", code: 1, err: "could not get container for nobody: No such container: nobody"},
+			{args: "inspect -f '{{json .HostConfig.Links}}' asker", out: `["/db:/asker/store"]`},
+			{args: "ps --no-trunc --format {{.Names}} --filter name=^db$", out: "db,asker/store\n"},
+			{args: "rename db database"},
+			{args: "inspect -f '{{json .HostConfig.Links}}' asker", out: `["/database:/asker/store"]`},
+			{args: "stop -t 0 database db2"},
+			{args: "run -d --name squatter alpine sleep 1000"}, // takes the address
+			{args: "run -d --name squatter2 --network linked alpine sleep 1000"},
+			{args: "start database db2"},
+		})
+		for _, pair := range [][2]string{{"database", "squatter"}, {"db2", "squatter2"}} {
+			if now, taken := m.Must("docker", words(address+pair[0])...), m.Must("docker", words(address+pair[1])...); now == taken {
+				t.Errorf("%s and %s have one address: %s", pair[0], pair[1], now)
+			}
+		}
+		run(t, m, []line{
+			{args: "exec asker wget -T 2 -qO- http://store/", out: "nginx"},
+			{args: "exec asker2 wget -T 2 -qO- http://store/", out: "nginx"},
+			{args: "restart -t 0 asker"},
+			{args: "exec asker wget -T 2 -qO- http://store/", out: "nginx"},
+			{args: "exec asker env", out: "STORE_NAME=/asker/store"},
+			{args: "rm -f database"},
+			{args: "restart -t 0 asker", code: 1, err: "could not get container for"},
+			{args: "rm -f asker asker2 db2 squatter squatter2"},
+			{args: "network rm linked"},
+		})
+	})
 	t.Run("addresses", func(t *testing.T) {
 		run(t, m.In(t), []line{
 			{args: "network create --subnet 172.30.0.0/24 --ip-range 172.30.0.128/29 --gateway 172.30.0.254 --aux-address printer=172.30.0.129 plan"},
@@ -66,8 +103,14 @@ func TestDockerNetworks(t *testing.T) {
 			{args: "network create --subnet 172.30.1.0/24 --subnet 172.30.2.0/24 two", code: 1, err: "bridge driver doesn't support multiple subnets"},
 			{args: "network create --ipv6 --subnet 172.30.3.0/24 --subnet fd00:30::/64 both"},
 			{args: "run --rm --network both alpine ip -6 addr show dev eth0", out: "fd00:30::"},
+			{args: "network create --ipv6 --subnet 172.30.4.0/24 auto"},
+			{args: "network create autos"},
+			{args: "run --rm --network autos --ip 172.18.0.9 alpine true", code: 125, err: "user specified IP address is supported only when connecting to networks with user configured subnets"},
+			{args: "run --rm --network auto --ip 172.30.4.9 alpine ip addr", out: "172.30.4.9/24"},
+			{args: "run --rm --network auto --ip6 fd00::9 alpine true", code: 125, err: "only when connecting to networks with user configured subnets"},
+			{args: "network connect --ip 172.18.0.9 autos fixed", code: 1, err: "only when connecting to networks with user configured subnets"},
 			{args: "rm -f fixed"},
-			{args: "network rm plan both"},
+			{args: "network rm plan both auto autos"},
 		})
 	})
 	t.Run("several", func(t *testing.T) {

@@ -58,6 +58,7 @@ type Plan struct {
 	Gateway  netip.Addr   `json:",omitzero"`  // invalid = the first address
 	Range    netip.Prefix `json:",omitzero"`  // where addresses are leased; invalid = all of the subnet
 	Reserved []netip.Addr `json:",omitempty"` // never leased
+	Chosen   bool         `json:",omitempty"` // the subnet is one that was free, not one that was asked for
 }
 
 // Spec is a network as asked for and as stored.

@@ -234,6 +234,30 @@ func (m *Manager) SetDNS(id string, d DNS) error {
 	return nil
 }
 
+// Rehost changes the further lines of a sandbox's hosts file, in place where it is Ready: containers have it mounted.
+func (m *Manager) Rehost(id string, change func([]HostAlias) []HostAlias) error {
+	e, err := m.lock(id)
+	if err != nil {
+		return err
+	}
+	defer e.op.Unlock()
+	r := *m.current(e)
+	r.Config.Hosts = change(r.Config.Hosts)
+	if slices.EqualFunc(r.Config.Hosts, m.current(e).Config.Hosts, func(a, b HostAlias) bool { return a.Addr == b.Addr && slices.Equal(a.Names, b.Names) }) {
+		return nil
+	}
+	if r.State == Ready {
+		if err := m.rewriteHosts(&r); err != nil {
+			return err
+		}
+	}
+	if err := m.records.Put(id, &r); err != nil {
+		return err
+	}
+	m.swap(e, &r)
+	return nil
+}
+
 // HostDNS is what a sandbox with a network of its own is told when nobody says otherwise.
 func HostDNS() DNS { return hostDNS(true) }
 
