@@ -27,11 +27,12 @@ func newBuild() *cobra.Command {
 	var tags, args, labels, secrets []string
 	var noCache, pull, quiet bool
 	cmd := &cobra.Command{
-		Use:   "build FOLDER",
+		Use:   "build FOLDER|ADDRESS",
 		Short: "Build an image from a Dockerfile",
-		Long: `Build makes an image from the Dockerfile in FOLDER. Pods can use it at once, no push needed:
+		Long: `Build makes an image from the Dockerfile in FOLDER, or in a repository or archive at ADDRESS. Pods can use it at once, no push needed:
 
   sudo nau build -t app:v1 .
+  sudo nau build -t app:v1 https://example.com/app.git#v1:docker
   kubectl run app --image app:v1`,
 		Args: cobra.ExactArgs(1),
 	}
@@ -126,11 +127,16 @@ func requestBuild(ctx context.Context, socket string, q url.Values, secrets map[
 	}}}
 	pr, pw := io.Pipe()
 	packed := make(chan error, 1)
-	go func() {
-		err := build.Archive(ctx, pw, folder, file)
-		packed <- err
-		pw.CloseWithError(err)
-	}()
+	if build.IsRemote(folder) {
+		q.Set("remote", folder)
+		packed <- pw.Close()
+	} else {
+		go func() {
+			err := build.Archive(ctx, pw, folder, file)
+			packed <- err
+			pw.CloseWithError(err)
+		}()
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://nau/build?"+q.Encode(), pr)
 	if err != nil {
 		return err

@@ -242,7 +242,11 @@ func (f *frontend) bring(address, dir string) (file []byte, err error) {
 	st := f.t.begin("[internal] load remote build context " + strings.TrimSpace(strings.TrimPrefix(shown, "upload")))
 	defer func() { st.end(err) }()
 	if shown != "upload" {
-		return build.Remote(f.j.ctx, address, dir)
+		c, err := f.s.client(f.j.ctx, f.session)
+		if err != nil {
+			return nil, err
+		}
+		return f.s.cfg.Builder.Remote(f.j.ctx, address, dir, build.Request{Args: f.o.Args, Secret: c.secret, Agent: c.agent})
 	}
 	c, err := f.from(f.o.ContextKey)
 	if err != nil {

@@ -234,7 +234,8 @@ func TestBuildFailures(t *testing.T) {
 	}{
 		{"exit code", "FROM BASE\nRUN exit 7", "returned a non-zero code: 7", nil},
 		{"no file", "FROM BASE\nCOPY none /", "not found", ErrContext},
-		{"git", "FROM BASE\nADD https://example.org/x.git /", "clone", ErrUnsupported},
+		{"no repository", "FROM BASE\nADD http://127.0.0.1:1/x.git /", "connection refused", ErrContext},
+		{"no such query", "FROM BASE\nADD http://127.0.0.1:1/x.git?depth=1 /", "not known", ErrDockerfile},
 		{"privilege", "FROM BASE\nRUN --security=insecure true", "security.insecure", ErrEntitlement},
 		{"host network", "FROM BASE\nRUN --network=host true", "network.host", ErrEntitlement},
 		{"secret", "FROM BASE\nRUN --mount=type=secret,id=x,required true", "not found", ErrContext},

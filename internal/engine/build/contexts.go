@@ -95,7 +95,7 @@ func (p *Plan) sources() []string {
 				}
 			case *instructions.AddCommand:
 				for _, s := range c.SourcePaths {
-					if !isURL(s) && !isGit(s) {
+					if !isURL(s) && !isRepository(s) {
 						out = append(out, s)
 					}
 				}

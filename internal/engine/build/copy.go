@@ -36,6 +36,8 @@ type piece struct {
 	dir     string // absolute folder in the stage
 	walk    func(ctx context.Context, f func(entry) error) error
 	archive func() (io.ReadCloser, error)
+	known   string                                               // stands in the digest for what shown leaves out
+	shown   func(ctx context.Context, f func(entry) error) error // nil = walk
 }
 
 // copy runs a COPY or ADD.
@@ -219,8 +221,13 @@ func (r *solving) pieces(c *Copy, t *tree, root int) ([]piece, error) {
 		return nil, err
 	}
 	for _, src := range c.Sources {
-		if c.Add && isGit(src) {
-			return nil, fmt.Errorf("ADD %s: %w: clone the repository before the build and copy it from the context", src, ErrUnsupported)
+		if c.Add && isRepository(src) {
+			p, err := r.repository(c, src, skip)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, p)
+			continue
 		}
 		if c.Add && isURL(src) {
 			p, err := r.download(c, src, into)
@@ -328,7 +335,12 @@ func isArchive(open func() (io.ReadCloser, error)) bool {
 // sum adds a piece to a digest.
 func (p piece) sum(ctx context.Context, h hash.Hash, alter func(*tar.Header)) error {
 	if p.archive == nil {
-		return sum(h, func(f func(entry) error) error { return p.walk(ctx, f) }, alter)
+		walk := p.walk
+		if p.shown != nil {
+			fmt.Fprintln(h, p.known)
+			walk = p.shown
+		}
+		return sum(h, func(f func(entry) error) error { return walk(ctx, f) }, alter)
 	}
 	f, err := p.archive()
 	if err != nil {
@@ -368,12 +380,6 @@ func (p piece) put(ctx context.Context, dir string, alter func(*tar.Header), cho
 }
 
 func isURL(s string) bool { return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://") }
-
-// isGit follows the forms that Docker takes for repositories.
-func isGit(s string) bool {
-	base, _, _ := strings.Cut(s, "#")
-	return strings.HasPrefix(s, "git@") || strings.HasPrefix(s, "git://") || strings.HasPrefix(s, "ssh://") || isURL(s) && strings.HasSuffix(base, ".git")
-}
 
 // download brings a URL of an ADD into the build's folder.
 func (r *solving) download(c *Copy, src string, into bool) (piece, error) {

@@ -73,6 +73,7 @@ type Copy struct {
 	Exclude  []string
 	Checksum string
 	Unpack   *bool
+	Keep     bool // keep the repository of a source that is one
 }
 
 // Dir is a folder that WORKDIR wants to exist.
@@ -269,7 +270,7 @@ func (e *expander) apply(c instructions.Command, step *Step, vars shell.EnvGette
 		return e.copy(step)
 	case *instructions.AddCommand:
 		step.Copy = &Copy{Add: true, Sources: c.SourcePaths, Inline: c.SourceContents, Dest: e.dest(c.DestPath), Chown: c.Chown, Chmod: c.Chmod,
-			Link: c.Link, Exclude: c.ExcludePatterns, Checksum: c.Checksum, Unpack: c.Unpack}
+			Link: c.Link, Exclude: c.ExcludePatterns, Checksum: c.Checksum, Unpack: c.Unpack, Keep: c.KeepGitDir != nil && *c.KeepGitDir}
 		return e.copy(step)
 	default:
 		return errors.New("not known")

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"nau/internal/engine/build/git"
 	"nau/internal/engine/layer"
 	"nau/internal/engine/record"
 )
@@ -37,13 +38,13 @@ func Unpack(ctx context.Context, dir string, archive io.Reader) error {
 }
 
 // IsRemote tells whether a context is named by an address instead of a folder.
-func IsRemote(address string) bool { return isURL(address) || isGit(address) }
+func IsRemote(address string) bool { return isURL(address) || git.Is(address) }
 
 // Remote fills dir with the context at an address: a repository, or an archive. An address of a plain text is that of a Dockerfile alone, which is
-// returned.
-func Remote(ctx context.Context, address, dir string) (dockerfile []byte, err error) {
-	if isGit(address) {
-		return nil, fmt.Errorf("context %s: %w: clone the repository and build from the folder", address, ErrUnsupported)
+// returned. Of the request its arguments, secrets and agent count.
+func (b *Builder) Remote(ctx context.Context, address, dir string, req Request) (dockerfile []byte, err error) {
+	if git.Is(address) {
+		return nil, b.remoteRepository(ctx, address, dir, req)
 	}
 	body, head, err := download(ctx, address)
 	if err != nil {
