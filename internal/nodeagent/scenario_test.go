@@ -284,6 +284,9 @@ func TestAdmissionRefuses(t *testing.T) {
 	if got.Status.Reason != "OutOfcpu" || got.Status.Message != "Pod was rejected: Node didn't have enough resource: cpu, requested: 5000, used: 0, capacity: 4000" {
 		t.Errorf("status %q %q", got.Status.Reason, got.Status.Message)
 	}
+	if n := len(got.Status.ContainerStatuses); n != 0 {
+		t.Errorf("%d statuses of containers that never were, the first %+v", n, got.Status.ContainerStatuses[0].State)
+	}
 }
 
 func TestImageErrors(t *testing.T) {

@@ -92,7 +92,17 @@ func Status(in *StatusInput) corev1.PodStatus {
 		}
 	}
 	in.conditions(&s)
+	if in.refused() {
+		s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses = nil, nil, nil
+	}
 	return s
+}
+
+// refused tells whether the node ended the pod before anything of it ran: clients then show the reason of the pod,
+// not that of containers which never were.
+func (in *StatusInput) refused() bool {
+	return in.End != nil && in.Stopped && len(in.Observed.Containers) == 0 &&
+		len(in.Pod.Status.InitContainerStatuses) == 0 && len(in.Pod.Status.ContainerStatuses) == 0
 }
 
 func (in *StatusInput) podIPs() []string {
