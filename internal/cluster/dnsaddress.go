@@ -33,6 +33,14 @@ func dnsAddresses(c *Config) ([]string, error) {
 	return out, nil
 }
 
+// dnsPorts is where the DNS of this node listens.
+func (c *Config) dnsPorts() (out []netip.AddrPort) {
+	for _, ip := range c.ClusterDNS {
+		out = append(out, netip.AddrPortFrom(ip, uint16(c.DNSPort)))
+	}
+	return out
+}
+
 func hostAddress(ip netip.Addr) *netlink.Addr {
 	addr := &netlink.Addr{IPNet: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(ip.BitLen(), ip.BitLen())}, Scope: unix.RT_SCOPE_HOST}
 	if ip.Is6() {

@@ -153,7 +153,7 @@ func openEngine(ctx context.Context, c *Config) (*engine.Engine, error) {
 	e, err := engine.Open(ctx, engine.Config{
 		DataDir: c.DataDir, RunDir: c.RunDir, NauOCI: binary,
 		Instance: c.Name(), Bridge: c.bridge(), CgroupParent: c.CgroupRoot,
-		PodCIDRs: c.nodePodCIDRs(), ClusterCIDRs: c.PodCIDRs, ServiceCIDRs: c.ServiceCIDRs,
+		PodCIDRs: c.nodePodCIDRs(), ClusterCIDRs: c.PodCIDRs, ServiceCIDRs: c.ServiceCIDRs, Own: c.dnsPorts(),
 		Registries: image.Registries{Insecure: c.InsecureRegistries, Mirrors: c.RegistryMirrors},
 		Runtimes:   c.Runtimes, Runtime: c.DefaultRuntime, CDIDirs: c.CDIDirs, Log: c.Log,
 	})

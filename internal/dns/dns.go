@@ -40,8 +40,16 @@ type Server struct {
 	zone    *zone
 	forward *forwarder
 	synced  []cache.InformerSynced
-	ready   atomic.Bool
+	ready   chan struct{} // closed when the first lists have arrived
+	waiting atomic.Int32  // questions that wait for that
 }
+
+const (
+	// patience is how long a question about the cluster waits for the first lists: less than any resolver does before it asks again.
+	patience = 2 * time.Second
+	// crowd is how many may wait; more are answered at once that we cannot tell.
+	crowd = 1024
+)
 
 // New makes the server and registers its event handlers.
 func New(c Config) (*Server, error) {
@@ -62,7 +70,7 @@ func New(c Config) (*Server, error) {
 		}
 		own[a.Addr()] = true
 	}
-	s := &Server{config: c, zone: newZone(c.Domain), forward: newForwarder(c.Upstreams, c.ResolvConf, own)}
+	s := &Server{config: c, zone: newZone(c.Domain), forward: newForwarder(c.Upstreams, c.ResolvConf, own), ready: make(chan struct{})}
 	if c.Informers == nil {
 		return s, nil
 	}
@@ -70,7 +78,7 @@ func New(c Config) (*Server, error) {
 }
 
 // Run answers until ctx ends. It listens at once: questions about the cluster
-// are SERVFAIL until the first lists have arrived.
+// wait for the first lists, and are SERVFAIL when those do not arrive.
 func (s *Server) Run(ctx context.Context) error {
 	var servers []*dns.Server
 	failed := make(chan error, 2*len(s.config.Listen))
@@ -98,7 +106,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	if cache.WaitForCacheSync(ctx.Done(), s.synced...) {
-		s.ready.Store(true)
+		close(s.ready)
 	}
 	select {
 	case <-ctx.Done():
@@ -169,10 +177,31 @@ func (s *Server) Answer(q *dns.Msg) *dns.Msg {
 	switch where := s.zone.locate(question.Name); {
 	case where == elsewhere || where == reverse && !s.zone.hasReverse(question.Name):
 		s.forward.answer(m, question)
-	case !s.ready.Load():
+	case !s.settled():
 		m.Rcode = dns.RcodeServerFailure
 	default:
 		s.zone.answer(m, question, s.forward)
 	}
 	return m
+}
+
+// settled waits until the cluster is known, for a moment at most.
+func (s *Server) settled() bool {
+	select {
+	case <-s.ready:
+		return true
+	default:
+	}
+	defer s.waiting.Add(-1)
+	if s.waiting.Add(1) > crowd {
+		return false
+	}
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	select {
+	case <-s.ready:
+		return true
+	case <-late.C:
+		return false
+	}
 }

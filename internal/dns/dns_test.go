@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/miekg/dns"
@@ -29,7 +30,7 @@ func testServer(t testing.TB, upstreams ...string) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.ready.Store(true)
+	close(s.ready)
 	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "default", Name: name} }
 	put := func(service *corev1.Service, slices ...*discoveryv1.EndpointSlice) {
 		s.zone.replace(service.Namespace+"/"+service.Name, names(s.zone.origin, service, slices))
@@ -124,12 +125,31 @@ func TestWhatIsRemovedIsGone(t *testing.T) {
 	}
 }
 
-func TestNotReadyIsServfail(t *testing.T) {
-	s := testServer(t)
-	s.ready.Store(false)
-	if got := ask(s, "web.default.svc.cluster.local.", "A"); got != "SERVFAIL" {
-		t.Fatal(got)
-	}
+func TestQuestionsWaitForTheFirstLists(t *testing.T) {
+	const name = "web.default.svc.cluster.local."
+	synctest.Test(t, func(t *testing.T) {
+		s := testServer(t)
+		s.ready = make(chan struct{})
+		begin := time.Now()
+		if got := ask(s, name, "A"); got != "SERVFAIL" || time.Since(begin) != patience {
+			t.Errorf("lists that do not come: %s after %v", got, time.Since(begin))
+		}
+		answers := make(chan string, 2*crowd)
+		for range crowd + 1 {
+			go func() { answers <- ask(s, name, "A") }()
+		}
+		synctest.Wait()
+		if len(answers) != 1 || <-answers != "SERVFAIL" {
+			t.Errorf("%d of %d questions do not wait, want one", len(answers), crowd+1)
+		}
+		close(s.ready)
+		want := ask(s, name, "A")
+		for range crowd {
+			if got := <-answers; got != want || got == "SERVFAIL" {
+				t.Fatalf("after the lists have come: %s", got)
+			}
+		}
+	})
 }
 
 func TestAnswersRotate(t *testing.T) {

@@ -48,7 +48,9 @@ type Config struct {
 	PodCIDRs     []netip.Prefix // this node's pods, at most one of each family; default 10.42.0.0/24 and fd42::/64
 	ClusterCIDRs []netip.Prefix // all pods of the cluster; default 10.42.0.0/16 and fd42::/48
 	ServiceCIDRs []netip.Prefix // default 10.43.0.0/16 and fd43::/112
-	NoNetwork    bool           // leave the host's network alone: only sandboxes of the host's network work
+	// Own are service addresses, with ports, that the program listens on; ports published on all addresses leave them out.
+	Own       []netip.AddrPort
+	NoNetwork bool // leave the host's network alone: only sandboxes of the host's network work
 
 	Registries image.Registries
 	Creds      func(host string) (*image.Auth, error)
@@ -137,7 +139,7 @@ func Open(ctx context.Context, cfg Config) (e *Engine, err error) {
 	// First of all: traffic to pods and services must never find a gateway.
 	if !cfg.NoNetwork {
 		if e.Networks, err = network.Open(network.Config{Dir: filepath.Join(cfg.DataDir, "networks"), Instance: cfg.Instance, Home: PodNetwork,
-			Unreachable: slices.Concat(cfg.ClusterCIDRs, cfg.ServiceCIDRs), Services: cfg.ServiceCIDRs, Log: cfg.Log}); err != nil {
+			Unreachable: slices.Concat(cfg.ClusterCIDRs, cfg.ServiceCIDRs), Services: cfg.ServiceCIDRs, Own: cfg.Own, Log: cfg.Log}); err != nil {
 			return e, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"nau/internal/engine/testbed"
@@ -197,6 +198,53 @@ func TestPublishedPortsAreHeld(t *testing.T) {
 		t.Errorf("after the withdrawal: %v, free: %v", err, m.Free(Port{Protocol: TCP, Host: 9101}))
 	}
 	if err := errors.Join(m.Detach(e), m.Purge()); err != nil {
+		t.Error(err)
+	}
+}
+
+// What this program listens on keeps a port from nobody, and is not published.
+func TestAPortOfOurOwnCanBePublished(t *testing.T) {
+	testbed.Need(t)
+	own := netip.MustParseAddrPort("10.43.0.10:53")
+	m := startWith(t, Config{Dir: t.TempDir(), Own: []netip.AddrPort{own}})
+	defer m.Close()
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: &net.IPNet{IP: own.Addr().AsSlice(), Mask: net.CIDRMask(32, 32)}}); err != nil {
+		t.Fatal(err)
+	}
+	dns := echoAt(t, own.String())
+	ns := newNetns(t)
+	e, err := m.Attach(context.Background(), AttachRequest{Network: "pods", Sandbox: "ffffffffffff", Netns: ns, Ports: []Port{{Protocol: TCP, Container: 5353, Host: 53}}})
+	if err != nil {
+		t.Fatalf("publish a port that we listen on at one address: %v", err)
+	}
+	echo(t, ns, 5353)
+	for to, from := range map[string]string{
+		own.String():   "10.43.0.10", // not translated
+		"127.0.0.1:53": "10.42.0.1",  // from the bridge, as all that comes from loopback
+		"10.42.0.1:53": "10.42.0.1",
+	} {
+		if got, err := ask(nil, to); err != nil || got != from {
+			t.Errorf("%s is asked by %q, %v; want %q", to, got, err, from)
+		}
+	}
+	if l, err := net.Listen("tcp", "127.0.0.1:53"); err == nil {
+		l.Close()
+		t.Error("another program got the published port")
+	}
+	dns.Close()
+	if l, err := net.Listen("tcp", own.String()); err != nil {
+		t.Errorf("our own address is taken from us: %v", err)
+	} else {
+		l.Close()
+	}
+	if m.Free(Port{Protocol: TCP, Host: 53}) {
+		t.Error("the port is said to be free")
+	}
+	if err := errors.Join(m.Withdraw(&e), m.Detach(e), m.Purge()); err != nil {
 		t.Error(err)
 	}
 }

@@ -156,6 +156,8 @@ func (f *filter) rebuild(w world, eps []Endpoint) error {
 				&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(afOf(i)), RegAddrMin: reg32, RegProtoMin: n, Specified: true},
 			}
 		}
+		// A port that is published on all addresses of the host is not one of the service addresses that the host has.
+		rule(hostports, nfproto(i), dst, within(f.service[i], reg32, false), verdict(expr.VerdictReturn))
 		rule(hostports, nfproto(i), dst, port(n), dnat(f.portsAddr[i]))
 		rule(hostports, nfproto(i), port(reg32), dnat(f.portsAny[i]))
 

@@ -3,11 +3,22 @@ package network
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
+
+// held is the sockets that keep one published port from other programs.
+type held []*os.File
+
+func (h held) close() {
+	for _, f := range h {
+		f.Close()
+	}
+}
 
 // hold binds a published port's address on the host, without listening: a program that has the port already is found out, and one that
 // comes later is refused by the kernel instead of waiting for connections that translation leads away. The caller holds mu.
@@ -16,18 +27,63 @@ func (m *Manager) hold(p Port) error {
 	if m.holds[key] != nil {
 		return nil
 	}
-	f, err := bindPort(p, m.v6)
-	if errors.Is(err, unix.EADDRINUSE) {
-		return fmt.Errorf("publish port %s: %w", p, ErrPortBusy)
-	}
+	h, err := m.bind(p)
 	if err != nil {
-		if errors.Is(err, unix.EADDRNOTAVAIL) {
-			return fmt.Errorf("publish port %s: %w: this host does not have the address", p, err)
-		}
 		return fmt.Errorf("publish port %s: %w", p, err)
 	}
-	m.holds[key] = f
+	m.holds[key] = h
 	return nil
+}
+
+// bind takes a port on its address, or on all of the host's: by one socket, or by one an address where this program itself has the port on
+// some of them.
+func (m *Manager) bind(p Port) (held, error) {
+	if !m.ownPort(p) {
+		f, err := bindPort(p, m.v6)
+		if err != nil || f == nil {
+			return nil, busy(err)
+		}
+		return held{f}, nil
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list the host's addresses: %w", err)
+	}
+	var h held
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		ip := prefix.Addr()
+		if err != nil || ip.IsLinkLocalUnicast() || ip.Is6() && !m.v6 || !overlap(ip, p.HostIP) || slices.Contains(m.cfg.Own, netip.AddrPortFrom(ip, p.Host)) {
+			continue
+		}
+		p.HostIP = ip
+		f, err := bindPort(p, m.v6)
+		if err != nil {
+			h.close()
+			return nil, busy(err)
+		}
+		if f != nil {
+			h = append(h, f)
+		}
+	}
+	return h, nil
+}
+
+// ownPort tells whether a port is wanted on all addresses, of which some are this program's own for that port.
+func (m *Manager) ownPort(p Port) bool {
+	return (!p.HostIP.IsValid() || p.HostIP.IsUnspecified()) && slices.ContainsFunc(m.cfg.Own, func(own netip.AddrPort) bool {
+		return own.Port() == p.Host && overlap(own.Addr(), p.HostIP)
+	})
+}
+
+func busy(err error) error {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return ErrPortBusy
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: this host does not have the address", err)
+	}
+	return err
 }
 
 // letGo forgets a port that a sandbox had. The caller holds mu.
@@ -37,10 +93,8 @@ func (m *Manager) letGo(p Port, sandbox string) {
 		return
 	}
 	delete(m.ports, key)
-	if f := m.holds[key]; f != nil {
-		f.Close()
-		delete(m.holds, key)
-	}
+	m.holds[key].close()
+	delete(m.holds, key)
 }
 
 // bindPort makes the socket. A protocol that this kernel lacks (SCTP is a module) can be nobody else's.

@@ -28,8 +28,11 @@ type Config struct {
 	// Services are the service ranges: routed to Home's bridge so that the host itself can reach services, and refused there when no
 	// translation took place.
 	Services []netip.Prefix
-	Home     string // the network whose bridge takes Services; default: the first bridge
-	Log      *slog.Logger
+	// Own are addresses of the service ranges, with ports, that this program itself listens on (its DNS). A port that is published on all
+	// addresses is not published on these.
+	Own  []netip.AddrPort
+	Home string // the network whose bridge takes Services; default: the first bridge
+	Log  *slog.Logger
 }
 
 // Manager holds all networks of one instance.
@@ -42,8 +45,8 @@ type Manager struct {
 
 	mu    sync.Mutex
 	nets  map[string]*network
-	ports map[Port]string   // published port → sandbox; Container is 0 in keys
-	holds map[Port]*os.File // sockets that keep published ports from others
+	ports map[Port]string // published port → sandbox; Container is 0 in keys
+	holds map[Port]held
 }
 
 // network is one Spec at work. Its pools are guarded by Manager.mu.
@@ -97,7 +100,7 @@ func Open(cfg Config) (*Manager, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	m := &Manager{cfg: cfg, v6: HasIPv6(), nets: map[string]*network{}, ports: map[Port]string{}, holds: map[Port]*os.File{}}
+	m := &Manager{cfg: cfg, v6: HasIPv6(), nets: map[string]*network{}, ports: map[Port]string{}, holds: map[Port]held{}}
 	var err error
 	if m.nl, err = openRtnl(); err != nil {
 		return nil, err
@@ -452,10 +455,10 @@ func (m *Manager) Remove(name string, eps []Endpoint) error {
 // Close lets go of the sockets; networks stay.
 func (m *Manager) Close() {
 	m.mu.Lock()
-	for _, f := range m.holds {
-		f.Close()
+	for _, h := range m.holds {
+		h.close()
 	}
-	m.holds = map[Port]*os.File{}
+	m.holds = map[Port]held{}
 	m.mu.Unlock()
 	m.nl.close()
 	m.nft.close()
@@ -469,8 +472,8 @@ func (m *Manager) Purge() error {
 	for _, n := range m.nets {
 		errs = append(errs, m.lower(n))
 	}
-	for _, f := range m.holds {
-		f.Close()
+	for _, h := range m.holds {
+		h.close()
 	}
 	errs = append(errs, m.nft.purge(), m.nl.do(m.unreachable(true)...), m.sys.restore(), os.RemoveAll(m.cfg.Dir))
 	return errors.Join(errs...)

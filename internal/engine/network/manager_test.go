@@ -58,7 +58,14 @@ func podSpec() Spec {
 
 func start(t testing.TB, dir string, eps ...Endpoint) *Manager {
 	t.Helper()
-	m, err := Open(Config{Dir: dir, Instance: "nautest", Unreachable: prefixes("10.42.0.0/16", "10.43.0.0/16", "fd42::/48", "fd43::/112"), Services: prefixes("10.43.0.0/16", "fd43::/112")})
+	return startWith(t, Config{Dir: dir}, eps...)
+}
+
+func startWith(t testing.TB, c Config, eps ...Endpoint) *Manager {
+	t.Helper()
+	c.Instance, c.Unreachable = "nautest", prefixes("10.42.0.0/16", "10.43.0.0/16", "fd42::/48", "fd43::/112")
+	c.Services = prefixes("10.43.0.0/16", "fd43::/112")
+	m, err := Open(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,13 +84,22 @@ func start(t testing.TB, dir string, eps ...Endpoint) *Manager {
 // echo listens inside ns and answers every connection with the caller's address.
 func echo(t testing.TB, ns *os.File, port int) {
 	t.Helper()
-	var l net.Listener
-	err := Inside(ns, func() (err error) {
-		l, err = net.Listen("tcp", fmt.Sprintf(":%d", port))
-		return err
+	err := Inside(ns, func() error {
+		echoAt(t, fmt.Sprintf(":%d", port))
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// echoAt is echo here, on an address.
+func echoAt(t testing.TB, addr string) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Error(err)
+		return nil
 	}
 	t.Cleanup(func() { l.Close() })
 	go func() {
@@ -97,6 +113,7 @@ func echo(t testing.TB, ns *os.File, port int) {
 			c.Close()
 		}
 	}()
+	return l
 }
 
 // ask connects from ns (nil = here) and returns what echo says.

@@ -48,10 +48,8 @@ func (m *Manager) Free(p Port) bool {
 	if _, taken := m.portOwner(p); taken {
 		return false
 	}
-	f, err := bindPort(p, m.v6)
-	if err == nil && f != nil {
-		f.Close()
-	}
+	h, err := m.bind(p)
+	h.close()
 	return err == nil
 }
 
