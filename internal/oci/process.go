@@ -156,24 +156,19 @@ func (id *identity) drop(p *child.Program) error {
 		}
 	}
 	p.Call("keep capabilities", unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1)
-	groups := make([]uint32, len(user.AdditionalGids))
-	copy(groups, user.AdditionalGids)
-	var list uintptr
-	if len(groups) > 0 {
-		list = child.Pointer(p, &groups[0])
-	}
-	set := p.Call("set additional groups", unix.SYS_SETGROUPS, uintptr(len(groups)), list)
+	groups := user.AdditionalGids
+	set := p.Call("set additional groups", unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(child.Slice(p, groups))))
 	if len(groups) == 0 {
 		set.Tolerate(unix.EPERM) // a user namespace that denies setgroups has none to lose
 	}
 	p.Call("set group "+strconv.Itoa(int(user.GID)), unix.SYS_SETRESGID, uintptr(user.GID), uintptr(user.GID), uintptr(user.GID))
 	p.Call("set user "+strconv.Itoa(int(user.UID)), unix.SYS_SETRESUID, uintptr(user.UID), uintptr(user.UID), uintptr(user.UID))
 	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	data := &[2]unix.CapUserData{
+	data := []unix.CapUserData{
 		{Effective: uint32(id.caps.Effective), Permitted: uint32(id.caps.Permitted), Inheritable: uint32(id.caps.Inheritable)},
 		{Effective: uint32(id.caps.Effective >> 32), Permitted: uint32(id.caps.Permitted >> 32), Inheritable: uint32(id.caps.Inheritable >> 32)},
 	}
-	p.Call("set capabilities", unix.SYS_CAPSET, child.Pointer(p, header), child.Pointer(p, data))
+	p.Call("set capabilities", unix.SYS_CAPSET, child.Pointer(p, header), uintptr(unsafe.Pointer(child.Slice(p, data))))
 	p.Call("clear ambient capabilities", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL).Tolerate(unix.EINVAL)
 	for n := 0; n <= capability.Last(); n++ {
 		if id.caps.Ambient.Has(n) {
@@ -191,7 +186,7 @@ func (id *identity) install(p *child.Program) {
 	if id.filter == nil {
 		return
 	}
-	program := &unix.SockFprog{Len: uint16(len(id.filter.Program)), Filter: &id.filter.Program[0]}
+	program := &unix.SockFprog{Len: uint16(len(id.filter.Program)), Filter: child.Slice(p, id.filter.Program)}
 	p.Call("install seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(id.filter.Flags), child.Pointer(p, program))
 }
 

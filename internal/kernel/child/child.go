@@ -4,7 +4,7 @@
 // usual way out is a second program that is executed in the child. A container's start can do without: everything that
 // needs thought is decided in the parent, and what is left for the child (join this, become that user, install this
 // filter, wait for a byte, execute) is data: a Program. The child walks it with raw system calls only and, if a step
-// fails, tells its number and the error over a pipe.
+// fails, tells its number and the error over a pipe. The Program lies outside the Go heap, of which the child has no copy.
 //
 // It is not a general fork: a Program cannot branch. Only internal/oci may import it.
 package child
@@ -38,7 +38,7 @@ type step struct {
 	nr       uintptr
 	args     [6]uintptr
 	tolerate [3]uintptr
-	buf      *byte // what kindInside looks at
+	buf      *byte // what kindInside looks at, in the region
 	kind     uint8
 	save     uint8 // register for the result
 	load     uint8 // register for the first argument
@@ -46,10 +46,19 @@ type step struct {
 
 // Program is a list of steps under construction. The zero value is empty and ready. It may be run once.
 type Program struct {
-	steps  []step
-	names  []string
-	keep   []any
-	report int
+	steps []step
+	names []string
+	mem   *region
+}
+
+// memory is the program's region, which goes with the program should that never be started.
+func (p *Program) memory() *region {
+	if p.mem == nil {
+		alone()
+		p.mem = &region{}
+		runtime.AddCleanup(p, (*region).free, p.mem)
+	}
+	return p.mem
 }
 
 // Reg holds a step's result for a later step.
@@ -118,69 +127,72 @@ const sysReportTo = ^uintptr(0)
 // Fork adds a further clone3 inside the child: the new process goes on with the next step, the old one reports its number
 // and ends. The flags should have CLONE_PARENT, so that the new process is the caller's child too.
 func (p *Program) Fork(flags uint64, cgroup int) {
-	args := &cloneArgs{flags: flags}
+	args := (*cloneArgs)(p.memory().alloc(int(unsafe.Sizeof(cloneArgs{}))))
+	args.flags = flags
 	if flags&unix.CLONE_PARENT == 0 {
 		args.exitSignal = uint64(unix.SIGCHLD)
 	}
 	if cgroup >= 0 {
 		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(cgroup)
 	}
-	p.keep = append(p.keep, args)
 	p.add("clone", step{kind: kindFork, nr: unix.SYS_CLONE3, args: [6]uintptr{uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args)}, save: noReg, load: noReg})
 }
 
 // Inside adds a proof that the working directory is below the root: getcwd gives a path that starts with '/'.
 func (p *Program) Inside() {
-	buf := make([]byte, unix.PathMax)
-	p.add("check working directory", step{kind: kindInside, buf: &buf[0], nr: unix.SYS_GETCWD, args: [6]uintptr{p.Bytes(buf), uintptr(len(buf))}, save: noReg, load: noReg})
+	buf := (*byte)(p.memory().alloc(unix.PathMax))
+	p.add("check working directory", step{kind: kindInside, buf: buf, nr: unix.SYS_GETCWD, args: [6]uintptr{uintptr(unsafe.Pointer(buf)), unix.PathMax}, save: noReg, load: noReg})
 }
 
 // Exec adds the end of the program: the first of the candidates that exists is executed.
 func (p *Program) Exec(candidates, argv, env []string) error {
-	argvp, err := syscall.SlicePtrFromStrings(argv)
+	argvp, err := p.memory().pointers(argv)
 	if err != nil {
-		return fmt.Errorf("encode arguments: %w", err)
+		return fmt.Errorf("arguments: %w", err)
 	}
-	envp, err := syscall.SlicePtrFromStrings(env)
+	envp, err := p.memory().pointers(env)
 	if err != nil {
-		return fmt.Errorf("encode environment: %w", err)
+		return fmt.Errorf("environment: %w", err)
 	}
-	p.keep = append(p.keep, argvp, envp)
 	for _, c := range candidates {
 		path, err := p.String(c)
 		if err != nil {
 			return err
 		}
 		p.add("exec "+c, step{kind: kindExec, nr: unix.SYS_EXECVE,
-			args: [6]uintptr{path, uintptr(unsafe.Pointer(&argvp[0])), uintptr(unsafe.Pointer(&envp[0]))}, save: noReg, load: noReg})
+			args: [6]uintptr{path, argvp, envp}, save: noReg, load: noReg})
 	}
 	p.add("exec", step{kind: kindFail, save: noReg, load: noReg})
 	return nil
 }
 
-// String keeps s as a C string and returns its address.
+// String keeps a copy of s as a C string and returns its address.
 func (p *Program) String(s string) (uintptr, error) {
-	b, err := syscall.BytePtrFromString(s)
+	b, err := unix.ByteSliceFromString(s)
 	if err != nil {
 		return 0, fmt.Errorf("encode %q: %w", s, err)
 	}
-	p.keep = append(p.keep, b)
-	return uintptr(unsafe.Pointer(b)), nil
+	return p.Bytes(b), nil
 }
 
-// Bytes keeps b and returns its address, 0 for none.
+// Bytes keeps a copy of b and returns its address, 0 for none.
 func (p *Program) Bytes(b []byte) uintptr {
-	if len(b) == 0 {
-		return 0
-	}
-	p.keep = append(p.keep, b)
-	return uintptr(unsafe.Pointer(&b[0]))
+	return uintptr(unsafe.Pointer(p.memory().copyIn(b)))
 }
 
-// Pointer keeps *v and returns its address.
+// Slice keeps a copy of s and returns its address, nil for none. T must hold no pointers but those that Slice and Pointer return.
+func Slice[T any](p *Program, s []T) *T {
+	if len(s) == 0 {
+		return nil
+	}
+	at := (*T)(p.memory().alloc(len(s) * int(unsafe.Sizeof(s[0]))))
+	copy(unsafe.Slice(at, len(s)), s)
+	return at
+}
+
+// Pointer keeps a copy of *v and returns its address. T is as for Slice.
 func Pointer[T any](p *Program, v *T) uintptr {
-	p.keep = append(p.keep, v)
-	return uintptr(unsafe.Pointer(v))
+	return uintptr(unsafe.Pointer(Slice(p, []T{*v})))
 }
 
 // CloseAllBut closes every descriptor that is not in keep, which must be sorted.
@@ -204,22 +216,23 @@ type cloneArgs struct {
 // the child begins in that cgroup of version 2. report is the descriptor the child's reports go to, the write end of a
 // pipe whose read end the caller gives to Reports. The pidfd is the caller's.
 func (p *Program) Start(flags uint64, cgroup, report int) (pid, pidfd int, err error) {
-	p.report = report
-	fd := new(int32)
-	args := &cloneArgs{flags: flags | unix.CLONE_PIDFD, pidfd: uint64(Pointer(p, fd)), exitSignal: uint64(unix.SIGCHLD)}
-	if cgroup >= 0 {
-		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(cgroup)
-	}
 	if len(p.steps) == 0 {
 		return 0, -1, errors.New("start child: no steps")
 	}
-	n, errno := fork(args, &p.steps[0], len(p.steps), uintptr(report))
+	fd := (*int32)(p.memory().alloc(4))
+	args := &cloneArgs{flags: flags | unix.CLONE_PIDFD, pidfd: uint64(uintptr(unsafe.Pointer(fd))), exitSignal: uint64(unix.SIGCHLD)}
+	if cgroup >= 0 {
+		args.flags, args.cgroup = args.flags|unix.CLONE_INTO_CGROUP, uint64(cgroup)
+	}
+	heapAlone()
+	n, errno := fork(args, p, uintptr(report))
+	pidfd = int(*fd)
+	p.mem.free()
 	runtime.KeepAlive(p)
-	runtime.KeepAlive(args)
 	if errno != 0 {
 		return 0, -1, fmt.Errorf("clone process: %w", errno)
 	}
-	return int(n), int(*fd), nil
+	return int(n), pidfd, nil
 }
 
 // StepError is a step that failed in the child.

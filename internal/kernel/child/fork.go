@@ -1,14 +1,14 @@
 package child
 
 import (
+	"runtime"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// The three functions with which package syscall brackets its own fork: block signals and forbid stack growth; undo that
-// in the parent; in the child, set the signal handlers back to what an executed program should see.
+// The two functions with which package syscall brackets its own fork: block signals and forbid stack growth; undo that.
 
 //go:linkname beforeFork syscall.runtime_BeforeFork
 func beforeFork()
@@ -16,27 +16,43 @@ func beforeFork()
 //go:linkname afterFork syscall.runtime_AfterFork
 func afterFork()
 
-//go:linkname afterForkInChild syscall.runtime_AfterForkInChild
-func afterForkInChild()
+// clone makes the process, which calls run with the last three arguments.
+//
+//go:noescape
+func clone(args *cloneArgs, size uintptr, steps *step, n int, report uintptr) (pid, errno uintptr)
 
 // fork clones the process and, in the child, walks the steps. The child's memory is a copy, so it may be alive for long
-// while the parent goes on.
+// while the parent goes on; it has no heap, so it runs on a stack in the program's region.
 //
-//go:noinline
 //go:norace
-func fork(args *cloneArgs, steps *step, n int, report uintptr) (pid uintptr, errno syscall.Errno) {
-	beforeFork()
-	pid, _, errno = syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0, 0, 0, 0)
-	if errno != 0 || pid != 0 {
-		afterFork()
-		return pid, errno
+func fork(args *cloneArgs, p *Program, report uintptr) (pid uintptr, errno syscall.Errno) {
+	mem := p.memory()
+	// The runtime blocks signals on this thread until the clone is made. The program that is executed gets what was before.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var mask uint64
+	if _, _, e := syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, 0, 0, uintptr(unsafe.Pointer(&mask)), unsafe.Sizeof(mask), 0, 0); e != 0 {
+		return 0, e
 	}
-	afterForkInChild()
-	run(steps, n, report)
-	return 0, 0
+	const setMask = 2
+	first := step{nr: unix.SYS_RT_SIGPROCMASK, args: [6]uintptr{setMask, Pointer(p, &mask), 0, unsafe.Sizeof(mask)}, save: noReg, load: noReg}
+	steps := Slice(p, append([]step{first}, p.steps...))
+	stack := mem.alloc(stackSize)
+	args.stack, args.stackSize = uint64(uintptr(stack)), stackSize
+	// Handlers are code of the parent's: the child begins with none.
+	args.flags |= unix.CLONE_CLEAR_SIGHAND
+	if storage != 0 {
+		// What Go code would find its goroutine by; run and what it calls do not look at it.
+		args.flags |= unix.CLONE_SETTLS
+		args.tls = uint64(uintptr(mem.alloc(storage))) + storage/2
+	}
+	beforeFork()
+	n, e := clone(args, unsafe.Sizeof(*args), steps, len(p.steps)+1, report)
+	afterFork()
+	return n, syscall.Errno(e)
 }
 
-// run is the child. It allocates nothing, calls nothing but raw system calls, and does not return.
+// run is the child. The first step is not one of the program's. It allocates nothing, calls nothing but raw system calls, and does not return.
 //
 //go:nosplit
 //go:norace
@@ -68,10 +84,10 @@ func run(steps *step, n int, report uintptr) {
 			if s.load < registers {
 				value = first
 			}
-			tell(report, uint32(i), 0, uint32(value))
+			tell(report, uint32(i-1), 0, uint32(value))
 			continue
 		case kindFail:
-			tell(report, uint32(at), uint32(last), 0)
+			tell(report, uint32(at-1), uint32(last), 0)
 			exit(127)
 		}
 		if s.nr == sysReportTo {
@@ -88,20 +104,20 @@ func run(steps *step, n int, report uintptr) {
 			if e == syscall.ENOENT || e == syscall.ENOTDIR || e == syscall.EACCES {
 				continue
 			}
-			tell(report, uint32(i), uint32(e), 0)
+			tell(report, uint32(i-1), uint32(e), 0)
 			exit(127)
 		case e != 0:
 			if e == syscall.Errno(s.tolerate[0]) || e == syscall.Errno(s.tolerate[1]) || e == syscall.Errno(s.tolerate[2]) {
 				continue
 			}
-			tell(report, uint32(i), uint32(e), 0)
+			tell(report, uint32(i-1), uint32(e), 0)
 			exit(1)
 		case s.kind == kindFork && r != 0:
-			tell(report, uint32(i), 0, uint32(r))
+			tell(report, uint32(i-1), 0, uint32(r))
 			exit(0)
 		case s.kind == kindInside:
 			if *s.buf != '/' {
-				tell(report, uint32(i), uint32(syscall.EXDEV), 0)
+				tell(report, uint32(i-1), uint32(syscall.EXDEV), 0)
 				exit(1)
 			}
 		}
