@@ -195,6 +195,9 @@ func (m *messages) end() {
 // waitContainer answers POST /containers/{id}/wait. The answer's head comes at once, so that the client knows that nothing will be missed.
 func (s *Server) waitContainer(c *call) error {
 	condition := c.get("condition")
+	if !c.atLeast("1.30") {
+		condition = ""
+	}
 	switch condition {
 	case "", "not-running", "next-exit", "removed":
 	default:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"regexp"
@@ -45,15 +46,37 @@ func (s *Server) createContainer(c *call) error {
 	if err != nil {
 		return err
 	}
+	olderCreate(c.version, &req)
+	platform := ""
+	if c.atLeast("1.41") {
+		platform = c.get("platform")
+	}
 	name := c.get("name")
 	if name != "" && !nameRule.MatchString(name) {
 		return badRequest("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	}
-	r, warnings, err := s.create(c.ctx(), strings.TrimPrefix(name, "/"), c.get("platform"), req)
+	r, warnings, err := s.create(c.ctx(), strings.TrimPrefix(name, "/"), platform, req)
 	if err != nil {
 		return err
 	}
+	if c.atLeast("1.41") && platform == "" {
+		warnings = append(warnings, s.foreign(r)...)
+	}
 	return c.json(http.StatusCreated, dc.CreateResponse{ID: r.ID, Warnings: append(append([]string{}, old...), warnings...)})
+}
+
+// foreign warns of a container of an image for another processor that nobody asked for.
+func (s *Server) foreign(r *container.Record) []string {
+	img, err := s.e.Images.Get(r.Image.String())
+	if err != nil {
+		return nil
+	}
+	own := image.HostPlatform()
+	if img.Config.Architecture == "" || image.Suits(own, img) {
+		return nil
+	}
+	return []string{fmt.Sprintf("The requested image's platform (%s) does not match the detected host platform (%s) and no specific platform was requested",
+		image.FormatPlatform(img.Config.Platform), image.FormatPlatform(own))}
 }
 
 // legacyRequest takes over what older versions of the API have in other places, and warns of what no version does any more.

@@ -202,6 +202,19 @@ func (s *Server) listImages(c *call) error {
 	if err != nil {
 		return err
 	}
+	if name := c.get("filter"); name != "" && !c.atLeast("1.41") {
+		f["reference"] = append(f["reference"], name)
+	}
+	shared := map[string]int64{}
+	if c.flag("shared-size") && c.atLeast("1.42") {
+		use, err := s.e.Images.Usage(c.ctx())
+		if err != nil {
+			return err
+		}
+		for _, u := range use.Images {
+			shared[u.ID.String()] = u.Shared
+		}
+	}
 	dangling, err := f.boolean("dangling", false)
 	if err != nil {
 		return err
@@ -244,6 +257,9 @@ func (s *Server) listImages(c *call) error {
 			continue
 		}
 		sum := s.summaryOf(img, users)
+		if n, ok := shared[sum.ID]; ok {
+			sum.SharedSize = n
+		}
 		if len(f["reference"]) > 0 {
 			passes := func(n string) bool { return !f.any("reference", func(v string) bool { return refMatches(v, n) }) }
 			sum.RepoTags, sum.RepoDigests = slices.DeleteFunc(sum.RepoTags, passes), slices.DeleteFunc(sum.RepoDigests, passes)
@@ -258,7 +274,7 @@ func (s *Server) listImages(c *call) error {
 		}
 		out = append(out, sum)
 	}
-	return c.json(http.StatusOK, out)
+	return c.shaped(http.StatusOK, out, listedImage)
 }
 
 func refMatches(pattern, name string) bool {
@@ -316,14 +332,7 @@ func (s *Server) inspectImage(c *call) error {
 			}
 		}
 	}
-	if c.atLeast("1.52") {
-		return c.json(http.StatusOK, doc)
-	}
-	b, _ := json.Marshal(doc)
-	var m map[string]any
-	_ = json.Unmarshal(b, &m)
-	m["Parent"], m["DockerVersion"], m["VirtualSize"] = img.Parent.String(), "", img.Size
-	return c.json(http.StatusOK, m)
+	return c.shaped(http.StatusOK, doc, inspectedImage(img.Parent.String()))
 }
 
 func (s *Server) imageHistory(c *call) error {

@@ -1,7 +1,6 @@
 package docker
 
 import (
-	"encoding/json"
 	"net/http"
 	"path/filepath"
 	"regexp"
@@ -30,15 +29,17 @@ func (s *Server) inspectContainer(c *call) error {
 	if err != nil {
 		return err
 	}
-	doc := s.inspect(r, load(r))
+	st := load(r)
+	doc := s.inspect(r, st)
 	if c.flag("size") {
 		rw, root := s.sizes(c.ctx(), r)
 		doc.SizeRw, doc.SizeRootFs = &rw, &root
 	}
-	if c.atLeast("1.52") {
-		return c.json(http.StatusOK, doc)
+	mac := ""
+	if n, err := s.network(string(st.Host.NetworkMode)); err == nil && st.Networks[n.ID] != nil {
+		mac = st.Networks[n.ID].MacAddress.String()
 	}
-	return c.json(http.StatusOK, legacyInspect(doc))
+	return c.shaped(http.StatusOK, doc, inspectedContainer(r.ID, mac))
 }
 
 func (s *Server) inspect(r *container.Record, st *stored) dc.InspectResponse {
@@ -91,24 +92,4 @@ func (s *Server) inspect(r *container.Record, st *stored) dc.InspectResponse {
 			"MergedDir": s.e.Containers.Rootfs(r.ID)}}
 	}
 	return doc
-}
-
-// legacyInspect adds what clients before 1.52 read: the default network's address at the top of NetworkSettings, and null for empty.
-func legacyInspect(doc dc.InspectResponse) any {
-	b, _ := json.Marshal(doc)
-	var m map[string]any
-	_ = json.Unmarshal(b, &m)
-	n, _ := m["NetworkSettings"].(map[string]any)
-	for k, v := range map[string]any{"Bridge": "", "HairpinMode": false, "LinkLocalIPv6Address": "", "LinkLocalIPv6PrefixLen": 0, "SecondaryIPAddresses": nil, "SecondaryIPv6Addresses": nil,
-		"EndpointID": "", "Gateway": "", "GlobalIPv6Address": "", "GlobalIPv6PrefixLen": 0, "IPAddress": "", "IPPrefixLen": 0, "IPv6Gateway": "", "MacAddress": ""} {
-		n[k] = v
-	}
-	if nets, ok := n["Networks"].(map[string]any); ok {
-		if bridge, ok := nets[dn.NetworkBridge].(map[string]any); ok {
-			for _, k := range []string{"EndpointID", "Gateway", "GlobalIPv6Address", "GlobalIPv6PrefixLen", "IPAddress", "IPPrefixLen", "IPv6Gateway", "MacAddress"} {
-				n[k] = bridge[k]
-			}
-		}
-	}
-	return m
 }

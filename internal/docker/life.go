@@ -28,6 +28,9 @@ func (s *Server) startContainer(c *call) error {
 	if err != nil {
 		return err
 	}
+	if c.ContentLength > int64(len("null\r\n")) || c.ContentLength < 0 { // some clients send null or {}
+		return badRequest("starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24")
+	}
 	if r.State == container.Paused {
 		return conflict("cannot start a paused container, try unpause instead")
 	}

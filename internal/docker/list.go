@@ -74,7 +74,7 @@ func (s *Server) listContainers(c *call) error {
 		}
 		out = append(out, sum)
 	}
-	return c.json(http.StatusOK, out)
+	return c.shaped(http.StatusOK, out, listedContainer)
 }
 
 // sizes are the bytes of a container's writable layer, and with its image.

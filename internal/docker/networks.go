@@ -103,10 +103,14 @@ func (s *Server) listNetworks(c *call) error {
 	if err != nil {
 		return err
 	}
-	out := []dn.Summary{}
+	out := []any{}
 	for _, n := range s.networks() {
-		if s.passes(f, n) {
+		switch {
+		case !s.passes(f, n):
+		case c.atLeast("1.28"):
 			out = append(out, dn.Summary{Network: n.Network})
+		default: // the list tells of the containers, too
+			out = append(out, dn.Inspect{Network: n.Network, Containers: s.members(n)})
 		}
 	}
 	return c.json(http.StatusOK, out)

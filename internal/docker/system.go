@@ -90,7 +90,7 @@ func (s *Server) getInfo(c *call) error {
 			doc.ContainersStopped++
 		}
 	}
-	return c.json(http.StatusOK, doc)
+	return c.shaped(http.StatusOK, doc, infoShapes)
 }
 
 // identity is a name of this engine that stays.

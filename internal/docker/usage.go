@@ -98,10 +98,11 @@ func (s *Server) getDiskUsage(c *call) error {
 			return err
 		}
 	}
+	old := oldUsage{LayersSize: images.TotalSize, Images: images.Items, Containers: containers.Items, Volumes: volumes.Items, BuildCache: cache.Items}
 	if !c.atLeast("1.52") {
-		return c.json(http.StatusOK, map[string]any{"LayersSize": images.TotalSize, "Images": images.Items, "Containers": containers.Items, "Volumes": volumes.Items, "BuildCache": cache.Items, "BuilderSize": cache.TotalSize})
+		return c.shaped(http.StatusOK, old, usageShapes(cache.TotalSize))
 	}
-	if !c.flag("verbose") {
+	if !c.flag("verbose") { // old has kept them
 		images.Items, containers.Items, volumes.Items, cache.Items = nil, nil, nil, nil
 	}
 	doc := ds.DiskUsage{}
@@ -117,7 +118,22 @@ func (s *Server) getDiskUsage(c *call) error {
 	if wants("build-cache") {
 		doc.BuildCacheUsage = cache
 	}
+	if !c.atLeast("1.53") && !c.flag("verbose") { // the one version with both
+		return c.json(http.StatusOK, struct {
+			ds.DiskUsage
+			oldUsage
+		}{doc, old})
+	}
 	return c.json(http.StatusOK, doc)
+}
+
+// oldUsage is how much of the disk is taken, as versions up to 1.52 tell it.
+type oldUsage struct {
+	LayersSize int64
+	Images     []di.Summary
+	Containers []dc.Summary
+	Volumes    []dv.Volume
+	BuildCache []db.CacheRecord
 }
 
 // keptBy are the bytes of disk that a container takes beside what it wrote: its logs.

@@ -920,7 +920,7 @@ func FuzzParseManifest(f *testing.F) {
 			t.Error("neither or both")
 		}
 		if err == nil && x.index != nil {
-			choose(x.index.Manifests, thisPlatform())
+			choose(x.index.Manifests, HostPlatform())
 		}
 	})
 }

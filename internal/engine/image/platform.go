@@ -7,7 +7,8 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-func thisPlatform() ocispec.Platform {
+// HostPlatform is this machine's.
+func HostPlatform() ocispec.Platform {
 	return normalise(ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH})
 }
 

@@ -68,7 +68,7 @@ func Open(cfg Config) (*Store, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Platform == nil {
-		p := thisPlatform()
+		p := HostPlatform()
 		cfg.Platform = &p
 	}
 	if cfg.Downloads <= 0 {
