@@ -21,6 +21,8 @@ install() {
   missing=()
   needs busybox busybox-static
   needs curl curl
+  needs ip iproute2
+  needs nft nftables
   if [ -n "${PEERS:-}" ]; then
     needs podman podman
     needs skopeo skopeo

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,6 +55,13 @@ CONTAINER is an ID, the unique beginning of one, or a name.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if os.Geteuid() != 0 {
 			return errors.New("read anatomy: namespaces and records are root's; try sudo")
+		}
+		for _, dir := range []*string{&config.DataDir, &config.RunDir} { // the page's commands can be typed anywhere
+			path, err := filepath.Abs(*dir)
+			if err != nil {
+				return fmt.Errorf("read anatomy: %w", err)
+			}
+			*dir = path
 		}
 		records, err := engine.ReadRecords(config.DataDir)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -121,6 +121,17 @@ type Root struct {
 	Options []string `json:"options,omitempty"` // the rest
 	Bytes   int64    `json:"bytes"`             // disk blocks that the container has written to Upper
 	Inodes  int64    `json:"inodes"`
+	Devices []Device `json:"devices,omitempty"` // in its /dev, if that is one of its own
+}
+
+// Device is a device node or a symbolic link of /dev.
+type Device struct {
+	Name  string `json:"name"`
+	Kind  string `json:"kind,omitempty"` // c, b; of a link neither
+	Major uint32 `json:"major,omitempty"`
+	Minor uint32 `json:"minor,omitempty"`
+	Mode  string `json:"mode,omitempty"` // octal
+	Link  string `json:"link,omitempty"`
 }
 
 // Mount is one line of the container's mount table.
@@ -132,6 +143,7 @@ type Mount struct {
 	Source  string `json:"source"`         // the device as the kernel names it
 	Root    string `json:"root"`           // the part of the file system that is shown
 	Host    string `json:"host,omitempty"` // the same place on the host, where it has one
+	File    bool   `json:"file,omitempty"` // it is mounted on a file, not on a folder
 	Options string `json:"options"`
 	Super   string `json:"super"`
 	Device  string `json:"device"` // major:minor
@@ -158,7 +170,10 @@ type Link struct {
 	State string   `json:"state"`
 	Peer  int      `json:"peer,omitempty"` // index of the other end, in its namespace
 	Addrs []string `json:"addrs,omitempty"`
-	owner int      // index of the bridge it is a port of
+	// Broadcast tells that its IPv4 addresses have the broadcast address of their network.
+	Broadcast bool `json:"broadcast,omitempty"`
+	NoDAD     bool `json:"noDAD,omitempty"` // its IPv6 addresses are used at once: nobody else can have them
+	owner     int  // index of the bridge it is a port of
 }
 
 // Veth is a pair.
@@ -170,20 +185,37 @@ type Veth struct {
 
 // Route is a route of the main table.
 type Route struct {
-	To    string `json:"to"` // "default" or a prefix
-	Via   string `json:"via,omitempty"`
-	Dev   string `json:"dev,omitempty"`
-	Src   string `json:"src,omitempty"`
-	Scope string `json:"scope,omitempty"`
-	Auto  bool   `json:"auto,omitempty"` // made by the kernel with an address
+	To     string `json:"to"` // "default" or a prefix
+	Via    string `json:"via,omitempty"`
+	Dev    string `json:"dev,omitempty"`
+	Src    string `json:"src,omitempty"`
+	Scope  string `json:"scope,omitempty"`
+	Proto  int    `json:"proto,omitempty"`  // who made it, of those that have a number only; 110 is Nau
+	Onlink bool   `json:"onlink,omitempty"` // the gateway is on the link, whatever the addresses say
+	Auto   bool   `json:"auto,omitempty"`   // made by the kernel with an address
 }
 
 // Table is what one nftables table has to do with the container's addresses.
 type Table struct {
 	Family   string        `json:"family"`
 	Name     string        `json:"name"`
+	Sets     []PacketSet   `json:"sets,omitempty"`   // that the elements are in, or that the rules ask
+	Chains   []PacketChain `json:"chains,omitempty"` // that the rules are in, or go to
 	Elements []PacketEntry `json:"elements,omitempty"`
 	Rules    []PacketRule  `json:"rules,omitempty"`
+}
+
+// PacketSet is a set or map of a table.
+type PacketSet struct {
+	Name string `json:"name"`
+	Map  bool   `json:"map,omitempty"`
+	Text string `json:"text"` // what it is declared with: "type ipv4_addr; flags interval;"
+}
+
+// PacketChain is a chain of a table.
+type PacketChain struct {
+	Name string `json:"name"`
+	Hook string `json:"hook,omitempty"` // "nat prerouting -100" of a base chain
 }
 
 // PacketEntry is an element of a set or map.

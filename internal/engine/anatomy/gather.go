@@ -261,11 +261,47 @@ func (g *gatherer) mounts() {
 			Device: m.Device}
 		if !pseudo(m.Type) && m.Target != "/" || m.Root != "/" && m.Type != "cgroup" && m.Type != "cgroup2" {
 			mount.Host = hostPath(host, m.Device, m.Root)
+			if st, err := os.Lstat(mount.Host); err == nil {
+				mount.File = !st.IsDir()
+			}
+		}
+		if m.Target == "/dev" && m.Type == "tmpfs" {
+			g.devices()
 		}
 		g.out.Mounts = append(g.out.Mounts, mount)
 	}
 	g.out.Root.Target = filepath.Join(g.bundle(), "rootfs")
 	g.out.Root.Bytes, g.out.Root.Inodes = written(g.out.Root.Upper)
+}
+
+// devices reads the nodes and links of a /dev that is a mount of the container's own, which no program inside can make a link to elsewhere.
+func (g *gatherer) devices() {
+	dir := proc(g.pid, "root/dev")
+	list, err := os.ReadDir(dir)
+	g.missing("devices", err)
+	for _, e := range list {
+		var st unix.Stat_t
+		path := filepath.Join(dir, e.Name())
+		if unix.Lstat(path, &st) != nil {
+			continue
+		}
+		d := Device{Name: e.Name(), Major: unix.Major(st.Rdev), Minor: unix.Minor(st.Rdev), Mode: fmt.Sprintf("%o", st.Mode&0o7777)}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFCHR:
+			d.Kind = "c"
+		case unix.S_IFBLK:
+			d.Kind = "b"
+		case unix.S_IFLNK:
+			link, err := os.Readlink(path)
+			if err != nil {
+				continue
+			}
+			d = Device{Name: e.Name(), Link: link}
+		default:
+			continue
+		}
+		g.out.Root.Devices = append(g.out.Root.Devices, d)
+	}
 }
 
 // inOrder puts each mount after the one it lies on; the kernel's list may not.

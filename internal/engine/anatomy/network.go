@@ -74,6 +74,8 @@ func links() ([]Link, error) {
 		for _, addr := range addrs {
 			if addr.LinkIndex == a.Index {
 				link.Addrs = append(link.Addrs, addr.IPNet.String())
+				link.Broadcast = link.Broadcast || addr.Broadcast != nil
+				link.NoDAD = link.NoDAD || addr.Flags&unix.IFA_F_NODAD != 0
 			}
 		}
 		out = append(out, link)
@@ -102,7 +104,10 @@ func routes(links []Link) ([]Route, error) {
 		if r.Dst != nil && (r.Dst.IP.IsMulticast() || r.Dst.IP.IsLinkLocalUnicast()) {
 			continue
 		}
-		route := Route{To: "default", Dev: nameOf(links, r.LinkIndex), Auto: r.Protocol == unix.RTPROT_KERNEL}
+		route := Route{To: "default", Dev: nameOf(links, r.LinkIndex), Auto: r.Protocol == unix.RTPROT_KERNEL, Onlink: r.Flags&unix.RTNH_F_ONLINK != 0}
+		if r.Protocol > unix.RTPROT_STATIC { // those below have names: boot is what ip(8) says of its own
+			route.Proto = int(r.Protocol)
+		}
 		if r.Dst != nil && !(r.Dst.IP.IsUnspecified() && r.Dst.Mask != nil && zero(r.Dst.Mask)) {
 			route.To = r.Dst.String()
 		}
@@ -235,20 +240,32 @@ func readSets(conn *nftables.Conn, t *nftables.Table, into *table) error {
 	for _, s := range sets {
 		s.Table = t
 		read := set{name: s.Name, interval: s.Interval, key: typeNames(s.KeyType), val: typeNames(s.DataType)}
+		if s.Constant {
+			read.flags = append(read.flags, "constant")
+		}
+		if s.Dynamic {
+			read.flags = append(read.flags, "dynamic")
+		}
+		if s.HasTimeout {
+			read.flags = append(read.flags, "timeout")
+		}
+		if s.Timeout > 0 {
+			read.timeout = s.Timeout.String()
+		}
+		if read.verdicts = s.KeyType.Name == nftables.TypeVerdict.Name; read.verdicts {
+			read.key, read.val = nil, nil // the library takes the value's type for the key's
+		}
 		elements, err := conn.GetSetElements(s)
 		if err != nil {
 			return fmt.Errorf("list elements of set %s: %w", s.Name, err)
 		}
 		for _, e := range elements {
 			got := element{key: e.Key, val: e.Val, end: e.IntervalEnd}
-			if s.KeyType.Name == nftables.TypeVerdict.Name {
+			if read.verdicts {
 				got.val = nil
 				if v := parseVerdict(e.Val); v != nil {
 					got.chain, got.verdict = v.Chain, verdictText(v)
 				}
-				// The library takes the value's type for the key's where the value is a verdict; the length tells.
-				read.key = map[int][]string{12: {"ipv4_addr", "inet_proto", "inet_service"}, 24: {"ipv6_addr", "inet_proto", "inet_service"},
-					8: {"inet_proto", "inet_service"}}[len(e.Key)]
 			}
 			read.elements = append(read.elements, got)
 		}
@@ -281,6 +298,7 @@ func readRules(conn *nftables.Conn, t *nftables.Table, into *table) error {
 		if err != nil {
 			return fmt.Errorf("list rules of chain %s: %w", c.Name, err)
 		}
+		into.chains = append(into.chains, PacketChain{Name: c.Name, Hook: hook})
 		for _, r := range rules {
 			into.rules = append(into.rules, rule{chain: c.Name, hook: hook, exprs: r.Exprs})
 		}

@@ -2,6 +2,7 @@ package anatomy
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net"
@@ -17,6 +18,7 @@ import (
 type table struct {
 	family, name string
 	sets         []set
+	chains       []PacketChain
 	rules        []rule
 }
 
@@ -25,6 +27,9 @@ type set struct {
 	name     string
 	key, val []string // nft's names of the types, in the order of a concatenation; nil = not known
 	interval bool
+	verdicts bool     // a verdict map
+	flags    []string // beside interval
+	timeout  string   // of its elements
 	elements []element
 }
 
@@ -54,13 +59,14 @@ func relevant(tables []table, addrs []netip.Addr, links []string) []Table {
 }
 
 func (t *table) relevant(addrs []netip.Addr, links []string) Table {
-	hits := map[string]map[int]bool{} // set → elements
-	for _, s := range t.sets {
-		hits[s.name] = s.holding(addrs, links)
-	}
 	reads := make([]reading, len(t.rules))
 	for i := range t.rules {
 		reads[i] = read(&t.rules[i], t)
+		t.learn(&reads[i])
+	}
+	hits := map[string]map[int]bool{} // set → elements
+	for _, s := range t.sets {
+		hits[s.name] = s.holding(addrs, links)
 	}
 	chosen, chains := make([]bool, len(t.rules)), map[string]bool{}
 	for again := true; again; {
@@ -80,6 +86,29 @@ func (t *table) relevant(addrs []netip.Addr, links []string) Table {
 		}
 	}
 	out := Table{Family: t.family, Name: t.name}
+	asked := map[string]bool{}
+	for i, r := range reads {
+		if !chosen[i] {
+			continue
+		}
+		chains[r.chain] = true
+		for _, l := range r.lookups {
+			asked[l.set] = true
+		}
+	}
+	for _, s := range t.sets {
+		if asked[s.name] || len(hits[s.name]) > 0 {
+			out.Sets = append(out.Sets, s.declaration())
+		}
+		for i := range hits[s.name] {
+			chains[s.elements[i].chain] = true
+		}
+	}
+	for _, c := range t.chains {
+		if chains[c.Name] {
+			out.Chains = append(out.Chains, c)
+		}
+	}
 	for _, s := range t.sets {
 		for i := range s.elements {
 			if hits[s.name][i] {
@@ -91,6 +120,48 @@ func (t *table) relevant(addrs []netip.Addr, links []string) Table {
 		if chosen[i] {
 			out.Rules = append(out.Rules, PacketRule{Chain: r.chain, Hook: r.hook, Text: reads[i].text()})
 		}
+	}
+	return out
+}
+
+// learn takes the type of a verdict map's key from a rule that asks it: the library that reads sets loses that.
+func (t *table) learn(r *reading) {
+	for _, l := range r.lookups {
+		for i := range t.sets {
+			s := &t.sets[i]
+			if s.name != l.set || !s.verdicts || len(s.key) > 0 || len(s.elements) == 0 {
+				continue
+			}
+			for _, v := range l.key {
+				s.key = append(s.key, cmp.Or(v.kind, "mark")) // numbers, drawn or given
+			}
+		}
+	}
+}
+
+// declaration writes what the set is made with; its text is empty where a type is not known.
+func (s *set) declaration() PacketSet {
+	out := PacketSet{Name: s.name, Map: s.verdicts || len(s.val) > 0}
+	if len(s.key) == 0 {
+		return out
+	}
+	out.Text = "type " + strings.Join(s.key, " . ")
+	switch {
+	case s.verdicts:
+		out.Text += " : verdict"
+	case len(s.val) > 0:
+		out.Text += " : " + strings.Join(s.val, " . ")
+	}
+	out.Text += ";"
+	flags := s.flags
+	if s.interval {
+		flags = append([]string{"interval"}, flags...)
+	}
+	if len(flags) > 0 {
+		out.Text += " flags " + strings.Join(flags, ",") + ";"
+	}
+	if s.timeout != "" {
+		out.Text += " timeout " + s.timeout + ";"
 	}
 	return out
 }
@@ -438,9 +509,12 @@ func (r *reading) step(e expr.Any, t *table) {
 		if e.Type == expr.NATTypeSourceNAT {
 			kind = "snat"
 		}
-		r.say("%s %s to %s", kind, map[uint32]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6"}[e.Family], r.get(e.RegAddrMin).text)
+		r.say("%s %s to %s", kind, map[uint32]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6"}[e.Family], r.target(e))
 	case *expr.Masq:
 		r.say("masquerade")
+		if e.FullyRandom {
+			r.say("fully-random")
+		}
 	case *expr.Verdict:
 		r.verdict(e)
 	case *expr.Fib:
@@ -461,12 +535,31 @@ func (r *reading) step(e expr.Any, t *table) {
 		}
 		r.say("reject")
 	case *expr.Dynset:
-		r.say("update @%s { %s }", e.SetName, r.get(e.SrcRegKey).text)
+		timeout := ""
+		if e.Timeout > 0 {
+			timeout = " timeout " + e.Timeout.String()
+		}
+		r.lookups = append(r.lookups, lookup{set: e.SetName})
+		r.say("update @%s { %s%s }", e.SetName, r.get(e.SrcRegKey).text, timeout)
 	case *expr.Counter:
 		r.say("counter packets %d bytes %d", e.Packets, e.Bytes)
 	default:
 		r.say("(%s)", strings.ToLower(strings.TrimPrefix(fmt.Sprintf("%T", e), "*expr.")))
 	}
+}
+
+// target is where a NAT rule sends to: an address and port of its own, or what a map has.
+func (r *reading) target(e *expr.NAT) string {
+	addr := r.get(e.RegAddrMin)
+	a, ok := netip.AddrFromSlice(addr.constant)
+	if !ok {
+		return addr.text
+	}
+	r.data = append(r.data, addr.constant)
+	if port := r.get(e.RegProtoMin); e.RegProtoMin != 0 && len(port.constant) >= 2 {
+		return netip.AddrPortFrom(a, binary.BigEndian.Uint16(port.constant)).String()
+	}
+	return a.String()
 }
 
 func (r *reading) lookup(e *expr.Lookup, t *table) {

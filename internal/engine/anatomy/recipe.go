@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -123,12 +124,20 @@ func cgroupRecipe(a *Anatomy) []string {
 	var out []string
 	longest := ""
 	for _, g := range a.Cgroups.Groups {
+		longest = g.Path
 		settings := slices.DeleteFunc(slices.Clone(g.Files), func(f CgroupFile) bool { return !f.Limit || inherited(f) })
-		if len(settings) == 0 && !(g.Unified && len(a.Cgroups.Groups) == 1) {
+		if len(settings) == 0 {
+			out = append(out, fmt.Sprintf("mkdir -p %s && echo %s > %s", quote(g.Dir), pidOf(a), quote(g.Dir+"/cgroup.procs")))
 			continue
 		}
-		longest = g.Path
 		out = append(out, "mkdir -p "+quote(g.Dir)+" && cd "+quote(g.Dir))
+		switch {
+		case g.Unified:
+			out = append(out, delegation(g, settings)...)
+		case slices.Contains(g.Controllers, "cpuset"):
+			out = append(out, fmt.Sprintf("(cd %s && for d in %s; do for f in cpuset.cpus cpuset.mems; do [ -n \"$(cat $d/$f)\" ] || cat $f > $d/$f; done; cd $d; done)",
+				quote(strings.TrimSuffix(g.Dir, g.Path)), words(steps(g))))
+		}
 		for _, f := range settings {
 			if f.Name == "devices.list" {
 				out = append(out, "echo a > devices.deny")
@@ -145,6 +154,24 @@ func cgroupRecipe(a *Anatomy) []string {
 		return nil
 	}
 	return abbreviate(out, "cg", longest)
+}
+
+// steps are the folders on the way from the hierarchy's root to the group.
+func steps(g Cgroup) []string { return strings.Split(strings.Trim(g.Path, "/"), "/") }
+
+// delegation passes on the controllers of the settings from the root of a version 2 hierarchy down to the group.
+func delegation(g Cgroup, settings []CgroupFile) []string {
+	var names []string
+	for _, f := range settings {
+		if name, _, _ := strings.Cut(f.Name, "."); name != "cgroup" && !slices.Contains(names, "+"+name) {
+			names = append(names, "+"+name)
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("(cd %s && for d in %s; do echo %s > cgroup.subtree_control; cd $d; done)",
+		quote(strings.TrimSuffix(g.Dir, g.Path)), words(steps(g)), quote(strings.Join(names, " ")))}
 }
 
 // inherited tells of a setting that is as the kernel makes it, or that no one sets by hand.
@@ -177,7 +204,8 @@ func imageRecipe(a *Anatomy) []string {
 		}
 		from := l.Blob
 		if from == "" {
-			from = cmpOr(l.Digest, l.DiffID) + ".tar"
+			from = short(cmpOr(l.Digest, l.DiffID)) + ".tar"
+			out = append(out, "# the archive "+from+" is not kept here: `docker save` packs it again")
 		}
 		out = append(out, "mkdir -p "+quote(l.Dir)+" && tar -C "+quote(l.Dir)+" -x"+compression(l.MediaType)+"f "+quote(from))
 	}
@@ -231,38 +259,80 @@ func rootRecipe(a *Anatomy) []string {
 		"layers", path.Dir(path.Dir(cmpOr(r.Upper, r.Lower[0]))))
 }
 
-// mountRecipe makes the mount table, each mount after the one it lies on.
+// mountRecipe makes the mount table, each mount after the one it lies on and on a file or folder that is made for it. A read-only tmpfs that others
+// lie on is writable until they do.
 func mountRecipe(a *Anatomy) []string {
 	root := a.Root.Target
 	at := func(m Mount) string { return quote(strings.TrimSuffix(root, "/") + m.Target) }
-	var out []string
+	var out, later []string
 	for _, m := range a.Mounts {
 		if m.Target == "/" {
 			continue
 		}
+		out = append(out, point(a, m, strings.TrimSuffix(root, "/")+m.Target)...)
+		var command, remark string
 		switch {
 		case m.Type == "cgroup" || m.Type == "cgroup2":
-			out = append(out, "mount --bind "+quote("/sys/fs/cgroup/"+path.Base(m.Target)+m.Root)+" "+at(m))
+			command = "mount --bind " + quote("/sys/fs/cgroup/"+path.Base(m.Target)+m.Root) + " " + at(m)
 		case m.Type == "devtmpfs":
-			out = append(out, "mount --bind "+quote("/dev"+m.Root)+" "+at(m)+"   # masked")
+			command, remark = "mount --bind "+quote("/dev"+m.Root)+" "+at(m), "   # masked"
 		case m.Type == "proc" && m.Root != "/":
-			out = append(out, "mount --bind "+at(Mount{Target: m.Target})+" "+at(m)+" && mount -o remount,bind,ro "+at(m))
-			continue
+			command = "mount --bind " + at(m) + " " + at(m)
 		case m.Host != "":
-			out = append(out, "mount --bind "+quote(m.Host)+" "+at(m))
+			command = "mount --bind " + quote(m.Host) + " " + at(m)
 		default:
-			out = append(out, "mount -t "+m.Type+" -o "+quote(mountOptions(m))+" "+quote(m.Source)+" "+at(m))
+			options := mountOptions(m)
+			if m.Type == "tmpfs" && strings.HasPrefix(m.Options, "ro") && slices.ContainsFunc(a.Mounts, func(o Mount) bool { return o.Parent == m.ID }) {
+				options = strings.Replace(options, "ro", "rw", 1)
+				later = append(later, "mount -o remount,bind,"+strings.TrimSuffix(strings.TrimSuffix(m.Options, ",relatime"), ",rw")+" "+at(m))
+			}
+			out = append(out, "mount -t "+m.Type+" -o "+quote(options)+" "+quote(m.Source)+" "+at(m))
+			if m.Target == "/dev" {
+				out = append(out, deviceRecipe(a.Root.Devices, at(m))...)
+			}
 			continue
 		}
 		if strings.HasPrefix(m.Options, "ro") {
-			out[len(out)-1] += " && mount -o remount,bind,ro " + at(m)
+			command += " && mount -o remount,bind," + strings.TrimSuffix(m.Options, ",relatime") + " " + at(m)
 		}
+		out = append(out, command+remark)
 	}
 	if len(out) == 0 {
 		return nil
 	}
-	out = append(out, "cd "+quote(root)+" && mkdir -p .old && pivot_root . .old && umount -l .old   # the host's tree is gone from here")
+	out = append(out, later...)
+	last := "cd " + quote(root) + " && mkdir -p .old && pivot_root . .old && umount -l .old && rmdir .old"
+	if slices.ContainsFunc(a.Mounts, func(m Mount) bool { return m.Target == "/" && strings.HasPrefix(m.Options, "ro") }) {
+		last += " && mount -o remount,bind,ro /"
+	}
+	out = append(out, last+"   # the host's tree is gone: umount and what follows are the image's own programs")
 	return abbreviate(out, "root", root)
+}
+
+// point makes what a mount lies on. What is on proc and sysfs is there.
+func point(a *Anatomy, m Mount, at string) []string {
+	for _, below := range a.Mounts {
+		if below.ID == m.Parent && (below.Type == "proc" || below.Type == "sysfs") {
+			return nil
+		}
+	}
+	if m.File {
+		return []string{"mkdir -p " + quote(path.Dir(at)) + " && touch " + quote(at)}
+	}
+	return []string{"mkdir -p " + quote(at)}
+}
+
+// deviceRecipe fills a /dev.
+func deviceRecipe(list []Device, dev string) []string {
+	var out []string
+	for _, d := range list {
+		if d.Kind == "" {
+			out = append(out, "ln -sf "+quote(d.Link)+" "+dev+"/"+quote(d.Name))
+			continue
+		}
+		out = append(out, fmt.Sprintf("mknod -m %s %s/%s %s %d %d", d.Mode, dev, quote(d.Name), d.Kind, d.Major, d.Minor))
+	}
+	return out
 }
 
 // mountOptions are the mount's and the file system's own together, read-only once.
@@ -273,6 +343,9 @@ func mountOptions(m Mount) string {
 			continue
 		}
 		out = append(out, o)
+	}
+	if !strings.Contains(m.Options, "atime") {
+		out = append(out, "strictatime")
 	}
 	return strings.Join(out, ",")
 }
@@ -290,7 +363,7 @@ func networkRecipe(a *Anatomy) []string {
 			made[b.Name] = true
 			out = append(out, fmt.Sprintf("ip link add %s address %s mtu %d type bridge && ip link set %s up", b.Name, b.MAC, b.MTU, b.Name))
 			for _, addr := range b.Addrs {
-				out = append(out, "ip addr add "+addr+" dev "+b.Name)
+				out = append(out, "ip addr add "+addr+flags(*b, addr)+" dev "+b.Name)
 			}
 		}
 		out = append(out, fmt.Sprintf("ip link add %s mtu %d type veth peer name %s address %s mtu %d netns %s",
@@ -300,7 +373,7 @@ func networkRecipe(a *Anatomy) []string {
 		}
 		for _, addr := range v.Inside.Addrs {
 			if p, err := netip.ParsePrefix(addr); err == nil && !p.Addr().IsLinkLocalUnicast() {
-				out = append(out, inside+"ip addr add "+addr+" dev "+v.Inside.Name)
+				out = append(out, inside+"ip addr add "+addr+flags(v.Inside, addr)+" dev "+v.Inside.Name)
 			}
 		}
 		out = append(out, inside+"ip link set "+v.Inside.Name+" up")
@@ -330,6 +403,19 @@ func networkRecipe(a *Anatomy) []string {
 	return abbreviate(append(out, "sysctl -w net.ipv4.ip_forward=1"), "ns", n.Netns)
 }
 
+// flags are what an address is added with: the broadcast address of its network, no search for others that have it.
+func flags(l Link, addr string) string {
+	p, err := netip.ParsePrefix(addr)
+	switch {
+	case err != nil:
+	case l.Broadcast && p.Addr().Is4() && p.Bits() < 31:
+		return " brd +"
+	case l.NoDAD && p.Addr().Is6():
+		return " nodad"
+	}
+	return ""
+}
+
 // String writes a route as ip(8) takes it.
 func (r Route) String() string {
 	text := r.To
@@ -338,21 +424,61 @@ func (r Route) String() string {
 			text += " " + p[0] + " " + p[1]
 		}
 	}
+	if r.Proto != 0 {
+		text += fmt.Sprintf(" proto %d", r.Proto)
+	}
+	if r.Onlink {
+		text += " onlink"
+	}
 	return text
 }
 
+// wordless says what nft(8) has no words for in a rule; "" = it can be typed.
+func wordless(rule string) string {
+	switch {
+	case strings.HasPrefix(rule, "0x"), strings.Contains(rule, " to 0x"):
+		return "a constant in a map's key"
+	case portAlone.MatchString(rule) && !strings.Contains(rule, "l4proto"):
+		return "a port without a protocol"
+	}
+	return ""
+}
+
+var portAlone = regexp.MustCompile(`[sd]nat ip6? to \S+:\d+$`)
+
+// packetRecipe declares what the elements and rules need, then adds them.
 func packetRecipe(a *Anatomy) []string {
 	var out []string
 	for _, t := range a.Packets {
-		for _, e := range t.Elements {
-			out = append(out, fmt.Sprintf("nft add element %s %s %s '{ %s }'", t.Family, quote(t.Name), quote(e.Set), e.Text))
-		}
-		for _, r := range t.Rules {
-			if strings.Contains(r.Text, " to 0x") { // nft has no words for a constant in a map's key
-				out = append(out, fmt.Sprintf("# chain %s of table %s: %s", r.Chain, t.Name, r.Text))
+		table := t.Family + " " + quote(t.Name)
+		out = append(out, "nft add table "+table)
+		for _, s := range t.Sets {
+			kind := "set"
+			if s.Map {
+				kind = "map"
+			}
+			if s.Text == "" {
+				out = append(out, fmt.Sprintf("# %s %s of table %s is empty: its type is not known", kind, s.Name, t.Name))
 				continue
 			}
-			out = append(out, fmt.Sprintf("nft add rule %s %s %s '%s'", t.Family, quote(t.Name), quote(r.Chain), r.Text))
+			out = append(out, fmt.Sprintf("nft add %s %s %s '{ %s }'", kind, table, quote(s.Name), s.Text))
+		}
+		for _, c := range t.Chains {
+			line := fmt.Sprintf("nft add chain %s %s", table, quote(c.Name))
+			if hook := strings.Fields(c.Hook); len(hook) == 3 {
+				line += fmt.Sprintf(" '{ type %s hook %s priority %s; }'", hook[0], hook[1], hook[2])
+			}
+			out = append(out, line)
+		}
+		for _, e := range t.Elements {
+			out = append(out, fmt.Sprintf("nft add element %s %s '{ %s }'", table, quote(e.Set), e.Text))
+		}
+		for _, r := range t.Rules {
+			if what := wordless(r.Text); what != "" {
+				out = append(out, fmt.Sprintf("# chain %s of table %s: %s   # %s: nft has no words for it", r.Chain, t.Name, r.Text, what))
+				continue
+			}
+			out = append(out, fmt.Sprintf("nft add rule %s %s '%s'", table, quote(r.Chain), r.Text))
 		}
 	}
 	if len(out) > 0 {
@@ -401,7 +527,7 @@ func securityRecipe(a *Anatomy) []string {
 			}
 		}
 	}
-	return append(out, setpriv+" "+words(a.Container.Command))
+	return append(out, setpriv+" "+words(a.Container.Command)+"   # the host's program, so it is typed before pivot_root")
 }
 
 func first(n []int) int {
@@ -436,7 +562,7 @@ func processRecipe(a *Anatomy) []string {
 	out := []string{}
 	if len(a.Container.Command) > 0 {
 		dir := cmpOr(a.Container.Dir, "/")
-		out = append(out, "cd "+quote(dir)+" && exec "+words(a.Container.Command)+"   # the last step: the program takes the shell's place")
+		out = append(out, "cd "+quote(dir)+" && exec "+words(a.Container.Command)+"   # the last step: the program takes the place of the shell, as process 1")
 	}
 	return append(out, fmt.Sprintf("nsenter --target %d --all sh   # step inside, as exec does", a.Container.Pid))
 }

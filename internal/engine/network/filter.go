@@ -73,6 +73,9 @@ func (f *filter) rebuild(w world, eps []Endpoint) error {
 	var err error
 	set := func(s *nftables.Set, elems []nftables.SetElement) *nftables.Set {
 		s.Table = f.table
+		if s.KeyType.Name == nftables.TypeIFName.Name {
+			s.KeyByteOrder = binaryutil.NativeEndian // so that nft(8) shows the names
+		}
 		if e := c.AddSet(s, elems); e != nil && err == nil {
 			err = e
 		}
