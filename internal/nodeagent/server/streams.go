@@ -64,7 +64,7 @@ func (h *handler) exec(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if h.Streamer != nil {
-		remotecommand.ServeExec(w, r, executor{h.Streamer}, "", "", id, cmd, opts, streamIdle, streamCreate, remotecommand.SupportedStreamingProtocols)
+		remotecommand.ServeExec(lingering{w}, r, executor{h.Streamer}, "", "", id, cmd, opts, streamIdle, streamCreate, remotecommand.SupportedStreamingProtocols)
 		return
 	}
 	res, err := h.Runtime.Exec(r.Context(), &runtimeapi.ExecRequest{ContainerId: id, Cmd: cmd, Tty: opts.TTY, Stdin: opts.Stdin, Stdout: opts.Stdout, Stderr: opts.Stderr})
@@ -97,7 +97,7 @@ func (h *handler) attach(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if h.Streamer != nil {
-		remotecommand.ServeAttach(w, r, executor{h.Streamer}, "", "", id, opts, streamIdle, streamCreate, remotecommand.SupportedStreamingProtocols)
+		remotecommand.ServeAttach(lingering{w}, r, executor{h.Streamer}, "", "", id, opts, streamIdle, streamCreate, remotecommand.SupportedStreamingProtocols)
 		return
 	}
 	res, err := h.Runtime.Attach(r.Context(), &runtimeapi.AttachRequest{ContainerId: id, Tty: opts.TTY, Stdin: opts.Stdin, Stdout: opts.Stdout, Stderr: opts.Stderr})

@@ -65,7 +65,7 @@ func (h *handler) serveV5(w http.ResponseWriter, r *http.Request, opts *remoteco
 	}}})
 	conn.SetIdleTimeout(streamIdle)
 	// The end of a connection is no error worth a line, whoever closes it.
-	_, streams, err := conn.Open(w, r.WithContext(klog.NewContext(r.Context(), klog.New(nil))))
+	_, streams, err := conn.Open(lingering{w}, r.WithContext(klog.NewContext(r.Context(), klog.New(nil))))
 	if err != nil {
 		h.Log.Warn("open WebSocket", "path", r.URL.Path, "err", err)
 		return

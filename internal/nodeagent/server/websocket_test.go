@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gorilla/websocket"
 	restclient "k8s.io/client-go/rest"
 	clientcommand "k8s.io/client-go/tools/remotecommand"
 	clientexec "k8s.io/client-go/util/exec"
@@ -40,12 +41,56 @@ func (shouter) Exec(_ context.Context, id string, cmd []string, in io.Reader, ou
 	return utilexec.CodeExitError{Err: errors.New("exit 3"), Code: 3}
 }
 
-// TestExecOverWebSocket holds that the newest client is served at its first try.
-func TestExecOverWebSocket(t *testing.T) {
-	srv := httptest.NewServer(New(Config{Node: "n1", Backend: oneContainer{}, Streamer: shouter{}, Log: slog.New(slog.DiscardHandler),
+// deaf ends well without a look at its input.
+type deaf struct{ streaming.Runtime }
+
+func (deaf) Exec(context.Context, string, []string, io.Reader, io.WriteCloser, io.WriteCloser, bool, <-chan remotecommand.TerminalSize) error {
+	return nil
+}
+
+func serve(t *testing.T, runtime streaming.Runtime) *httptest.Server {
+	srv := httptest.NewServer(New(Config{Node: "n1", Backend: oneContainer{}, Streamer: runtime, Log: slog.New(slog.DiscardHandler),
 		Authenticate: func(*http.Request) (*Who, bool, error) { return &Who{Name: "u"}, true, nil },
 		Authorize:    func(context.Context, Ask) (bool, string, error) { return true, "", nil }}))
-	defer srv.Close()
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// TestInputAfterTheEnd holds that a client which goes on sending to a command that has ended is told of the end, and is cut
+// off by nobody before it has closed its side.
+func TestInputAfterTheEnd(t *testing.T) {
+	srv := serve(t, deaf{})
+	dialer := websocket.Dialer{Subprotocols: []string{remotecommand.StreamProtocolV5Name}}
+	conn, resp, err := dialer.DialContext(t.Context(), "ws"+strings.TrimPrefix(srv.URL, "http")+"/exec/a/b/c?command=true&input=1&output=1", nil)
+	if err != nil {
+		t.Fatalf("%v %v", err, resp)
+	}
+	defer conn.Close()
+	conn.SetCloseHandler(func(int, string) error { return nil }) // it was in the middle of sending
+	var last []byte
+	for {
+		_, m, err := conn.ReadMessage()
+		if websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("after %q: %v", last, err)
+		}
+		last = m
+	}
+	if !bytes.Contains(last, []byte(`"Success"`)) {
+		t.Errorf("last message %q", last)
+	}
+	for i, chunk := 0, make([]byte, 32<<10); i < 256; i++ {
+		if err := conn.WriteMessage(websocket.BinaryMessage, chunk); err != nil {
+			t.Fatalf("chunk %d: %v", i, err)
+		}
+	}
+}
+
+// TestExecOverWebSocket holds that the newest client is served at its first try.
+func TestExecOverWebSocket(t *testing.T) {
+	srv := serve(t, shouter{})
 	u, err := url.Parse(srv.URL + "/exec/a/b/c?command=shout&input=1&output=1&error=1")
 	if err != nil {
 		t.Fatal(err)
