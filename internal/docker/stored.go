@@ -27,8 +27,52 @@ type stored struct {
 	Platform string                          `json:",omitempty"`
 }
 
-// load reads a container's Extra. A container of another front has none: what can be told of it is made up from the record.
+// load reads a container's Extra, or hands out what it read of the same one before; the result is read-only.
 func load(r *container.Record) *stored {
+	if r.Config.Origin != Origin || len(r.Config.Extra) == 0 {
+		return unpack(r)
+	}
+	if st := unpacked.find(&r.Config.Extra[0]); st != nil {
+		return st
+	}
+	st := unpack(r)
+	unpacked.add(&r.Config.Extra[0], st)
+	return st
+}
+
+// unpacked is what was read last: a container's start and end ask for it some ten times.
+var unpacked recent
+
+// recent are the last few that were read, by where their text lies: a record's text is replaced and never changed.
+type recent struct {
+	mu   sync.Mutex
+	list [16]struct {
+		text *byte
+		st   *stored
+	}
+	next int
+}
+
+func (c *recent) find(text *byte) *stored {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, e := range c.list {
+		if e.text == text {
+			return e.st
+		}
+	}
+	return nil
+}
+
+func (c *recent) add(text *byte, st *stored) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list[c.next].text, c.list[c.next].st = text, st
+	c.next = (c.next + 1) % len(c.list)
+}
+
+// unpack is load for who changes what it gets. A container of another front has no Extra: what can be told of it is made up from the record.
+func unpack(r *container.Record) *stored {
 	st := &stored{}
 	if r.Config.Origin == Origin {
 		_ = json.Unmarshal(r.Config.Extra, st)
@@ -51,7 +95,7 @@ func load(r *container.Record) *stored {
 // change stores a changed Extra.
 func (s *Server) change(id string, f func(*stored)) error {
 	return s.e.Containers.Update(id, func(r *container.Record) {
-		st := load(r)
+		st := unpack(r)
 		f(st)
 		if b, err := json.Marshal(st); err == nil {
 			r.Config.Extra = b

@@ -12,6 +12,7 @@ import (
 	"nau/internal/engine/events"
 	"nau/internal/engine/layer"
 	"nau/internal/engine/record"
+	"nau/internal/engine/sandbox"
 	"nau/internal/oci/monitor"
 )
 
@@ -180,7 +181,7 @@ func (m *Manager) correct(ctx context.Context, e *entry, old *Record, st monitor
 		m.mu.Unlock()
 		return m.put(e, &r)
 	case undone:
-		return m.forget(ctx, r.ID)
+		return m.forget(ctx, &r)
 	case ended:
 		r.ExitCode, r.Finished, r.OOMKilled = st.ExitCode, st.Finished, st.OOMKilled
 		if !st.Started.IsZero() {
@@ -218,15 +219,21 @@ func (m *Manager) finish(ctx context.Context, e *entry, r *Record) error {
 		m.publish(r, events.OOM)
 	}
 	m.publish(r, events.Die)
-	return errors.Join(err, m.forget(ctx, r.ID))
+	return errors.Join(err, m.forget(ctx, r))
 }
 
 // forget takes a stopped container off the monitor and unmounts it.
-func (m *Manager) forget(ctx context.Context, id string) error {
-	if _, err := m.set.Runtime.Delete(ctx, id, true); err != nil && !errors.Is(err, monitor.ErrNotFound) {
-		return fmt.Errorf("forget container %s: %w", id[:12], err)
+func (m *Manager) forget(ctx context.Context, r *Record) error {
+	switch _, err := m.set.Runtime.Delete(ctx, r.ID, true); {
+	case errors.Is(err, monitor.ErrNotFound):
+		// A monitor that died with what it knew left the cgroup.
+		if err := sandbox.RemoveCgroup(r.Cgroup); err != nil {
+			m.set.Log.Warn("remove cgroup", "container", r.ID, "error", err)
+		}
+	case err != nil:
+		return fmt.Errorf("forget container %s: %w", r.ID[:12], err)
 	}
-	return m.release(id)
+	return m.release(r.ID)
 }
 
 // sweep removes bundles and writable layers that belong to no container, and mounts of containers that do not run.

@@ -42,6 +42,10 @@ func (m *Manager) Define(c Config) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.OwnCgroup {
+		// It has no limits and, nearly always, one container: a cgroup that only holds another would double the work of a start.
+		r.Cgroup, r.OwnCgroup = filepath.Dir(r.Cgroup), false
+	}
 	r.State = NotReady
 	if err := m.reserve(c.Name, r.ID); err != nil {
 		return nil, err

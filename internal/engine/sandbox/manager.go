@@ -443,8 +443,10 @@ func (m *Manager) Stop(ctx context.Context, id string) error {
 	}
 	r := *old
 	r.State, r.Stopped, r.Endpoints = NotReady, time.Now(), stripped(r.Endpoints)
-	if err := m.records.Put(id, &r); err != nil {
-		return err
+	if !r.Config.Revivable { // of which nobody asks when it stopped; that it did is found out by Open
+		if err := m.records.Put(id, &r); err != nil {
+			return err
+		}
 	}
 	m.swap(e, &r)
 	m.set.Events.Publish(events.Event{Kind: events.Sandbox, Action: events.Die, ID: id})

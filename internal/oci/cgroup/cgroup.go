@@ -82,7 +82,7 @@ func (c *Cgroup) Create() (made bool, err error) {
 		}
 		for _, controller := range h.Controllers {
 			if controller == "cpuset" {
-				if err := inheritCpuset(h.Mount, dir); err != nil {
+				if _, err := inheritCpuset(h.Mount, dir); err != nil {
 					return made, err
 				}
 			}
@@ -98,31 +98,30 @@ func (c *Cgroup) Create() (made bool, err error) {
 }
 
 // inheritCpuset gives a version 1 cpuset that has no processors or memory nodes those of its parent, from the top down:
-// a task cannot join an empty one.
-func inheritCpuset(root, dir string) error {
-	if dir == root {
-		return nil
-	}
-	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-		b, err := os.ReadFile(filepath.Join(dir, file))
-		if err != nil {
-			return fmt.Errorf("read cpuset: %w", err)
-		}
-		if len(strings.TrimSpace(string(b))) > 0 {
-			continue
-		}
-		parent := filepath.Dir(dir)
-		if err := inheritCpuset(root, parent); err != nil {
-			return err
-		}
-		if b, err = os.ReadFile(filepath.Join(parent, file)); err != nil {
-			return fmt.Errorf("read cpuset: %w", err)
-		}
-		if err := writeFile(dir, file, strings.TrimSpace(string(b))); err != nil {
-			return err
+// a task cannot join an empty one. It returns what the cpuset has then.
+func inheritCpuset(root, dir string) (has [2]string, err error) {
+	files := [2]string{"cpuset.cpus", "cpuset.mems"}
+	for i, file := range files {
+		if has[i], err = readString(dir, file); err != nil {
+			return has, err
 		}
 	}
-	return nil
+	if dir == root || has[0] != "" && has[1] != "" {
+		return has, nil
+	}
+	parent, err := inheritCpuset(root, filepath.Dir(dir))
+	if err != nil {
+		return has, err
+	}
+	for i, file := range files {
+		if has[i] == "" {
+			if err := writeFile(dir, file, parent[i]); err != nil {
+				return has, err
+			}
+			has[i] = parent[i]
+		}
+	}
+	return has, nil
 }
 
 // enableControllers turns on in every cgroup above dir what the cgroup above it offers.
@@ -250,8 +249,10 @@ func (c *Cgroup) Apply(r *specs.LinuxResources, devices bool) error {
 	if dir == "" {
 		return nil
 	}
+	var o open
+	defer o.close()
 	for _, w := range PlanDevicesV1(r.Devices) {
-		if err := writeFile(dir, w.File, w.Value); err != nil {
+		if err := o.write(dir+"/"+w.File, w.Value); err != nil {
 			return err
 		}
 	}
@@ -463,28 +464,63 @@ func (c *Cgroup) Exists() bool {
 }
 
 func writeFile(dir, file, value string) error {
-	// The raw call: these are thousands of one-line writes, and a File would be registered with the poller for each.
-	fd, err := unix.Open(dir+"/"+file, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open cgroup file %s/%s: %w", dir, file, err)
+	var o open
+	defer o.close()
+	return o.write(dir+"/"+file, value)
+}
+
+// open is the file written to last: writes that follow each other often go to the same one. The zero value is ready.
+type open struct {
+	path string
+	fd   int
+}
+
+func (o *open) write(path, value string) (err error) {
+	if path != o.path {
+		o.close()
+		// The raw call: these are thousands of one-line writes, and a File would be registered with the poller for each.
+		if o.fd, err = unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("open cgroup file %s: %w", path, err)
+		}
+		o.path = path
 	}
-	defer unix.Close(fd)
 	for {
-		_, err = unix.Write(fd, []byte(value))
+		_, err = unix.Write(o.fd, []byte(value))
 		if err != unix.EINTR {
 			break
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("write %q to %s/%s: %w", value, dir, file, err)
+		return fmt.Errorf("write %q to %s: %w", value, path, err)
 	}
 	return nil
 }
 
-func readString(dir, file string) (string, error) {
-	b, err := os.ReadFile(dir + "/" + file)
-	if err != nil {
-		return "", fmt.Errorf("read cgroup: %w", err)
+func (o *open) close() {
+	if o.path != "" {
+		_ = unix.Close(o.fd)
+		o.path = ""
 	}
-	return strings.TrimSpace(string(b)), nil
+}
+
+func readString(dir, file string) (string, error) {
+	fd, err := unix.Open(dir+"/"+file, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", fmt.Errorf("open cgroup file %s/%s: %w", dir, file, err)
+	}
+	defer unix.Close(fd)
+	var text []byte
+	b := make([]byte, 512)
+	for {
+		n, err := unix.Read(fd, b)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return "", fmt.Errorf("read cgroup file %s/%s: %w", dir, file, err)
+		case n == 0:
+			return strings.TrimSpace(string(text)), nil
+		default:
+			text = append(text, b[:n]...)
+		}
+	}
 }
