@@ -5,7 +5,9 @@ export GOFLAGS := -buildvcs=false
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 ARCH ?= $(shell go env GOARCH)
 SUFFIX := $(if $(filter $(ARCH),$(shell go env GOHOSTARCH)),,-$(ARCH))
-LDFLAGS := -s -w -X nau/internal/cluster/version.version=$(VERSION)
+COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null)
+BUILT ?= $(shell date -u -d "@$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || echo 0)}" +%Y-%m-%dT%H:%M:%SZ)
+LDFLAGS := -s -w -X nau/internal/cluster/version.version=$(VERSION) -X nau/internal/cluster/version.commit=$(COMMIT) -X nau/internal/cluster/version.built=$(BUILT)
 RUN ?=
 FOCUS ?=
 

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"time"
 
 	"nau/internal/docker/buildkit"
 	"nau/internal/engine"
@@ -36,6 +37,8 @@ const Origin = "docker"
 type Config struct {
 	Engine  *engine.Engine
 	Version string // of the product, as `docker version` prints it
+	Commit  string // that it was built from, and when; "" and zero where nobody knows
+	Built   time.Time
 	Log     *slog.Logger
 }
 

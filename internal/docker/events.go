@@ -53,6 +53,13 @@ func (h *hub) subscribe(since time.Time) (*subscriber, []de.Message) {
 	return sub, past
 }
 
+// listeners counts who listens.
+func (h *hub) listeners() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.subs)
+}
+
 func (h *hub) unsubscribe(sub *subscriber) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -236,6 +236,9 @@ func adapt(h *dc.HostConfig, host spec.Host) {
 	if h.MemorySwappiness != nil && *h.MemorySwappiness == -1 {
 		h.MemorySwappiness = nil
 	}
+	if h.PidsLimit != nil && *h.PidsLimit <= 0 { // both ask for none
+		h.PidsLimit = nil
+	}
 	if h.OomKillDisable == nil && !host.CgroupV2 {
 		h.OomKillDisable = new(bool)
 	}

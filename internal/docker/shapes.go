@@ -164,6 +164,8 @@ func addressesAtTop(doc map[string]any) {
 }
 
 var infoShapes = []shape{
+	{"1.50", without("", "DiscoveredDevices")},
+	{"1.49", without("", "FirewallBackend")},
 	{"1.50", setting("", map[string]any{"BridgeNfIptables": false, "BridgeNfIp6tables": false})},
 	{"1.49", func(doc map[string]any) {
 		setting("RegistryConfig", map[string]any{"AllowNondistributableArtifactsCIDRs": nil, "AllowNondistributableArtifactsHostnames": nil})(doc)

@@ -2,10 +2,49 @@
 // imports nothing of the house; everybody may import it.
 package version
 
-import "runtime"
+import (
+	"runtime"
+	"runtime/debug"
+	"time"
+)
 
-// version is set at link time.
-var version = "dev"
+// Set at link time.
+var (
+	version = "dev"
+	commit  = "" // short
+	built   = "" // RFC 3339
+)
+
+// Commit is what this program was built from; "" where nobody told.
+func Commit() string {
+	if commit != "" {
+		return commit
+	}
+	revision := setting("vcs.revision")
+	return revision[:min(len(revision), 12)]
+}
+
+// Built is when, or else the time of the commit, for a build that can be repeated; zero where nobody told.
+func Built() time.Time {
+	for _, text := range []string{built, setting("vcs.time")} {
+		if t, err := time.Parse(time.RFC3339, text); err == nil {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// setting is what the compiler wrote down.
+func setting(key string) string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == key {
+				return s.Value
+			}
+		}
+	}
+	return ""
+}
 
 // Kubernetes is the API version that Nau implements; clients compare it.
 const (

@@ -46,6 +46,18 @@ func (r *rtnl) can(kind string) error {
 	return nil
 }
 
+// Kinds are the drivers beside Bridge that this kernel has.
+func (m *Manager) Kinds() (out []Driver) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, kind := range []Driver{Ipvlan, Macvlan} {
+		if m.nl.can(string(kind)) == nil {
+			out = append(out, kind)
+		}
+	}
+	return out
+}
+
 // prepareParent checks the parent of a new network and says whether it is to be made. The caller holds mu.
 func (m *Manager) prepareParent(s *Spec) error {
 	if err := m.nl.can(string(s.Driver)); err != nil {
