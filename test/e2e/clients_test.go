@@ -30,15 +30,7 @@ func TestTestcontainers(t *testing.T) {
 	m := harness.New(t)
 	m.Registry()
 	m.Up()
-	reaper := filepath.Join(m.Dir, "ryuk")
-	if err := os.MkdirAll(reaper, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(reaper, "ryuk"), "nau/test/images/ryuk")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the reaper: %v\n%s", err, out)
-	}
+	reaper := filepath.Dir(program(t, m, "nau/test/images/ryuk"))
 	if err := os.WriteFile(filepath.Join(reaper, "Dockerfile"), []byte("FROM scratch\nCOPY ryuk /bin/ryuk\nCMD [\"/bin/ryuk\"]\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +48,18 @@ func TestTestcontainers(t *testing.T) {
 		t.Errorf("exit code %d, %d tests passed\n%s%s", r.Code, len(passed), tail(r.Stdout), tail(r.Stderr))
 	}
 	m.Until("0", "sh", "-c", "docker ps -q --filter label=org.testcontainers=true | grep -c . || true") // the reaper removes what is left, and itself
+}
+
+// program builds a program of this repository, alone in a folder of the machine.
+func program(t *testing.T, m *harness.Machine, pkg string) string {
+	t.Helper()
+	path := filepath.Join(m.Dir, "programs", filepath.Base(pkg), filepath.Base(pkg))
+	build := exec.Command("go", "build", "-trimpath", "-o", path, pkg)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", pkg, err, out)
+	}
+	return path
 }
 
 func tail(s string) string { return s[max(0, len(s)-4000):] }

@@ -101,7 +101,7 @@ spec:
 func TestContainerd(t *testing.T) {
 	m := harness.New(t)
 	m.Registry()
-	m.Up(m.Containerd())
+	m.Up(m.Containerd(""))
 	if r := m.Do(foreignPods, "kubectl", "apply", "-f", "-"); r.Code != 0 {
 		t.Fatal(r.Stderr)
 	}

@@ -3,8 +3,6 @@
 package e2e
 
 import (
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -20,12 +18,7 @@ func TestRuntimeOfPodman(t *testing.T) {
 	m.Up()
 	m.Must("docker", "pull", "-q", "busybox")
 	m.Must("docker", "save", "-o", m.Dir+"/busybox.tar", "busybox")
-	runtime := m.Dir + "/nau-oci"
-	build := exec.Command("go", "build", "-trimpath", "-o", runtime, "nau/cmd/nau-oci")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build nau-oci: %v\n%s", err, out)
-	}
+	runtime := program(t, m, "nau/cmd/nau-oci")
 	do := func(args string) harness.Result {
 		return m.Do("", "sh", "-c", podman+" --root "+m.Dir+"/pod --runroot "+m.Dir+"/podrun --runtime "+runtime+
 			" --cgroup-manager cgroupfs --storage-driver vfs --events-backend file --log-level error "+args)

@@ -3,9 +3,9 @@ package harness
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
+	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,27 +48,29 @@ imports = []
 const containerdNetwork = `{"cniVersion":"1.0.0","name":"pods","plugins":[{"type":"bridge","bridge":"pods0","isGateway":true,"hairpinMode":true,
 "ipam":{"type":"host-local","dataDir":"%s/addresses","ranges":[[{"subnet":"10.42.0.0/24"}]],"routes":[{"dst":"0.0.0.0/0"}]}}]}`
 
-// Containerd starts a containerd in the machine, whose images are those of Registry, and gives the flag for Up. The test is skipped with a Lacking where
-// there is none. CONTAINERD names a folder with containerd, its shim, runc and the CNI plugins where the machine's own are not meant.
-func (m *Machine) Containerd() (flag string) {
-	m.t.Helper()
-	find := func(name, pack string, dirs ...string) string {
-		for _, dir := range append([]string{os.Getenv("CONTAINERD")}, dirs...) {
-			if path := filepath.Join(dir, name); dir != "" && unix.Access(path, unix.X_OK) == nil {
-				return path
-			}
-		}
-		if path, err := exec.LookPath(name); err == nil {
+// OfContainerd is a program of containerd's: that of the folder CONTAINERD, where the machine's own is not meant, else of one of dirs or of the path.
+// The test is skipped with a Lacking where there is none.
+func OfContainerd(t testing.TB, name, pack string, dirs ...string) string {
+	t.Helper()
+	for _, dir := range append([]string{os.Getenv("CONTAINERD")}, dirs...) {
+		if path := filepath.Join(dir, name); dir != "" && unix.Access(path, unix.X_OK) == nil {
 			return path
 		}
-		Skip(m.t, Lacking{name, Package(pack)})
-		return ""
 	}
-	program := find("containerd", "containerd")
-	runc := find("runc", "runc")
-	plugins := filepath.Dir(find("bridge", "containernetworking-plugins", "/usr/lib/cni", "/opt/cni/bin"))
+	return Installed(t, name, pack)
+}
+
+// Containerd starts a containerd in the machine, whose images are those of Registry and whose containers are made by the OCI runtime at the path
+// ("" = runc), and gives the flag for Up.
+func (m *Machine) Containerd(runtime string) (flag string) {
+	m.t.Helper()
+	program := OfContainerd(m.t, "containerd", "containerd")
+	if runtime == "" {
+		runtime = OfContainerd(m.t, "runc", "runc")
+	}
+	plugins := filepath.Dir(OfContainerd(m.t, "bridge", "containernetworking-plugins", "/usr/lib/cni", "/opt/cni/bin"))
 	for path, content := range map[string]string{
-		"containerd.toml":            fmt.Sprintf(containerdConfig, m.Dir, plugins, runc),
+		"containerd.toml":            fmt.Sprintf(containerdConfig, m.Dir, plugins, runtime),
 		"cni/10-pods.conflist":       fmt.Sprintf(containerdNetwork, m.Dir),
 		"hosts/docker.io/hosts.toml": "server = 'http://" + registryAddress + "'\n[host.'http://" + registryAddress + "']\n  capabilities = ['pull', 'resolve']\n",
 	} {
@@ -110,6 +112,9 @@ func (m *Machine) Containerd() (flag string) {
 	}
 	return "--container-runtime-endpoint=" + m.ContainerdEndpoint()
 }
+
+// PullAddress is where the registry's images are pulled from by a client that is told of no mirror.
+const PullAddress = registryAddress
 
 // ContainerdEndpoint is where Containerd's answers.
 func (m *Machine) ContainerdEndpoint() string {
