@@ -5,6 +5,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -101,15 +102,26 @@ func TestComposeV2(t *testing.T) {
 	}
 }
 
-// The lecture's Dockerfile and Compose file as they are, with Debian's docker-compose and with version 2.
+// The lecture's Dockerfile and Compose file as they are, with Debian's docker-compose and with version 2, that by both protocols of building.
 func TestComposeLecture(t *testing.T) {
-	for name, find := range map[string]func() string{
-		"1.29": func() string { return harness.Installed(t, "docker-compose", "docker-compose") },
-		"2":    func() string { return filepath.Join(harness.Client(t, "compose"), "compose") },
+	first := func(t *testing.T) string { return harness.Installed(t, "docker-compose", "docker-compose") }
+	second := func(t *testing.T) string { return filepath.Join(harness.Client(t, "compose"), "compose") }
+	for name, by := range map[string]struct {
+		find  func(t *testing.T) string
+		built string
+	}{
+		"1.29":               {first, "Successfully tagged"},
+		"2":                  {second, "Successfully tagged"},
+		"2 with BuildKit":    {second, "Built"},
+		"2 with buildx bake": {second, "Built"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			program := find()
+			program := by.find(t)
 			m := harness.New(t)
+			if strings.Contains(name, "with") {
+				plugin(t, m)
+				program = "DOCKER_BUILDKIT=1 COMPOSE_BAKE=" + strconv.FormatBool(strings.Contains(name, "bake")) + " " + program
+			}
 			m.Registry()
 			m.Up()
 			dir := project(t, m, "lecture-compose")
@@ -119,7 +131,7 @@ func TestComposeLecture(t *testing.T) {
 			}
 			program = "NGINX_LOG_PATH=" + logs + " " + program
 			compose(t, m, dir, program, []step{
-				{args: "build", want: "Successfully tagged"},
+				{args: "build", want: by.built},
 				{args: "up -d", want: "nginx"},
 				{args: "ps", want: "nginx"},
 				{args: "exec -T nginx cat /run/secrets/key_file", want: "the key"},

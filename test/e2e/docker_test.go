@@ -61,32 +61,96 @@ func needDocker(t *testing.T) {
 	harness.Installed(t, "docker", "docker-cli")
 }
 
-// The commands of the lectures up to the Swarm ones, the refused ones with Docker's own text.
+// Each docker command that the lectures show, up to the Swarm ones, as written, on what the ones before it left; those that Docker refuses are refused
+// with its own text. Names are used again and again there: what holds the name is removed before the next that may have it.
 func TestDockerLectures(t *testing.T) {
 	needDocker(t)
 	m := harness.New(t)
 	m.Registry()
 	m.Up()
-	run(t, m, []line{
-		{args: "search nginx", out: "nginx"},
-		{args: "pull nginx", out: "Status: Downloaded newer image for nginx:latest"},
-		{args: "image ls", out: "nginx"},
-		{args: "run -d --name frontend-server nginx"},
-		{args: "run -d --name frontend-server nginx", code: 125, err: `Conflict. The container name "/frontend-server" is already in use by container`},
-		{args: "rm -f frontend-server", out: "frontend-server"},
-		{args: "run -d --mount source=/app,target=/var/www --name frontend-server nginx", code: 125,
-			err: `create /app: "/app" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`},
-		{args: "run -d --mount source=app:/var/www:ro --name frontend-server nginx", code: 125, err: "target is required"},
-		{args: "run -d --mount type=bind,source=/no-app,target=/var/www --name frontend-server nginx", code: 125,
-			err: `invalid mount config for type "bind": bind source path does not exist: /no-app`},
-		{args: "run -d --mount source=app,target=/var/www,readonly --name frontend-server nginx"},
-		{args: "rm -f frontend-server"},
-		{args: "run -d -p 8000:80 --name frontend-server nginx"},
-		{args: "port frontend-server", out: "80/tcp -> 0.0.0.0:8000"},
-		{args: "run -d -p 8000:80 --name second nginx", code: 125, err: "Bind for 0.0.0.0:8000 failed: port is already allocated"},
-	})
-	m.Answers("http://127.0.0.1:8000/", "nginx")
-	m.Answers("http://"+harness.NodeIP+":8000/", "nginx")
+	for _, l := range []struct {
+		line
+		command string
+		after   func(t *testing.T, m *harness.Machine)
+	}{
+		{command: "docker search nginx", line: line{out: "NAME"}, after: func(t *testing.T, m *harness.Machine) {
+			run(t, m, []line{{args: "search --format {{.Name}} nginx", out: "nginx\n"}})
+		}},
+		{command: "docker pull nginx", line: line{out: "Status: Downloaded newer image for nginx:latest\ndocker.io/library/nginx:latest\n"}},
+		{command: "docker image ls", line: line{out: "nginx"}},
+		{command: "docker run -d --name frontend-server nginx", after: func(t *testing.T, m *harness.Machine) {
+			run(t, m, []line{
+				{args: "ps --format '{{.Names}} {{.Image}} {{.Ports}}'", out: "frontend-server nginx 80/tcp\n"},
+				{args: "run -d --name frontend-server nginx", code: 125, err: `Conflict. The container name "/frontend-server" is already in use by container`},
+			})
+		}},
+		{command: "docker run -d --mount source=/app,target=/var/www --name frontend-server nginx", line: line{code: 125,
+			err: `create /app: "/app" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path`}},
+		{command: "docker run -d --mount source=app:/var/www:ro --name frontend-server nginx", line: line{code: 125,
+			err: `invalid argument "source=app:/var/www:ro" for "--mount" flag: target is required`}},
+		{command: "docker run -d --mount type=bind,source=/app,target=/var/www --name frontend-server nginx", line: line{code: 125,
+			err: `invalid mount config for type "bind": bind source path does not exist: /app`}},
+		{command: "docker run -d --mount source=app,target=/var/www,readonly --name frontend-server nginx", after: func(t *testing.T, m *harness.Machine) {
+			run(t, m, []line{
+				{args: "exec frontend-server touch /var/www/x", code: 1, err: "Read-only file system"},
+				{args: "inspect -f '{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}} {{.RW}}{{end}}' frontend-server", out: "volume app /var/www false\n"},
+				{args: "volume ls -q", out: "app\n"},
+			})
+		}},
+		{command: "docker run -d -p 8000:80 --name frontend-server nginx", after: func(t *testing.T, m *harness.Machine) {
+			run(t, m, []line{
+				{args: "port frontend-server", out: "80/tcp -> 0.0.0.0:8000"},
+				{args: "run -d -p 8000:80 --name second nginx", code: 125, err: "Bind for 0.0.0.0:8000 failed: port is already allocated"},
+			})
+			m.Answers("http://127.0.0.1:8000/", "nginx")
+			m.Answers("http://"+harness.NodeIP+":8000/", "nginx")
+		}},
+	} {
+		t.Run(l.command, func(t *testing.T) {
+			if _, err := os.Stat("/app"); err == nil && strings.Contains(l.command, "type=bind") {
+				l.code, l.err = 0, "" // this machine has what the lecture's has
+			}
+			m := m.In(t)
+			l.args = strings.TrimPrefix(l.command, "docker ")
+			run(t, m, []line{l.line})
+			if l.after != nil {
+				l.after(t, m)
+			}
+			if strings.Contains(l.command, "--name") {
+				m.Do("", "docker", "rm", "-f", "frontend-server")
+			}
+		})
+	}
+}
+
+// The lecture's Dockerfile as it is, by each way that the stock clients build: what is built is the same.
+func TestDockerfileLecture(t *testing.T) {
+	needDocker(t)
+	m := harness.New(t)
+	plugin(t, m)
+	m.Registry()
+	m.Up()
+	m.Must("docker", "pull", "-q", "debian:stretch-slim")
+	dir := project(t, m, "lecture-compose") + "/nginx"
+	const want = `{"Labels":{"maintainer":"NGINX Docker Maintainers <docker-maint@nginx.com>"},"Cmd":["nginx","-g","daemon off;"],"Ports":{"80/tcp":{}},"Stop":"SIGTERM"}`
+	for name, command := range map[string]string{
+		"classic":  "DOCKER_BUILDKIT=0 docker build -t lecture:classic " + dir,
+		"buildkit": "DOCKER_BUILDKIT=1 docker build -t lecture:buildkit " + dir,
+		"buildx":   "docker buildx build --load -t lecture:buildx " + dir,
+		"stdin":    "DOCKER_BUILDKIT=1 docker build -t lecture:stdin - <" + dir + "/Dockerfile",
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := m.In(t)
+			m.Must("sh", "-c", command)
+			run(t, m, []line{
+				{args: `inspect -f '{"Labels":{{json .Config.Labels}},"Cmd":{{json .Config.Cmd}},"Ports":{{json .Config.ExposedPorts}},"Stop":{{json .Config.StopSignal}}}' lecture:` + name, out: want + "\n"},
+				{args: "inspect -f '{{json .Config.Env}}' lecture:" + name, out: `"NGINX_VERSION=1.15.9-1~stretch","NJS_VERSION=1.15.9.0.2.8-1~stretch"`},
+				{args: "run --rm lecture:" + name + " readlink /var/log/nginx/access.log", out: "/dev/stdout\n"},
+				{args: "run --rm lecture:" + name + " readlink /var/log/nginx/error.log", out: "/dev/stderr\n"},
+				{args: "history --format {{.CreatedBy}} lecture:" + name, out: "STOPSIGNAL SIGTERM"},
+			})
+		})
+	}
 }
 
 // A container's life and all that is asked of it.

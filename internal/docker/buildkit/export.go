@@ -44,7 +44,7 @@ func exportersOf(req *wire.ControlSolveRequest) (out []exporter) {
 // known are the attributes of exporters that are carried out, and the only values that some may have.
 var known = map[string][]string{"name": nil, "push": nil, "registry.insecure": {"false", ""}, "push-by-digest": {"false", ""}, "unpack": nil, "prefer-image-digest": nil, "store": {"true", ""}, "dangling-name-prefix": {""},
 	"danglingnameprefix": {""}, "name-canonical": {"false", ""}, "oci-mediatypes": {"true", ""}, "compression": {"gzip", ""}, "force-compression": nil, "compression-level": {""},
-	"rewrite-timestamp": {"true", ""}, "context": nil, "tar": nil, "dest": nil, "platform-split": nil, "mode": {"copy", ""}, "source-date-epoch": nil, "attestation-inline": nil,
+	"rewrite-timestamp": {"true", ""}, "context": nil, "tar": nil, "dest": nil, "load": {"true"}, "platform-split": nil, "mode": {"copy", ""}, "source-date-epoch": nil, "attestation-inline": nil,
 	"attestation-prefix": nil, "buildinfo": nil, "buildinfo-attrs": nil, "oci-artifact": {"false", ""}, "prefer-nondist-layers": {"false", ""}}
 
 // check refuses what is not carried out, before anything is built.

@@ -70,6 +70,8 @@ func TestExporters(t *testing.T) {
 		{exporter{kind: "oci", attrs: map[string]string{"tar": "false", "compression": "gzip"}}, true},
 		{exporter{kind: "oci", attrs: map[string]string{"compression": "zstd"}}, false},
 		{exporter{kind: "image", attrs: map[string]string{"push-by-digest": "true"}}, false},
+		{exporter{kind: "moby", attrs: map[string]string{"load": "true"}}, true}, // Compose without bake
+		{exporter{kind: "moby", attrs: map[string]string{"load": "false"}}, false},
 		{exporter{kind: "image", attrs: map[string]string{"never-heard-of": "1"}}, false},
 		{exporter{kind: "local", attrs: map[string]string{"mode": "delete"}}, false},
 		{exporter{kind: "tape"}, false},
