@@ -24,7 +24,7 @@ import (
 func newBuild() *cobra.Command {
 	config := cluster.Default()
 	var file, target, platform, network string
-	var tags, args, labels, secrets []string
+	var tags, args, labels, secrets, agents []string
 	var noCache, pull, quiet bool
 	cmd := &cobra.Command{
 		Use:   "build FOLDER|ADDRESS",
@@ -43,6 +43,7 @@ func newBuild() *cobra.Command {
 	f.StringArrayVar(&args, "build-arg", nil, "NAME=VALUE of an ARG; NAME alone takes the environment's")
 	f.StringArrayVar(&labels, "label", nil, "KEY=VALUE put on the image")
 	f.StringArrayVar(&secrets, "secret", nil, "id=ID,src=FILE or id=ID,env=NAME for RUN --mount=type=secret")
+	f.StringArrayVar(&agents, "ssh", nil, "ID or ID=SOCKET of an SSH agent, or ID=KEY[,KEY] of private keys, for RUN --mount=type=ssh and git addresses by SSH (default is $SSH_AUTH_SOCK)")
 	f.StringVar(&target, "target", "", "stage to build (default the last)")
 	f.StringVar(&platform, "platform", "", "platform of the image (default this machine's)")
 	f.StringVar(&network, "network", "", "network of RUN: default, none, host or a network's name")
@@ -65,7 +66,19 @@ func newBuild() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return requestBuild(cmd.Context(), filepath.Join(config.RunDir, "docker.sock"), q, hidden, where[0], file, cmd.OutOrStdout())
+		sockets, stop, err := openAgents(cmd.Context(), agents)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		headers := map[string]any{}
+		if len(hidden) > 0 {
+			headers["X-Build-Secrets"] = hidden
+		}
+		if len(sockets) > 0 {
+			headers["X-Build-Agents"] = sockets
+		}
+		return requestBuild(cmd.Context(), filepath.Join(config.RunDir, "docker.sock"), q, headers, where[0], file, cmd.OutOrStdout())
 	}
 	return cmd
 }
@@ -120,8 +133,50 @@ func readSecrets(list []string) (map[string][]byte, error) {
 	return out, nil
 }
 
+// openAgents finds the agents that --ssh names, and serves the keys that it names. stop ends that.
+func openAgents(ctx context.Context, list []string) (sockets map[string]string, stop func(), err error) {
+	sockets = map[string]string{}
+	var undo []func()
+	stop = func() {
+		for _, f := range undo {
+			f()
+		}
+	}
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	for _, text := range list {
+		const form = "ID, ID=SOCKET or ID=KEY[,KEY]; without a socket or key SSH_AUTH_SOCK must be set"
+		id, where, _ := strings.Cut(text, "=")
+		if where = cmp.Or(where, os.Getenv("SSH_AUTH_SOCK")); id == "" || where == "" || sockets[id] != "" {
+			return nil, stop, flagError("--ssh", text, form)
+		}
+		st, err := os.Stat(where)
+		if err == nil && st.Mode()&os.ModeSocket != 0 {
+			if sockets[id], err = filepath.Abs(where); err != nil {
+				return nil, stop, err
+			}
+			continue
+		}
+		dir, err := os.MkdirTemp("", "nau-ssh-")
+		if err != nil {
+			return nil, stop, err
+		}
+		undo = append(undo, func() { os.RemoveAll(dir) })
+		socket, end, err := build.Keys(ctx, dir, strings.Split(where, ","))
+		if err != nil {
+			return nil, stop, fmt.Errorf("--ssh %s: %w", text, err)
+		}
+		undo = append(undo, func() { _ = end() })
+		sockets[id] = socket
+	}
+	return sockets, stop, nil
+}
+
 // requestBuild sends the context to the engine and prints what it answers.
-func requestBuild(ctx context.Context, socket string, q url.Values, secrets map[string][]byte, folder, file string, out io.Writer) error {
+func requestBuild(ctx context.Context, socket string, q url.Values, headers map[string]any, folder, file string, out io.Writer) error {
 	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}}}
@@ -142,8 +197,8 @@ func requestBuild(ctx context.Context, socket string, q url.Values, secrets map[
 		return err
 	}
 	req.Header.Set("Content-Type", "application/x-tar")
-	if len(secrets) > 0 {
-		req.Header.Set("X-Build-Secrets", base64.StdEncoding.EncodeToString([]byte(asJSON(secrets))))
+	for name, value := range headers {
+		req.Header.Set(name, base64.StdEncoding.EncodeToString([]byte(asJSON(value))))
 	}
 	res, err := client.Do(req)
 	if err != nil {

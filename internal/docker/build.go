@@ -211,25 +211,34 @@ func registryConfig(header string) (map[string]registry.AuthConfig, error) {
 	return out, nil
 }
 
-// buildSecrets reads X-Build-Secrets, which Docker's classic endpoint does not have: a JSON map of IDs to contents (base64), in base64.
+// buildSecrets reads X-Build-Secrets and X-Build-Agents, which Docker's classic endpoint does not have: JSON maps in base64, of IDs to contents (base64)
+// and of IDs to sockets of agents on this machine.
 func buildSecrets(c *call, req *build.Request) error {
-	header := c.Header.Get("X-Build-Secrets")
-	if header == "" {
-		return nil
-	}
 	var contents map[string][]byte
-	b, err := base64.StdEncoding.DecodeString(header)
-	if err == nil {
-		err = json.Unmarshal(b, &contents)
-	}
-	if err != nil {
-		return badRequest("read X-Build-Secrets: it is not a map in base64")
-	}
-	req.Secret = func(_ context.Context, id string) ([]byte, error) {
-		if data, ok := contents[id]; ok {
-			return data, nil
+	var agents map[string]string
+	for name, into := range map[string]any{"X-Build-Secrets": &contents, "X-Build-Agents": &agents} {
+		header := c.Header.Get(name)
+		if header == "" {
+			continue
 		}
-		return nil, build.ErrNotGiven
+		b, err := base64.StdEncoding.DecodeString(header)
+		if err == nil {
+			err = json.Unmarshal(b, into)
+		}
+		if err != nil {
+			return badRequest("read %s: it is not a map in base64", name)
+		}
+	}
+	if contents != nil {
+		req.Secret = func(_ context.Context, id string) ([]byte, error) {
+			if data, ok := contents[id]; ok {
+				return data, nil
+			}
+			return nil, build.ErrNotGiven
+		}
+	}
+	if agents != nil {
+		req.Agent = build.Agents(agents)
 	}
 	return nil
 }

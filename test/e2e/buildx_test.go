@@ -13,10 +13,13 @@ import (
 	"nau/test/e2e/harness"
 )
 
-// plugin makes the docker CLI find buildx, so that `docker build` speaks BuildKit's protocol.
+// plugin makes the docker CLI find buildx: the machine's own, or the one that `make test` built.
 func plugin(t *testing.T, m *harness.Machine) {
 	needDocker(t)
-	path := filepath.Join(harness.Client(t, "buildx"), "buildx")
+	path, err := exec.LookPath("docker-buildx")
+	if err != nil {
+		path = filepath.Join(harness.Client(t, "buildx"), "buildx")
+	}
 	dir := filepath.Join(m.Dir, ".docker", "cli-plugins")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)

@@ -9,4 +9,9 @@ import (
 	"nau/test/e2e/harness"
 )
 
-func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(keysOf); socket != "" {
+		os.Exit(listKeys(socket))
+	}
+	os.Exit(harness.Main(m))
+}

@@ -108,15 +108,11 @@ func (c *controller) results(j *job) ([]*result, error) {
 		}
 		return out.results, nil
 	case len(j.req.Definition.GetDef()) > 0:
-		id, err := imageOf(j.req.Definition)
+		r, err := c.s.defined(j, j.req.Definition)
 		if err != nil {
 			return nil, err
 		}
-		r, err := c.s.reuse(j, id)
-		if err != nil {
-			return nil, err
-		}
-		return []*result{r}, nil
+		return exportable(r)
 	}
 	select {
 	case ret := <-j.returns:

@@ -23,6 +23,9 @@ func (b *bridge) folder(ctx context.Context, ref string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if r.res == nil {
+		return r.dir, nil
+	}
 	return r.res.Folder()
 }
 

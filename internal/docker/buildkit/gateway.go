@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"google.golang.org/grpc/codes"
@@ -41,9 +40,10 @@ var (
 	frontendCaps = []string{"solve.base", "solve.inlinereturn", "readfile", "readdir", "statfile", "return", "returnmap", "importcaches", "proto.refarray", "reference.output",
 		"frontend.inputs", "gateway.solve.metadata", "frontend.caps", "gateway.solve.evaluate", "gateway.evaluate", "gateway.warnings"}
 	llbCaps = []string{"source.image", "source.image.resolvemode", "source.local", "source.local.unique", "source.local.sessionid", "source.local.includepatterns",
-		"source.local.followpaths", "source.local.excludepatterns", "source.local.sharedkeyhint", "source.http", "source.http.checksum", "exec.meta.base", "exec.meta.network",
+		"source.git", "source.git.keepgitdir", "source.git.fullurl", "source.git.httpauth",
+		"source.git.knownsshhosts", "source.git.mountsshsock", "source.git.subdir", "source.git.checksum", "source.git.skipsubmodules", "source.local.followpaths", "source.local.excludepatterns", "source.local.sharedkeyhint", "source.http", "source.http.checksum", "exec.meta.base", "exec.meta.network",
 		"exec.meta.proxyenv", "exec.meta.ulimit", "exec.meta.cgroup.parent", "exec.mount.bind", "exec.mount.cache", "exec.mount.cache.sharing", "exec.mount.tmpfs",
-		"exec.mount.tmpfs.size", "exec.mount.secret", "exec.mount.ssh", "exec.secretenv", "file.base", "constraints", "platform", "meta.ignorecache",
+		"exec.mount.tmpfs.size", "exec.mount.secret", "exec.mount.ssh", "exec.secretenv", "file.base", "constraints", "platform", "meta.ignorecache", "meta.description",
 		"exporter.image.annotations", "exporter.sourcedateepoch", "exporter.multiple"}
 )
 
@@ -73,11 +73,7 @@ func (b *bridge) Solve(ctx context.Context, req *wire.SolveRequest) (*wire.Solve
 		if len(req.Definition.GetDef()) == 0 {
 			return &wire.SolveResponse{Result: &wire.Result{Result: &wire.Result_Ref{Ref: &wire.Ref{}}}}, nil
 		}
-		id, err := imageOf(req.Definition)
-		if err != nil {
-			return nil, err
-		}
-		r, err := b.s.reuse(j, id)
+		r, err := b.s.defined(j, req.Definition)
 		if err != nil {
 			return nil, err
 		}
@@ -130,6 +126,9 @@ func answer(out *solved) *wire.SolveResponse {
 	case !out.multi:
 		r := out.results[0]
 		res.Result = &wire.Result_Ref{Ref: refOf(r)}
+		if r.res == nil {
+			return &wire.SolveResponse{Result: res}
+		}
 		res.Metadata["containerimage.config"] = r.img.RawConfig
 	default:
 		refs := &wire.RefMap{Refs: map[string]*wire.Ref{}}
@@ -154,30 +153,12 @@ func answer(out *solved) *wire.SolveResponse {
 const resultScheme = "nau-result://"
 
 func refOf(r *result) *wire.Ref {
+	if r.res == nil {
+		return &wire.Ref{Id: r.id, Def: r.def}
+	}
 	source, _ := proto.MarshalOptions{Deterministic: true}.Marshal(&wire.Op{Source: &wire.SourceOp{Identifier: resultScheme + r.img.ID.String()}})
 	last, _ := proto.MarshalOptions{Deterministic: true}.Marshal(&wire.Op{Inputs: []*wire.Input{{Digest: digest.FromBytes(source).String()}}})
 	return &wire.Ref{Id: r.id, Def: &wire.Definition{Def: [][]byte{source, last}, Metadata: map[string]*wire.OpMetadata{digest.FromBytes(source).String(): {}}}}
-}
-
-// imageOf reads a definition that names a result of this builder.
-func imageOf(def *wire.Definition) (string, error) {
-	for _, b := range def.Def {
-		var op wire.Op
-		if err := proto.Unmarshal(b, &op); err != nil {
-			return "", status.Errorf(codes.InvalidArgument, "read definition: %v", err)
-		}
-		if op.Source == nil {
-			if len(op.ProtoReflect().GetUnknown()) > 0 {
-				return "", status.Error(codes.Unimplemented, "this builder takes Dockerfiles, not definitions of steps")
-			}
-			continue // the last one only names the others
-		}
-		if id, ok := strings.CutPrefix(op.Source.Identifier, resultScheme); ok {
-			return id, nil
-		}
-		return "", status.Errorf(codes.Unimplemented, "source %s: this builder takes Dockerfiles, not definitions of steps", op.Source.Identifier)
-	}
-	return "", status.Error(codes.InvalidArgument, "the definition is empty")
 }
 
 // Return says what of the results is to be exported.
@@ -222,7 +203,17 @@ func returned(j *job, res *wire.Result) ([]*result, error) {
 		}
 		out = append(out, r)
 	}
-	return out, nil
+	return exportable(out...)
+}
+
+// exportable refuses results that are files alone.
+func exportable(results ...*result) ([]*result, error) {
+	for _, r := range results {
+		if r.res == nil {
+			return nil, status.Error(codes.Unimplemented, "this builder exports what Dockerfiles make: copy the source in one")
+		}
+	}
+	return results, nil
 }
 
 // Inputs are the client's own: it has them.

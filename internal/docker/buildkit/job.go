@@ -33,9 +33,18 @@ type job struct {
 type result struct {
 	id       string
 	platform string
-	res      *build.Result
+	res      *build.Result // nil: files in dir alone, as def says
+	dir      string
+	def      *wire.Definition
 	img      *image.Image
 	inline   bool // the image is to carry the cache's keys
+}
+
+func (r *result) close() error {
+	if r.res == nil {
+		return nil
+	}
+	return r.res.Close()
 }
 
 // keep holds a result until the job ends; one that comes later is given back at once.
@@ -47,7 +56,7 @@ func (j *job) keep(r *result) error {
 	}
 	j.mu.Unlock()
 	if ended {
-		return errors.Join(j.over(), r.res.Close())
+		return errors.Join(j.over(), r.close())
 	}
 	return nil
 }
@@ -87,7 +96,7 @@ func (j *job) close() (err error) {
 	j.results, j.folders = nil, nil
 	j.mu.Unlock()
 	for _, r := range results {
-		if cerr := r.res.Close(); err == nil {
+		if cerr := r.close(); err == nil {
 			err = cerr
 		}
 	}

@@ -7,11 +7,9 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/auth"
@@ -98,41 +96,12 @@ func (c *client) agent(ctx context.Context, id string, at build.Socket) (func() 
 		}
 		return nil, fmt.Errorf("agent %s: %w", id, build.ErrNotGiven)
 	}
-	l, err := net.Listen("unix", at.Path)
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(os.Chown(at.Path, at.UID, at.GID), os.Chmod(at.Path, at.Mode)); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var ended sync.WaitGroup
-	ended.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			ended.Go(func() { c.talk(ctx, id, conn) })
+	return build.Listen(ctx, at, func(ctx context.Context, conn net.Conn) {
+		stream, err := sshforward.NewSSHClient(c.Conn()).ForwardAgent(metadata.AppendToOutgoingContext(ctx, sshforward.KeySSHID, id))
+		if err == nil {
+			_ = sshforward.Copy(ctx, conn, stream, stream.CloseSend) // the agent's own protocol tells of what went wrong
 		}
 	})
-	return func() error {
-		cancel()
-		err := l.Close()
-		ended.Wait()
-		return err
-	}, nil
-}
-
-// talk carries one connection to the client's agent and back.
-func (c *client) talk(ctx context.Context, id string, conn net.Conn) {
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	stream, err := sshforward.NewSSHClient(c.Conn()).ForwardAgent(metadata.AppendToOutgoingContext(ctx, sshforward.KeySSHID, id))
-	if err == nil {
-		_ = sshforward.Copy(ctx, conn, stream, stream.CloseSend) // the agent's own protocol tells of what went wrong
-	}
 }
 
 // credentials asks the client for what it knows of a registry.

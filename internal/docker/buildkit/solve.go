@@ -220,33 +220,32 @@ func (f *frontend) rules(st *step, rules []byte) error {
 
 // fetch brings a context that is not a folder of the client: what it uploads, or what an address has.
 func (f *frontend) fetch() (err error) {
-	address := f.o.Remote
+	from := defined{address: f.o.Remote}
 	if def := f.inputs[f.o.ContextKey]; def != nil {
-		if address, err = addressOf(def); err != nil {
+		if from, err = define(def); err != nil {
 			return err
 		}
 	}
 	if f.remote, err = f.folder("remote"); err != nil {
 		return err
 	}
-	f.file, err = f.bring(address, f.remote)
+	f.file, err = f.bring(from, f.remote)
 	return err
 }
 
 // bring fills a folder from an address.
-func (f *frontend) bring(address, dir string) (file []byte, err error) {
-	shown := address
+func (f *frontend) bring(from defined, dir string) (file []byte, err error) {
+	if from.image != "" {
+		return nil, status.Error(codes.Unimplemented, "a result of this builder is no context by itself: name it with --build-context")
+	}
+	address, shown := from.address, from.address
 	if strings.HasPrefix(address, uploaded) {
 		shown = "upload"
 	}
 	st := f.t.begin("[internal] load remote build context " + strings.TrimSpace(strings.TrimPrefix(shown, "upload")))
 	defer func() { st.end(err) }()
 	if shown != "upload" {
-		c, err := f.s.client(f.j.ctx, f.session)
-		if err != nil {
-			return nil, err
-		}
-		return f.s.cfg.Builder.Remote(f.j.ctx, address, dir, build.Request{Args: f.o.Args, Secret: c.secret, Agent: c.agent})
+		return f.remoteFiles(from, dir)
 	}
 	c, err := f.from(f.o.ContextKey)
 	if err != nil {
@@ -283,6 +282,7 @@ func (f *frontend) named() error {
 
 func (f *frontend) one(name, where string) (build.Named, error) {
 	scheme, rest, _ := strings.Cut(where, ":")
+	from := defined{address: where}
 	switch {
 	case strings.HasPrefix(where, "docker-image://"):
 		return build.Named{Image: strings.TrimPrefix(where, "docker-image://")}, nil
@@ -294,14 +294,13 @@ func (f *frontend) one(name, where string) (build.Named, error) {
 		if def == nil {
 			return build.Named{}, fmt.Errorf("%w: the input %s did not come", build.ErrContext, rest)
 		}
-		if id, err := imageOf(def); err == nil {
-			return build.Named{Image: id}, nil
-		}
-		address, err := addressOf(def)
-		if err != nil {
+		var err error
+		if from, err = define(def); err != nil {
 			return build.Named{}, err
 		}
-		where = address
+		if from.image != "" {
+			return build.Named{Image: from.image}, nil
+		}
 	case !build.IsRemote(where):
 		return build.Named{}, fmt.Errorf("%q: %w: name a folder, docker-image://REFERENCE, or an address", where, build.ErrUnsupported)
 	}
@@ -309,7 +308,7 @@ func (f *frontend) one(name, where string) (build.Named, error) {
 	if err != nil {
 		return build.Named{}, err
 	}
-	_, err = f.bring(where, dir)
+	_, err = f.bring(from, dir)
 	return build.Named{Folder: dir}, err
 }
 
@@ -450,11 +449,6 @@ func (s *Server) reuse(j *job, id string) (*result, error) {
 
 func nothing(context.Context, []string) (string, error) {
 	return "", fmt.Errorf("%w: there is none", build.ErrContext)
-}
-
-// addressOf reads a definition that names a repository or an address.
-func addressOf(def *wire.Definition) (string, error) {
-	return "", status.Error(codes.Unimplemented, "this builder takes no definitions of steps as a context")
 }
 
 func text(p ocispec.Platform) string {

@@ -44,7 +44,7 @@ func IsRemote(address string) bool { return isURL(address) || git.Is(address) }
 // returned. Of the request its arguments, secrets and agent count.
 func (b *Builder) Remote(ctx context.Context, address, dir string, req Request) (dockerfile []byte, err error) {
 	if git.Is(address) {
-		return nil, b.remoteRepository(ctx, address, dir, req)
+		return nil, b.Repository(ctx, address, dir, req)
 	}
 	body, head, err := download(ctx, address)
 	if err != nil {

@@ -126,8 +126,8 @@ func (r *solving) repository(c *Copy, address string, skip func(full, rel string
 	return p, nil
 }
 
-// remoteRepository fills dir with a context that is a repository.
-func (b *Builder) remoteRepository(ctx context.Context, address, dir string, req Request) error {
+// Repository fills dir with the files of a repository. Of the request its arguments, secrets and agent count.
+func (b *Builder) Repository(ctx context.Context, address, dir string, req Request) error {
 	src, err := git.Parse(address)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrContext, err)

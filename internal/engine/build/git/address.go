@@ -115,6 +115,10 @@ func (s *Source) query(text string) error {
 			s.Checksum = v
 		case "subdir":
 			s.Subdir = v
+		case "mtime":
+			if v != "commit" {
+				return fmt.Errorf("mtime=%q: files are dated by their commit", v)
+			}
 		case "keep-git-dir":
 			keep, err := flag(v)
 			if err != nil {
@@ -126,7 +130,7 @@ func (s *Source) query(text string) error {
 				return fmt.Errorf("%s=%q is neither true nor false", key, v)
 			}
 		default:
-			return fmt.Errorf("%q is not known: ref, branch, tag, commit, checksum, subdir, keep-git-dir and submodules are", key)
+			return fmt.Errorf("%q is not known: ref, branch, tag, commit, checksum, subdir, mtime, keep-git-dir and submodules are", key)
 		}
 	}
 	if names > 1 {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,6 +23,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 
 	"nau/internal/engine/build/git/gittest"
 )
@@ -457,6 +460,57 @@ func TestCredentials(t *testing.T) {
 	defer lure.Close()
 	if _, _, _, err := checkOut(t, lure.URL+"/r.git", secrets(map[string]string{"GIT_AUTH_TOKEN": "secret"})); err == nil || seen != "" {
 		t.Errorf("a credential went elsewhere: %q (%v)", seen, err)
+	}
+}
+
+func TestSSH(t *testing.T) {
+	r := gittest.New(t)
+	r.Commit("refs/heads/main", r.Files(map[string]gittest.File{"a": gittest.Regular("b")}))
+	private, mine := gittest.Key(t)
+	_, host := gittest.Key(t)
+	_, other := gittest.Key(t)
+	listen := func(address string, host ssh.Signer) net.Listener {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gittest.ServeSSH(t, l, host, mine.PublicKey(), map[string]*gittest.Repo{"dir/r.git": r})
+		return l
+	}
+	l := listen("127.0.0.1:0", host)
+	ring := agent.NewKeyring()
+	opts := Options{KnownHosts: filepath.Join(t.TempDir(), "known"), Agent: func(context.Context) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() { _ = agent.ServeAgent(ring, theirs) }()
+		return ours, nil
+	}}
+	address := "ssh://git@" + l.Addr().String() + "/dir/r.git"
+	if _, _, _, err := checkOut(t, address, opts); err == nil {
+		t.Error("an agent without keys is let in")
+	}
+	if err := ring.Add(agent.AddedKey{PrivateKey: private}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		got, _, _, err := checkOut(t, address, opts)
+		if err != nil || got["a"] != "rw- b" {
+			t.Fatalf("%v %v", got, err)
+		}
+	}
+	if _, _, _, err := checkOut(t, strings.Replace(address, "r.git", "x.git", 1), opts); err == nil || !strings.Contains(err.Error(), "no repository: git-upload-pack '/dir/x.git'") {
+		t.Errorf("a repository that is not there: %v", err)
+	}
+	at := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	defer listen(at, other).Close()
+	if _, _, _, err := checkOut(t, address, opts); err == nil || !strings.Contains(err.Error(), "has changed") {
+		t.Errorf("a server with another key: %v", err)
+	}
+	opts.Agent = nil
+	if _, _, _, err := checkOut(t, address, opts); err == nil || !strings.Contains(err.Error(), "--ssh default") {
+		t.Errorf("without an agent: %v", err)
 	}
 }
 

@@ -127,7 +127,10 @@ func (c *checkout) overSSH(ctx context.Context, u *url.URL) (_ session, err erro
 	if err := s.Start("git-upload-pack " + quote(u.Path)); err != nil {
 		return nil, err
 	}
-	return &stream{in: in, out: out, close: shut, said: said.text}, nil
+	return &stream{in: in, out: out, close: shut, said: func() string {
+		_ = s.Wait() // what is said has come by then
+		return said.text()
+	}}, nil
 }
 
 func portOr(u *url.URL, port string) string {

@@ -252,13 +252,18 @@ func (r *Repo) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// Serve serves repositories by path.
-func Serve(t testing.TB, repos map[string]*Repo) string {
+// Handler serves repositories by path.
+func Handler(repos map[string]*Repo) http.Handler {
 	mux := http.NewServeMux()
 	for name, r := range repos {
 		mux.Handle("/"+name+"/", r)
 	}
-	s := httptest.NewServer(mux)
+	return mux
+}
+
+// Serve serves repositories at an address on loopback until the test ends.
+func Serve(t testing.TB, repos map[string]*Repo) string {
+	s := httptest.NewServer(Handler(repos))
 	t.Cleanup(s.Close)
 	return s.URL
 }

@@ -1,0 +1,220 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/crypto/ssh/agent"
+
+	"nau/internal/engine/build/git/gittest"
+	"nau/test/e2e/harness"
+)
+
+// keysOf is the environment by which a copy of this program, inside a build, lists the keys of an agent.
+const keysOf = "NAU_E2E_KEYS_OF"
+
+func listKeys(socket string) int {
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	keys, err := agent.NewClient(conn).List()
+	for _, k := range keys {
+		fmt.Println("key", k.Comment)
+	}
+	if err != nil || len(keys) == 0 {
+		fmt.Println("no keys", err)
+		return 1
+	}
+	return 0
+}
+
+// What a build takes from elsewhere: repositories, agents, secrets, private registries.
+func TestBuildSources(t *testing.T) {
+	needDocker(t)
+	t.Setenv("SHELL_SECRET", "of-the-environment")
+	m := harness.New(t)
+	plugin(t, m)
+	m.Registry()
+	m.Up()
+	m.Must("docker", "pull", "-q", "busybox")
+	t.Run("repositories", func(t *testing.T) { repositories(t, m.In(t)) })
+	t.Run("agents and secrets", func(t *testing.T) { agents(t, m.In(t)) })
+	t.Run("the same twice", func(t *testing.T) { sameTwice(t, m.In(t)) })
+	t.Run("private registry", func(t *testing.T) { privateRegistry(t, m.In(t)) })
+}
+
+func repositories(t *testing.T, m *harness.Machine) {
+	r := gittest.New(t)
+	r.Commit("refs/heads/main", r.Files(map[string]gittest.File{"Dockerfile": gittest.Regular("FROM busybox\nCOPY . /all/\nCMD [\"cat\", \"/all/a\"]\n"), "a": gittest.Regular("of main\n")}))
+	side := r.Commit("refs/heads/side", r.Files(map[string]gittest.File{"sub/Dockerfile": gittest.Regular("FROM busybox\nCOPY . /all/\nCMD [\"cat\", \"/all/a\"]\n"), "sub/a": gittest.Regular("of side\n")}))
+	l := m.Listen("tcp", "127.0.0.1:8418")
+	mux := http.NewServeMux()
+	mux.Handle("/r.git/", r)
+	server := &http.Server{Handler: mux}
+	go func() { _ = server.Serve(l) }()
+	defer server.Close()
+	const at = "http://127.0.0.1:8418/r.git"
+	build := "build --progress plain -t cloned "
+	archive := m.Must("tar", "-C", files(t, m, "packed", map[string]string{"Dockerfile": "FROM busybox\nCOPY a /\nCMD [\"cat\", \"/a\"]\n", "a": "of an archive\n"}), "-cf", "-", "Dockerfile", "a")
+	mux.HandleFunc("/ctx.tar", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, archive) })
+	show := line{args: "run --rm cloned", out: "of main\n"}
+	run(t, m, []line{
+		{args: build + at, err: "[internal] load remote build context"}, show,
+		{args: build + at + "#side:sub"}, {args: "run --rm cloned", out: "of side\n"},
+		{args: build + at + "?branch=side&subdir=sub&checksum=" + side.String()[:10]}, {args: "run --rm cloned", out: "of side\n"},
+		{args: build + at + "?branch=main&checksum=" + side.String(), code: 1, err: "expected checksum to match " + side.String()},
+		{args: build + "--build-arg BUILDKIT_CONTEXT_KEEP_GIT_DIR=1 " + at}, {args: "run --rm cloned cat /all/.git/HEAD", out: "ref: refs/heads/main"},
+		{args: build + "-", stdin: "FROM busybox\nADD " + at + "#side:sub /x\nCMD cat /x/a\n"}, {args: "run --rm cloned", out: "of side\n"},
+		{args: build + "-", stdin: "FROM busybox\nADD --keep-git-dir --checksum=" + side.String() + " " + at + "#side /x\nCMD cat /x/.git/HEAD\n"}, {args: "run --rm cloned", out: "ref: refs/heads/side"},
+		{args: build + "--build-context more=" + at + "#side -", stdin: "FROM busybox\nCOPY --from=more sub/a /\nCMD cat /a\n"}, {args: "run --rm cloned", out: "of side\n"},
+		{args: build + "http://127.0.0.1:8418/ctx.tar"}, {args: "run --rm cloned", out: "of an archive\n"},
+		{args: build + at + "#none", code: 1, err: "not in the repository: none"},
+	})
+	if out := m.Must(m.Nau, "build", "--data-dir", m.DataDir, "--run-dir", m.RunDir, "-t", "cloned", at+"#side:sub"); !strings.Contains(out, "Successfully tagged cloned") {
+		t.Errorf("nau build: %s", out)
+	}
+	run(t, m, []line{{args: "run --rm cloned", out: "of side\n"}})
+}
+
+func agents(t *testing.T, m *harness.Machine) {
+	private, signer := gittest.Key(t)
+	_, host := gittest.Key(t)
+	ring := agent.NewKeyring()
+	if err := ring.Add(agent.AddedKey{PrivateKey: private, Comment: "of-the-test"}); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(m.Dir, "agent.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _ = agent.ServeAgent(ring, conn) }()
+		}
+	}()
+	r := gittest.New(t)
+	r.Commit("refs/heads/main", r.Files(map[string]gittest.File{"Dockerfile": gittest.Regular("FROM busybox\nCOPY a /\nCMD [\"cat\", \"/a\"]\n"), "a": gittest.Regular("over ssh\n")}))
+	served := m.Listen("tcp", "127.0.0.1:2222")
+	defer served.Close()
+	gittest.ServeSSH(t, served, host, signer.PublicKey(), map[string]*gittest.Repo{"r.git": r})
+	const at = "ssh://git@127.0.0.1:2222/r.git"
+
+	// A copy of this program, in the build, talks to the agent.
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := files(t, m, "agents", map[string]string{"probe": string(self), "key": "hidden", "Dockerfile": "FROM busybox\nCOPY --chmod=755 probe /probe\n" +
+		"RUN --mount=type=ssh,required " + keysOf + "=$SSH_AUTH_SOCK /probe\nRUN --mount=type=secret,id=a,required --mount=type=secret,id=b,env=B,required cat /run/secrets/a; echo \" $B\"\n"})
+	key := filepath.Join(ctx, "key")
+	wanted := "--secret id=a,src=" + key + " --secret id=b,env=SHELL_SECRET "
+	run(t, m, []line{
+		{args: "build --progress plain --no-cache --ssh default=" + socket + " " + wanted + ctx, err: "key of-the-test"},
+		{args: "build --progress plain --no-cache --ssh default=" + socket + " " + wanted + ctx, err: "hidden of-the-environment"},
+		{args: "build --progress plain --ssh default=" + socket + " -t cloned " + at}, {args: "run --rm cloned", out: "over ssh\n"},
+		{args: "build --progress plain -t cloned " + at, code: 1, err: "ssh agent socket"},
+		{args: "build --progress plain --ssh default=" + socket + " -t cloned -", stdin: "FROM busybox\nADD " + at + " /x\nCMD cat /x/a\n"}, {args: "run --rm cloned", out: "over ssh\n"},
+	})
+	nau := func(args ...string) harness.Result {
+		return m.Do("", m.Nau, append([]string{"build", "--data-dir", m.DataDir, "--run-dir", m.RunDir, "-t", "cloned"}, args...)...)
+	}
+	if r := nau("--no-cache", "--ssh", "default="+socket, "--secret", "id=a,src="+key, "--secret", "id=b,env=SHELL_SECRET", ctx); r.Code != 0 || !strings.Contains(r.Stdout, "key of-the-test") || !strings.Contains(r.Stdout, "hidden of-the-environment") {
+		t.Errorf("nau build --ssh --secret: %+v", r)
+	}
+	if r := nau("--ssh", "default="+socket, at); r.Code != 0 {
+		t.Errorf("nau build of a repository by SSH: %+v", r)
+	}
+	if r := nau(at); r.Code == 0 || !strings.Contains(r.Stderr, "--ssh default") {
+		t.Errorf("nau build of a repository by SSH without an agent: %+v", r)
+	}
+}
+
+// sameTwice builds a Dockerfile again and again with SOURCE_DATE_EPOCH: all ways come to the same bytes.
+func sameTwice(t *testing.T, m *harness.Machine) {
+	const date = "1700000000"
+	ctx := files(t, m, "same", map[string]string{"a": "one", "Dockerfile": "FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN mkdir /made && date > /dev/null && echo x > /made/file && ln /made/file /made/hard && touch /etc/new\n" +
+		"COPY a /a\nWORKDIR /w/x\nADD --chmod=600 a /b\n"})
+	seen := map[string]string{}
+	for i := range 2 {
+		id := filepath.Join(m.Dir, "iid")
+		for way, args := range map[string][]string{
+			"buildx":   {"docker", "build", "--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=" + date, "--provenance=false", "--iidfile", id, "-o", "type=image,name=same,rewrite-timestamp=true", ctx},
+			"classic":  {"env", "DOCKER_BUILDKIT=0", "docker", "build", "--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=" + date, "-t", "same", ctx},
+			"nau":      {m.Nau, "build", "--data-dir", m.DataDir, "--run-dir", m.RunDir, "--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=" + date, "-t", "same", ctx},
+			"of a tar": {"docker", "build", "--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=" + date, "--provenance=false", "-t", "same", "-o", "type=oci,dest=" + filepath.Join(m.Dir, "same.tar") + ",rewrite-timestamp=true", ctx},
+		} {
+			m.Must(args[0], args[1:]...)
+			if way == "of a tar" {
+				b, err := os.ReadFile(filepath.Join(m.Dir, "same.tar"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if seen[way] != "" && seen[way] != string(b) {
+					t.Errorf("archive %d differs from the first", i)
+				}
+				seen[way] = string(b)
+				continue
+			}
+			seen[fmt.Sprint(way, i)] = strings.TrimSpace(m.Must("docker", "image", "inspect", "-f", "{{.Id}} {{.Created}} {{json .RootFS.Layers}}", "same"))
+		}
+	}
+	want := seen["buildx0"]
+	if !strings.Contains(want, "2023-11-14T22:13:20Z") {
+		t.Errorf("the image is not of the date that was given: %s", want)
+	}
+	for way, got := range seen {
+		if way != "of a tar" && got != want {
+			t.Errorf("%s is %s, want %s", way, got, want)
+		}
+	}
+}
+
+// privateRegistry builds from and pushes to a registry that knows its users; the engine is told by the client's session alone.
+func privateRegistry(t *testing.T, m *harness.Machine) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("open-sesame"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := filepath.Join(m.Dir, "htpasswd")
+	if err := os.WriteFile(users, []byte("ann:"+string(hash)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, auth := range []string{"basic", "token"} {
+		at := fmt.Sprintf("127.0.0.1:%d", 5446+i)
+		serveRegistry(t, m, "--addr", at, "--data-dir", filepath.Join(m.Dir, auth), "--tls-self", "--auth", auth, "--htpasswd", users)
+		from := "FROM " + at + "/team/base:1\nRUN echo from private\n"
+		run(t, m, []line{
+			{args: "login -u ann -p open-sesame " + at, out: "Login Succeeded"},
+			{args: "tag busybox " + at + "/team/base:1"},
+			{args: "push -q " + at + "/team/base:1"},
+			{args: "rmi " + at + "/team/base:1"},
+			{args: "build --progress plain --no-cache --push -t " + at + "/team/made:1 -", stdin: from, err: "pushing " + at + "/team/made:1"},
+			{args: "rmi " + at + "/team/made:1"},
+			{args: "run --rm --pull always " + at + "/team/made:1 echo pulled", out: "pulled\n"},
+			{args: "logout " + at},
+			{args: "rmi -f " + at + "/team/made:1 " + at + "/team/base:1"},
+			{args: "build --progress plain --no-cache --pull -", stdin: from, code: 1, err: at + "/team/base:1"},
+			{args: "build --progress plain --push -t " + at + "/team/other:1 -", stdin: "FROM busybox\n", code: 1, err: "failed to push " + at + "/team/other:1"},
+		})
+	}
+	if log, err := os.ReadFile(filepath.Join(m.DataDir, "nau.log")); err == nil && regexp.MustCompile("open-sesame|YW5uOm9wZW4tc2VzYW1l").Match(log) {
+		t.Error("the engine's log shows the password")
+	}
+}
