@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -80,7 +81,9 @@ type Server struct {
 	log       *slog.Logger
 	stages    []stage
 	metrics   *metrics
-	inFlight  gate
+	reads     *gate // requests in flight
+	writes    *gate
+	long      *tally // requests that last
 	health    health
 	services  *services
 	life      context.Context // ends with Drain
@@ -106,7 +109,8 @@ func New(cfg Config) (*Server, error) {
 		s.RequestTimeout = time.Minute
 	}
 	s.life, s.end = context.WithCancel(context.Background())
-	s.inFlight = newGate(cfg.MaxInFlight, cfg.MaxMutatingInFlight)
+	s.reads, s.writes = newGate(cmp.Or(cfg.MaxInFlight, defaultReads)), newGate(cmp.Or(cfg.MaxMutatingInFlight, defaultWrites))
+	s.long = newTally(longRunningMost)
 	s.metrics = newMetrics()
 	s.health.extra = cfg.Ready
 	s.health.store = cfg.Store

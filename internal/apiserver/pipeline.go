@@ -153,15 +153,33 @@ func (c *call) longRunning() bool {
 }
 
 func (s *Server) admitInFlight(c *call) (bool, error) {
-	if c.longRunning() || c.user.In(identity.Masters) {
+	if c.user.In(identity.Masters) {
 		return false, nil
 	}
-	done, ok := s.inFlight.enter(c.ctx, c.info.Verb)
+	name, system := share(c.user)
+	ok := true
+	switch {
+	case !c.longRunning():
+		gate, places := s.reads, 1
+		if c.mutating() {
+			gate, places = s.writes, width(c.r.ContentLength, s.maxBody)
+		}
+		c.done, ok = gate.enter(c.ctx, name, system, places)
+	case !system:
+		c.done, ok = s.long.enter(name)
+	}
 	if !ok {
 		return false, apierrors.NewTooManyRequests("too many requests, please try again later.", 1)
 	}
-	c.done = done
 	return false, nil
+}
+
+func (c *call) mutating() bool {
+	switch c.info.Verb {
+	case "create", "update", "patch", "delete", "deletecollection", "post", "put":
+		return true
+	}
+	return false
 }
 
 func (s *Server) deadline(c *call) (bool, error) {
@@ -306,43 +324,4 @@ func notFoundPage(c *call) {
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	c.w.WriteHeader(http.StatusNotFound)
 	_, _ = c.w.Write([]byte(text))
-}
-
-// gate bounds the requests in flight, reads and writes apart.
-type gate struct{ read, write chan struct{} }
-
-func newGate(all, mutating int) gate {
-	if all == 0 {
-		all = 400
-	}
-	if mutating == 0 {
-		mutating = 200
-	}
-	return gate{make(chan struct{}, all), make(chan struct{}, mutating)}
-}
-
-// patience is how long a request waits for room before it is told to come back.
-const patience = 15 * time.Second
-
-func (g gate) enter(ctx context.Context, verb string) (leave func(), ok bool) {
-	ch := g.read
-	switch verb {
-	case "create", "update", "patch", "delete", "deletecollection", "post", "put":
-		ch = g.write
-	}
-	leave = func() { <-ch }
-	select {
-	case ch <- struct{}{}:
-		return leave, true
-	default:
-	}
-	t := time.NewTimer(patience)
-	defer t.Stop()
-	select {
-	case ch <- struct{}{}:
-		return leave, true
-	case <-t.C:
-	case <-ctx.Done():
-	}
-	return nil, false
 }

@@ -290,23 +290,25 @@ type tableEvents struct {
 
 func (t *tableEvents) contentType() string { return wire.TypeJSON }
 
-func (t *tableEvents) event(dst []byte, ev *store.Event) ([]byte, error) {
+func (t *tableEvents) event(dst []byte, ev *store.Event) (out, body []byte, err error) {
 	t.table.now = t.clock()
 	e := ev.Entry
 	if ev.Type == store.Bookmark {
 		obj := t.table.ep.ver.New()
 		if err := markBookmark(obj, ev); err != nil {
-			return dst, err
+			return dst, nil, err
 		}
 		e = &store.Entry{Object: obj, Revision: ev.Revision}
 	}
 	doc, err := t.table.document(nil, []*store.Entry{e}, nil, !t.started)
 	if err != nil {
-		return dst, err
+		return dst, nil, err
 	}
 	t.started = true
-	return wire.AppendJSONEvent(dst, ev.Type.String(), doc), nil
+	return wire.AppendJSONEvent(dst, ev.Type.String(), doc), nil, nil
 }
+
+func (*tableEvents) tail(dst []byte) []byte { return dst } // nothing is left out
 
 func (t *tableEvents) failure(dst []byte, err error) ([]byte, error) {
 	return appendFailure(dst, wire.JSON, err)
@@ -319,28 +321,30 @@ type metaEvents struct {
 
 func (m *metaEvents) contentType() string { return m.media.StreamType() }
 
-func (m *metaEvents) event(dst []byte, ev *store.Event) ([]byte, error) {
+func (m *metaEvents) event(dst []byte, ev *store.Event) (out, body []byte, err error) {
 	e := ev.Entry
 	if ev.Type == store.Bookmark {
 		obj := &metav1.PartialObjectMetadata{}
 		if err := markBookmark(obj, ev); err != nil {
-			return dst, err
+			return dst, nil, err
 		}
 		e = &store.Entry{Object: obj, Revision: ev.Revision}
 	}
 	if m.media == wire.Protobuf {
 		raw, err := m.ep.metaMessage(e)
 		if err != nil {
-			return dst, err
+			return dst, nil, err
 		}
-		return wire.AppendProtoEvent(dst, ev.Type.String(), metaGVK, raw), nil
+		return wire.AppendProtoEvent(dst, ev.Type.String(), metaGVK, raw), nil, nil
 	}
 	doc, err := m.ep.metaJSON(e)
 	if err != nil {
-		return dst, err
+		return dst, nil, err
 	}
-	return wire.AppendJSONEvent(dst, ev.Type.String(), doc), nil
+	return wire.AppendJSONEvent(dst, ev.Type.String(), doc), nil, nil
 }
+
+func (*metaEvents) tail(dst []byte) []byte { return dst } // nothing is left out
 
 func (m *metaEvents) failure(dst []byte, err error) ([]byte, error) {
 	return appendFailure(dst, m.media, err)

@@ -26,7 +26,10 @@ const (
 	// gatherEvents are waited for, at the present rate, but not longer than gatherMost.
 	gatherEvents = 16
 	gatherMost   = 25 * time.Millisecond
-	watchBuffer  = 64 << 10
+	watchBuffer  = wire.Record + 4<<10
+	// stalled is how long a client may take to read what one write brings; then the watch is cut. While a client does not read,
+	// all that happens meanwhile is held for it.
+	stalled = 30 * time.Second
 )
 
 // pace tells how long to wait between writes.
@@ -111,6 +114,8 @@ func (c *call) watch() error {
 			_ = flush.Flush()
 		}
 	}
+	cut := time.AfterFunc(stalled, func() { _ = flush.SetWriteDeadline(time.Now()) })
+	defer cut.Stop()
 	if cannot != nil {
 		fail(cannot)
 		return nil
@@ -120,7 +125,9 @@ func (c *call) watch() error {
 	timer.Stop()
 	defer timer.Stop()
 	for {
+		cut.Stop()
 		events, err := w.Next(ctx)
+		cut.Reset(stalled)
 		if err != nil {
 			if ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
 				fail(err)
@@ -134,9 +141,18 @@ func (c *call) watch() error {
 			if ev.InitialEnd && o.initial == nil {
 				continue // nobody asked where the initial events end
 			}
-			if buf, err = enc.event(buf, ev); err != nil {
+			var body []byte
+			if buf, body, err = enc.event(buf, ev); err != nil {
 				c.srv.log.Warn("watch event lost its encoding", "resource", c.ep.gvr, "cause", err)
 				return nil
+			}
+			if body != nil {
+				for _, part := range [][]byte{buf, body} {
+					if _, err := c.w.Write(part); err != nil {
+						return nil
+					}
+				}
+				buf = enc.tail(buf[:0])
 			}
 			for len(buf) >= wire.Record {
 				if _, err := c.w.Write(buf[:wire.Record]); err != nil {
@@ -153,7 +169,7 @@ func (c *call) watch() error {
 		if err := flush.Flush(); err != nil {
 			return nil
 		}
-		if cap(buf) <= 4*watchBuffer {
+		if cap(buf) <= wire.Record+2*large {
 			*lent = buf[:0]
 			buffers.Put(lent)
 		}
@@ -182,7 +198,10 @@ func watchError(err error) error {
 // eventEncoder writes events in one form.
 type eventEncoder interface {
 	contentType() string
-	event(dst []byte, ev *store.Event) ([]byte, error)
+	// event appends an event. Where that is large, its body, which is shared, is left to be written behind dst, and before tail:
+	// of thousands of watches that wait for their clients to read, none has a copy of its own.
+	event(dst []byte, ev *store.Event) (out, body []byte, err error)
+	tail(dst []byte) []byte
 	failure(dst []byte, err error) ([]byte, error)
 }
 
@@ -209,26 +228,45 @@ type plainEvents struct {
 
 func (p *plainEvents) contentType() string { return p.media.StreamType() }
 
-func (p *plainEvents) event(dst []byte, ev *store.Event) ([]byte, error) {
+// large is the size from which on an event's body is not copied.
+const large = 2 * wire.Record
+
+func (p *plainEvents) event(dst []byte, ev *store.Event) (out, body []byte, err error) {
 	if ev.Type == store.Bookmark {
-		return p.bookmark(dst, ev)
+		dst, err = p.bookmark(dst, ev)
+		return dst, nil, err
 	}
 	kind := ev.Type.String()
 	if p.media == wire.Protobuf {
 		raw, err := p.ep.message(ev.Entry)
 		if err != nil {
-			return dst, err
+			return dst, nil, err
 		}
-		return wire.AppendProtoEvent(dst, kind, p.ep.gvk, raw), nil
+		if len(raw) >= large {
+			return wire.AppendProtoEventHead(dst, kind, p.ep.gvk, len(raw)), raw, nil
+		}
+		return wire.AppendProtoEvent(dst, kind, p.ep.gvk, raw), nil, nil
 	}
 	doc, err := p.ep.json(ev.Entry)
 	if err != nil {
-		return dst, err
+		return dst, nil, err
 	}
-	if p.ep.schemaless {
-		return wire.AppendJSONEvent(dst, kind, doc), nil
+	switch {
+	case len(doc) >= large && p.ep.schemaless:
+		return wire.AppendJSONEventHead(dst, kind), doc, nil
+	case len(doc) >= large:
+		return append(wire.AppendJSONObject(wire.AppendJSONEventHead(dst, kind), p.ep.gvk, doc[:1]), ','), doc[1:], nil
+	case p.ep.schemaless:
+		return wire.AppendJSONEvent(dst, kind, doc), nil, nil
 	}
-	return wire.AppendJSONEventOf(dst, kind, p.ep.gvk, doc), nil
+	return wire.AppendJSONEventOf(dst, kind, p.ep.gvk, doc), nil, nil
+}
+
+func (p *plainEvents) tail(dst []byte) []byte {
+	if p.media == wire.Protobuf {
+		return wire.EnvelopeTail(dst)
+	}
+	return append(dst, wire.JSONEventTail...)
 }
 
 func (p *plainEvents) bookmark(dst []byte, ev *store.Event) ([]byte, error) {

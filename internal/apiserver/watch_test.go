@@ -3,11 +3,14 @@ package apiserver
 import (
 	"context"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
@@ -93,6 +96,44 @@ func TestClientsRead(t *testing.T) {
 	if err != nil || u.GetKind() != "Namespace" || u.GetAPIVersion() != "v1" {
 		t.Fatal(err, u)
 	}
+}
+
+// Events of large objects are written in pieces; a client sees no difference, nor those that come before and after in one write.
+func TestLargeEvents(t *testing.T) {
+	c := newCluster(t)
+	cfg := c.serve()
+	c.namespace("ns")
+	for i, n := range []int{10, large - 1000, 2 * large, 10, 3 * large, 10 * large} {
+		c.do("POST", cmsPath, map[string]any{"metadata": map[string]any{"name": string(rune('a' + i))}, "data": map[string]string{"v": strings.Repeat("é", n/2)}}).want(201)
+	}
+	for _, media := range []string{"application/json", "application/vnd.kubernetes.protobuf"} {
+		cfg := rest.CopyConfig(cfg)
+		cfg.ContentType, cfg.AcceptContentTypes = media, media
+		maps := kubernetes.NewForConfigOrDie(cfg).CoreV1().ConfigMaps("ns")
+		list, err := maps.List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := maps.Watch(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range list.Items {
+			got, ok := next(t, w).Object.(*corev1.ConfigMap)
+			if !ok || !equality.Semantic.DeepEqual(got.ObjectMeta, list.Items[i].ObjectMeta) || got.Data["v"] != list.Items[i].Data["v"] {
+				t.Fatalf("%s: %s differs: %+v", media, list.Items[i].Name, got.ObjectMeta)
+			}
+		}
+		w.Stop()
+	}
+	u, err := dynamic.NewForConfigOrDie(cfg).Resource(corev1.SchemeGroupVersion.WithResource("configmaps")).Namespace("ns").Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=f"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := next(t, u).Object.(*unstructured.Unstructured); got.GetKind() != "ConfigMap" || got.GetAPIVersion() != "v1" {
+		t.Errorf("a large object without its kind: %s %s", got.GetKind(), got.GetAPIVersion())
+	}
+	u.Stop()
 }
 
 func TestInformersOfThisProcess(t *testing.T) {

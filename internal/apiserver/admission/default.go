@@ -23,7 +23,7 @@ type Config struct {
 	After []Plugin
 }
 
-// Default is the chain of the plugins that upstream switches on, in upstream's order.
+// Default is the chain of the plugins that upstream switches on, in upstream's order, and the limit of tenants' events.
 func Default(c Config) (Chain, error) {
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
@@ -38,6 +38,7 @@ func Default(c Config) (Chain, error) {
 	}
 	chain := Chain{
 		NewNamespaceLifecycle(c.Informers, c.Live, c.Clock),
+		NewEventRateLimit(c.Clock),
 		NewLimitRanger(c.Informers),
 		accounts,
 		NewNodeRestriction(c.Informers, c.Live, c.Authorizer),

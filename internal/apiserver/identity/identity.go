@@ -64,6 +64,26 @@ func (u *User) In(group string) bool {
 	return u != nil && slices.Contains(u.Groups, group)
 }
 
+// Tenant is the name under which the user shares the cluster with others: all service accounts of a namespace are one. It is ""
+// for the system's own: masters, nodes, the components, and the service accounts of kube-system.
+func (u *User) Tenant() string {
+	if u == nil || u.In(Masters) || u.In(Nodes) {
+		return ""
+	}
+	switch u.Name {
+	case KubeProxy, Scheduler, Controllers, APIServer:
+		return ""
+	}
+	if account, ok := strings.CutPrefix(u.Name, ServiceAccountPrefix); ok {
+		namespace, _, _ := strings.Cut(account, ":")
+		if namespace == "kube-system" {
+			return ""
+		}
+		return ServiceAccountsPrefix + namespace
+	}
+	return u.Name
+}
+
 // Clone is a deep copy that the caller may change.
 func (u *User) Clone() *User {
 	c := &User{Name: u.Name, UID: u.UID, Groups: slices.Clone(u.Groups)}

@@ -8,20 +8,27 @@ import (
 
 // AppendJSONEvent appends one event of a JSON watch stream; object is a whole JSON document.
 func AppendJSONEvent(dst []byte, kind string, object []byte) []byte {
+	dst = AppendJSONEventHead(dst, kind)
+	dst = append(dst, object...)
+	return append(dst, JSONEventTail...)
+}
+
+// AppendJSONEventHead appends what stands before the object of an event, and JSONEventTail is what stands behind it: for objects
+// that are too large to be copied.
+func AppendJSONEventHead(dst []byte, kind string) []byte {
 	dst = append(dst, `{"type":"`...)
 	dst = append(dst, kind...)
-	dst = append(dst, `","object":`...)
-	dst = append(dst, object...)
-	return append(dst, '}', '\n')
+	return append(dst, `","object":`...)
 }
+
+// JSONEventTail ends an event.
+const JSONEventTail = "}\n"
 
 // AppendJSONEventOf is AppendJSONEvent for a document without kind and apiVersion, which are put in.
 func AppendJSONEventOf(dst []byte, kind string, gvk schema.GroupVersionKind, bare []byte) []byte {
-	dst = append(dst, `{"type":"`...)
-	dst = append(dst, kind...)
-	dst = append(dst, `","object":`...)
+	dst = AppendJSONEventHead(dst, kind)
 	dst = AppendJSONObject(dst, gvk, bare)
-	return append(dst, '}', '\n')
+	return append(dst, JSONEventTail...)
 }
 
 // AppendJSONObject appends a document that has no kind and apiVersion, with them.
@@ -40,7 +47,14 @@ func AppendJSONObject(dst []byte, gvk schema.GroupVersionKind, bare []byte) []by
 // AppendProtoEvent appends one frame of a protobuf watch stream: its length in four bytes, big endian, then
 // metav1.WatchEvent (type = 1, object = 2 {raw = 1}) around the object's envelope. raw is the bare message.
 func AppendProtoEvent(dst []byte, kind string, gvk schema.GroupVersionKind, raw []byte) []byte {
-	env := envelopeLen(gvk, len(raw))
+	dst = AppendProtoEventHead(dst, kind, gvk, len(raw))
+	dst = append(dst, raw...)
+	return EnvelopeTail(dst)
+}
+
+// AppendProtoEventHead appends what stands before the n bytes of an event's message; EnvelopeTail is what stands behind them.
+func AppendProtoEventHead(dst []byte, kind string, gvk schema.GroupVersionKind, n int) []byte {
+	env := envelopeLen(gvk, n)
 	ext := 1 + varintLen(uint64(env)) + env
 	total := 1 + varintLen(uint64(len(kind))) + len(kind) + 1 + varintLen(uint64(ext)) + ext
 	dst = binary.BigEndian.AppendUint32(dst, uint32(total))
@@ -51,7 +65,5 @@ func AppendProtoEvent(dst []byte, kind string, gvk schema.GroupVersionKind, raw 
 	dst = binary.AppendUvarint(dst, uint64(ext))
 	dst = append(dst, 0x0a)
 	dst = binary.AppendUvarint(dst, uint64(env))
-	dst = EnvelopeHead(dst, gvk, len(raw))
-	dst = append(dst, raw...)
-	return EnvelopeTail(dst)
+	return EnvelopeHead(dst, gvk, n)
 }

@@ -88,15 +88,60 @@ func (m *Machine) Answers(url, want string) {
 func (m *Machine) HTTP() *http.Client {
 	return &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-			err = m.inside(func() error {
-				var dialer net.Dialer
-				conn, err = dialer.DialContext(ctx, network, address)
-				return err
-			})
-			return conn, err
-		},
+		DialContext:       m.Dial,
 	}}
+}
+
+// Dial connects inside the machine.
+func (m *Machine) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	err = m.inside(func() error {
+		var dialer net.Dialer
+		conn, err = dialer.DialContext(ctx, network, address)
+		return err
+	})
+	return conn, err
+}
+
+// Pid is the running nau's.
+func (m *Machine) Pid() int {
+	m.t.Helper()
+	data, err := os.ReadFile(filepath.Join(m.RunDir, "nau.pid"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return pid
+}
+
+// ResetPeak begins to take note of the peak of nau's resident memory anew.
+func (m *Machine) ResetPeak() {
+	m.t.Helper()
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", m.Pid()), []byte("5"), 0); err != nil {
+		m.t.Fatalf("reset the peak of nau's memory: %v", err)
+	}
+}
+
+// Peak is the most memory, in bytes, that nau has had resident since ResetPeak.
+func (m *Machine) Peak() int64 {
+	m.t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.Pid()))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmHWM:" {
+			kib, err := strconv.ParseInt(fields[1], 10, 64)
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	m.t.Fatalf("no peak of memory in the status of process %d", m.Pid())
+	return 0
 }
 
 // Occupy takes a TCP port inside until the function that it returns is called.
@@ -138,15 +183,7 @@ func (m *Machine) Listening() (ports []int) {
 // Kill kills nau as a crash would, and waits until it is gone.
 func (m *Machine) Kill() {
 	m.t.Helper()
-	data, err := os.ReadFile(filepath.Join(m.RunDir, "nau.pid"))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	fd, err := unix.PidfdOpen(pid, 0)
+	fd, err := unix.PidfdOpen(m.Pid(), 0)
 	if err != nil {
 		m.t.Fatal(err)
 	}
