@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/pem"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 
 	"nau/internal/engine/build/git/gittest"
@@ -51,6 +53,7 @@ func TestBuildSources(t *testing.T) {
 	t.Run("repositories", func(t *testing.T) { repositories(t, m.In(t)) })
 	t.Run("agents and secrets", func(t *testing.T) { agents(t, m.In(t)) })
 	t.Run("the same twice", func(t *testing.T) { sameTwice(t, m.In(t)) })
+	t.Run("hostile mounts", func(t *testing.T) { hostileMounts(t, m.In(t)) })
 	t.Run("private registry", func(t *testing.T) { privateRegistry(t, m.In(t)) })
 }
 
@@ -138,6 +141,20 @@ func agents(t *testing.T, m *harness.Machine) {
 	if r := nau("--no-cache", "--ssh", "default="+socket, "--secret", "id=a,src="+key, "--secret", "id=b,env=SHELL_SECRET", ctx); r.Code != 0 || !strings.Contains(r.Stdout, "key of-the-test") || !strings.Contains(r.Stdout, "hidden of-the-environment") {
 		t.Errorf("nau build --ssh --secret: %+v", r)
 	}
+	block, err := ssh.MarshalPrivateKey(private, "in-a-file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(m.Dir, "id")
+	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := nau("--no-cache", "--ssh", "default="+file, "--secret", "id=a,src="+key, "--secret", "id=b,env=SHELL_SECRET", ctx); r.Code != 0 || !strings.Contains(r.Stdout, "key id") {
+		t.Errorf("nau build --ssh of a key: %+v", r)
+	}
+	if r := nau("--ssh", "default="+key, ctx); r.Code == 0 || !strings.Contains(r.Stderr, "read SSH key "+key) {
+		t.Errorf("nau build --ssh of what is no key: %+v", r)
+	}
 	if r := nau("--ssh", "default="+socket, at); r.Code != 0 {
 		t.Errorf("nau build of a repository by SSH: %+v", r)
 	}
@@ -184,6 +201,56 @@ func sameTwice(t *testing.T, m *harness.Machine) {
 			t.Errorf("%s is %s, want %s", way, got, want)
 		}
 	}
+}
+
+// hostileMounts are the public cases of builders' mounts, by BuildKit's protocol.
+func hostileMounts(t *testing.T, m *harness.Machine) {
+	canary := files(t, m, "canary", map[string]string{"secret": "of the host"})
+	build := "build --progress plain --no-cache -t hostile "
+
+	// CVE-2024-23651: one step swaps links in a cache mount that another step mounts by a path below it.
+	swap := "FROM busybox AS swap\nRUN --mount=type=cache,id=c,target=/c for i in $(seq 2000); do rm -rf /c/d; ln -s " + canary + " /c/d; rm -f /c/d; mkdir /c/d; done\n"
+	for i := range 8 {
+		swap += fmt.Sprintf("FROM busybox AS look%d\nRUN --mount=type=cache,id=c,source=/d,target=/x ls -la /x; cat /x/secret; true\n", i)
+	}
+	swap += "FROM busybox\nCOPY --from=swap /etc/passwd /s\n"
+	for i := range 8 {
+		swap += fmt.Sprintf("COPY --from=look%d /etc/passwd /l%d\n", i, i)
+	}
+	if r := m.Do(swap, "docker", words(build+"-")...); strings.Contains(r.Stdout+r.Stderr, "of the host") {
+		t.Errorf("a step sees the host: %s", r.Stderr)
+	} else if r.Code == 0 || !strings.Contains(r.Stderr, "cache mount with from or source") {
+		t.Errorf("a cache mount below a cache: exit code %d: %s", r.Code, r.Stderr)
+	}
+	whole := strings.ReplaceAll(strings.ReplaceAll(swap, ",source=/d,target=/x", ",target=/x"), "/x/secret", "/x/d/secret")
+	if r := m.Do(whole, "docker", words(build+"-")...); r.Code != 0 || strings.Contains(r.Stdout+r.Stderr, "of the host") {
+		t.Errorf("two steps with one cache: exit code %d: %s", r.Code, r.Stderr)
+	}
+
+	// CVE-2024-23652: the places of mounts become links; nothing is deleted through them.
+	run(t, m, []line{
+		{args: build + "-", stdin: "FROM busybox\nRUN --mount=type=tmpfs,target=/a/b/secret mkdir -p /keep && mv /a /moved; rm -rf /a; mkdir /a; ln -s " + canary + " /a/b; true\n" +
+			"RUN --mount=type=tmpfs,target=/e mkdir -p " + canary + " && ln -s " + canary + " /f\nRUN --mount=type=cache,target=/f/secret true\n"},
+		{args: "run --rm hostile ls -d /keep", out: "/keep"},
+	})
+	if b, err := os.ReadFile(filepath.Join(canary, "secret")); err != nil || string(b) != "of the host" {
+		t.Errorf("the host's file is %q (%v)", b, err)
+	}
+	if list, err := os.ReadDir(canary); err != nil || len(list) != 1 {
+		t.Errorf("the host's folder has %v (%v)", list, err)
+	}
+
+	// CVE-2024-23653: no privilege by any way of asking.
+	const caps = "grep CapEff /proc/self/status"
+	run(t, m, []line{
+		{args: build + "-", stdin: "FROM busybox\nRUN " + caps + "; mount -t tmpfs x /tmp 2>&1 || echo refused\n", err: "00000000a80425fb"},
+		{args: build + "-", stdin: "FROM busybox\nRUN --security=insecure " + caps + "\n", code: 1, err: "security.insecure"},
+		{args: "buildx " + build + "--allow security.insecure -", stdin: "FROM busybox\nRUN --security=insecure " + caps + "\n", code: 1, err: "not allowed"},
+		{args: "buildx " + build + "--build-arg BUILDKIT_SYNTAX=docker/dockerfile:labs -", stdin: "FROM busybox\nRUN --security=insecure " + caps + "\n", code: 1, err: "security.insecure"},
+		{args: build + "-", stdin: "FROM busybox\nONBUILD RUN --security=insecure " + caps + "\n"},
+		{args: "buildx " + build + "-", stdin: "FROM hostile\n", code: 1, err: "security.insecure"},
+		{args: build + "-", stdin: "FROM busybox\nRUN --network=host true\n", code: 1, err: "network.host"},
+	})
 }
 
 // privateRegistry builds from and pushes to a registry that knows its users; the engine is told by the client's session alone.
