@@ -22,6 +22,9 @@ func (a *Agent) followPods(ctx context.Context) error {
 		inf = f.Core().V1().Pods().Informer()
 		a.spawn(func() { inf.RunWithContext(ctx) })
 	}
+	// Who may have what is decided when all pods of the node are known: those that run hold what they have.
+	a.admission.Lock()
+	defer a.admission.Unlock()
 	reg, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { a.podChanged(o) },
 		UpdateFunc: func(_, o any) { a.podChanged(o) },
@@ -36,7 +39,9 @@ func (a *Agent) followPods(ctx context.Context) error {
 		return err
 	}
 	context.AfterFunc(ctx, func() { _ = inf.RemoveEventHandler(reg) })
-	if !cache.WaitForCacheSync(ctx.Done(), reg.HasSynced) {
+	select {
+	case <-reg.HasSyncedChecker().Done():
+	case <-ctx.Done():
 		return errors.New("wait for the node's pods: ended before they were known")
 	}
 	close(a.ready)

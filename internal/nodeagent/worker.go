@@ -82,6 +82,7 @@ func (w *worker) update(pod *corev1.Pod) {
 	switch {
 	case old == nil:
 		w.granted = life.Granted(pod)
+		w.admitted = w.obs != nil && len(w.obs.Sandboxes) > 0 // in an earlier life of the agent
 	case w.granted == nil && w.admitted && old.Generation != pod.Generation && !life.SameResources(old, pod):
 		w.granted = old
 	}
