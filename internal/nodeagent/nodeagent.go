@@ -73,7 +73,7 @@ func New(cfg Config) (*Agent, error) {
 	a.wheel = wheel.New(cfg.Clock)
 	a.puller = images.New(cfg.Images, cfg.Clock, cfg.RegistryAuth, cfg.ParallelPulls)
 	a.events = cfg.Recorder
-	a.probes = &probe.Probes{Exec: cfg.Runtime, Clock: cfg.Clock, Wheel: a.wheel, Changed: a.kick, Event: a.containerEvent}
+	a.probes = &probe.Probes{Exec: cfg.Runtime, Clock: cfg.Clock, Wheel: a.wheel, Changed: a.reprobe, Event: a.containerEvent}
 	if cfg.Informers != nil {
 		s := cfg.Informers.Core().V1().Services()
 		a.services, a.servicesSynced = s.Lister(), s.Informer().HasSynced
@@ -192,6 +192,13 @@ func (a *Agent) worker(uid string) *worker {
 func (a *Agent) kick(uid string) {
 	if w := a.worker(uid); w != nil {
 		w.kick()
+	}
+}
+
+// reprobe tells a pod's worker that probes say something else than before.
+func (a *Agent) reprobe(uid string) {
+	if w := a.worker(uid); w != nil {
+		w.reprobe()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -395,6 +396,45 @@ func TestLivenessRestarts(t *testing.T) {
 	if !s.saw("Killing: Container c failed liveness probe, will be restarted") || !s.saw("Unhealthy: Liveness probe failed: no life") {
 		t.Errorf("events %q", s.log())
 	}
+}
+
+// TestReadinessDuringAStop holds that a container's readiness is told while another one takes its time to stop.
+func TestReadinessDuringAStop(t *testing.T) {
+	var dead, unready atomic.Bool
+	hold := make(chan struct{})
+	t.Cleanup(func() { close(hold) })
+	s := newStage(t, fakecri.Options{
+		Exec: func(_ *runtimeConfig, cmd []string) ([]byte, int32, error) {
+			if dead.Load() && cmd[0] == "live" || unready.Load() && cmd[0] == "ready" {
+				return nil, 1, nil
+			}
+			return nil, 0, nil
+		},
+		Fail: func(op, _ string) error {
+			if op == "StopContainer" {
+				<-hold
+			}
+			return nil
+		}})
+	probe := func(what string) *corev1.Probe {
+		return &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{what}}}, PeriodSeconds: 1, FailureThreshold: 1, TimeoutSeconds: 1}
+	}
+	p := pod("a", "slow", "served")
+	p.Spec.Containers[0].LivenessProbe = probe("live")
+	p.Spec.Containers[1].ReadinessProbe = probe("ready")
+	s.create(p)
+	s.await("a", "ready", 100*time.Millisecond, ready)
+	dead.Store(true)
+	s.await("a", "stopping slow", 100*time.Millisecond, func(*corev1.Pod) bool { return s.saw("Killing: Container slow") })
+	unready.Store(true)
+	got := s.await("a", "unready", 100*time.Millisecond, func(p *corev1.Pod) bool { return !ready(p) })
+	for _, c := range got.Status.ContainerStatuses {
+		if c.Ready != (c.Name == "slow") {
+			t.Errorf("container %s: ready %v", c.Name, c.Ready)
+		}
+	}
+	unready.Store(false)
+	s.await("a", "ready again", 100*time.Millisecond, ready)
 }
 
 func TestConfigErrorHeals(t *testing.T) {

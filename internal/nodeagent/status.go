@@ -55,6 +55,21 @@ func (w *worker) publish(pod *corev1.Pod, plan *life.Plan) {
 	}
 }
 
+// reprobe tells at once what probes say, also while the round stops a container that takes its time, runs a hook or pulls
+// an image: services must not send to a pod that is not ready. Then a round follows.
+func (w *worker) reprobe() {
+	health := w.health()
+	w.mu.Lock()
+	if w.cancel != nil && w.sent != nil && !w.gone {
+		if s := life.Reprobed(w.viewLocked(), w.sent, health, w.agent.cfg.Clock.Now()); !life.Same(s, w.sent) {
+			w.sent, w.pending = s, s
+			w.flushLocked()
+		}
+	}
+	w.mu.Unlock()
+	w.kick()
+}
+
 func (w *worker) flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

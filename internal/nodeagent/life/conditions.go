@@ -128,3 +128,41 @@ func ready(pod *corev1.Pod, s *corev1.PodStatus) corev1.PodCondition {
 	}
 	return c
 }
+
+// Reprobed is s with what probes say now, for the time in which no whole status is computed since the pod's worker is amid
+// something that takes long. Health is by container id.
+func Reprobed(pod *corev1.Pod, s *corev1.PodStatus, health map[string]Health, now time.Time) *corev1.PodStatus {
+	out := *s
+	each := func(list []corev1.ContainerStatus) []corev1.ContainerStatus {
+		list = slices.Clone(list)
+		for i := range list {
+			st := &list[i]
+			_, id, _ := strings.Cut(st.ContainerID, "://")
+			if h, ok := health[id]; ok && st.State.Running != nil {
+				started := h.Started
+				st.Started, st.Ready = &started, h.Started && h.Ready
+			}
+		}
+		return list
+	}
+	out.InitContainerStatuses, out.ContainerStatuses = each(s.InitContainerStatuses), each(s.ContainerStatuses)
+	out.Conditions = slices.Clone(s.Conditions)
+	for i := range out.Conditions {
+		old := &out.Conditions[i]
+		var c corev1.PodCondition
+		switch old.Type {
+		case corev1.PodReady:
+			c = ready(pod, &out)
+		case corev1.ContainersReady:
+			c = containersReady(pod, &out, corev1.ContainersReady)
+		default:
+			continue
+		}
+		c.ObservedGeneration, c.LastTransitionTime = old.ObservedGeneration, old.LastTransitionTime
+		if c.Status != old.Status {
+			c.LastTransitionTime = metav1.Time{Time: now.Truncate(time.Second)}
+		}
+		*old = c
+	}
+	return &out
+}
