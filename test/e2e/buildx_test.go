@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
