@@ -30,9 +30,9 @@ func as(name string) WithUser {
 	return func(ctx context.Context) context.Context { return context.WithValue(ctx, who{}, name) }
 }
 
-func roundTrip(t *testing.T, ctx context.Context, h http.HandlerFunc) (*http.Response, error) {
+func roundTrip(t *testing.T, ctx context.Context, method string, h http.HandlerFunc) (*http.Response, error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, "POST", "http://in-process/api?x=1", strings.NewReader("hello"))
+	req, err := http.NewRequestWithContext(ctx, method, "http://in-process/api?x=1", strings.NewReader("hello"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,13 @@ func roundTrip(t *testing.T, ctx context.Context, h http.HandlerFunc) (*http.Res
 }
 
 func TestUnary(t *testing.T) {
-	resp, err := roundTrip(t, t.Context(), func(w http.ResponseWriter, r *http.Request) {
+	for _, method := range []string{"GET", "POST"} {
+		t.Run(method, func(t *testing.T) { unary(t, method) })
+	}
+}
+
+func unary(t *testing.T, method string) {
+	resp, err := roundTrip(t, t.Context(), method, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("X", "y")
 		w.WriteHeader(http.StatusCreated)
@@ -60,7 +66,7 @@ func TestUnary(t *testing.T) {
 func TestStream(t *testing.T) {
 	ended := make(chan struct{})
 	next := make(chan string)
-	resp, err := roundTrip(t, t.Context(), func(w http.ResponseWriter, r *http.Request) {
+	resp, err := roundTrip(t, t.Context(), "GET", func(w http.ResponseWriter, r *http.Request) {
 		defer close(ended)
 		w.(http.Flusher).Flush()
 		for {
@@ -89,11 +95,18 @@ func TestStream(t *testing.T) {
 
 // A reader that lags holds the writer up, and large bodies arrive whole.
 func TestLargeBody(t *testing.T) {
+	for _, method := range []string{"GET", "DELETE"} {
+		t.Run(method, func(t *testing.T) { largeBody(t, method) })
+	}
+}
+
+func largeBody(t *testing.T, method string) {
 	const pieces = 40
 	piece := bytes.Repeat([]byte("x"), 1<<20)
-	resp, err := roundTrip(t, t.Context(), func(w http.ResponseWriter, r *http.Request) {
+	resp, err := roundTrip(t, t.Context(), method, func(w http.ResponseWriter, r *http.Request) {
 		for range pieces {
 			w.Write(piece)
+			w.(http.Flusher).Flush()
 		}
 	})
 	if err != nil {
@@ -109,11 +122,13 @@ func TestLargeBody(t *testing.T) {
 func TestCancel(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := roundTrip(t, ctx, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }); err == nil {
-		t.Error("no error from a handler that never answers")
+	for _, method := range []string{"GET", "POST"} {
+		if _, err := roundTrip(t, ctx, method, func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }); err == nil {
+			t.Error("no error from a handler that never answers", method)
+		}
 	}
 	ctx, cancel = context.WithCancel(t.Context())
-	resp, err := roundTrip(t, ctx, func(w http.ResponseWriter, r *http.Request) {
+	resp, err := roundTrip(t, ctx, "GET", func(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
@@ -125,6 +140,26 @@ func TestCancel(t *testing.T) {
 		t.Error(err)
 	}
 	resp.Body.Close()
+}
+
+// A write costs no goroutine: its handler runs in the caller's.
+func TestWritesRunInTheCallersGoroutine(t *testing.T) {
+	type aborted struct{}
+	var resp *http.Response
+	func() {
+		defer func() {
+			if p := recover(); p != (aborted{}) {
+				t.Errorf("recovered %v, want the handler's panic", p)
+			}
+		}()
+		resp, _ = roundTrip(t, t.Context(), "PUT", func(http.ResponseWriter, *http.Request) { panic(aborted{}) })
+	}()
+	if resp != nil {
+		t.Error("a response of a handler that panicked")
+	}
+	if _, err := roundTrip(t, t.Context(), "PUT", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }); err != io.ErrUnexpectedEOF {
+		t.Errorf("aborted handler: %v", err)
+	}
 }
 
 // objects is a Source over one watch per resource.

@@ -8,10 +8,12 @@ import (
 	"sync"
 )
 
-// transport is an [http.RoundTripper] that calls a handler. A response that the
-// handler flushes, or that outgrows the buffer, is streamed; any other is
-// complete when RoundTrip returns. Connections cannot be hijacked: exec and the
-// like go over the network.
+// transport is an [http.RoundTripper] that calls a handler. A read's response that
+// the handler flushes, or that outgrows the buffer, is streamed, and its handler
+// has a goroutine of its own; any other is complete when RoundTrip returns. A
+// write's handler runs in the caller's goroutine, since nothing that is written
+// is answered by a stream. Connections cannot be hijacked: exec and the like go
+// over the network.
 type transport struct {
 	handler  http.Handler
 	withUser WithUser
@@ -32,22 +34,20 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	w := &response{header: http.Header{}, ready: make(chan struct{}), ctx: ctx, cancel: cancel}
 	w.filled.L = &w.mu
-	go func() {
-		defer served.Body.Close()
-		defer func() {
-			p := recover()
-			w.finish(p)
-			if p != nil && p != http.ErrAbortHandler {
-				panic(p)
-			}
-		}()
-		t.handler.ServeHTTP(w, served)
-	}()
+	if req.Method == http.MethodGet || req.Method == http.MethodHead {
+		go t.serve(w, served)
+	} else {
+		w.whole = true
+		t.serve(w, served)
+	}
 	select {
 	case <-w.ready:
 	case <-ctx.Done():
+	}
+	if err := ctx.Err(); err != nil {
 		w.abandon()
-		return nil, ctx.Err()
+		cancel()
+		return nil, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -70,12 +70,26 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// serve has the handler answer.
+func (t *transport) serve(w *response, req *http.Request) {
+	defer req.Body.Close()
+	defer func() {
+		p := recover()
+		w.finish(p)
+		if p != nil && p != http.ErrAbortHandler {
+			panic(p)
+		}
+	}()
+	t.handler.ServeHTTP(w, req)
+}
+
 // response is the handler's ResponseWriter and the caller's Body.
 type response struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	header http.Header   // the handler's
 	ready  chan struct{} // closed when the caller can have the response
+	whole  bool          // it gets the response when the handler has returned
 
 	mu        sync.Mutex
 	filled    sync.Cond // body, finished or closed changed
@@ -117,7 +131,7 @@ func (w *response) Write(p []byte) (int, error) {
 		return 0, context.Canceled
 	}
 	n, _ := w.body.Write(p)
-	if w.body.Len() > streamAfter {
+	if w.body.Len() > streamAfter && !w.whole {
 		w.release()
 	}
 	if w.released {
@@ -131,8 +145,10 @@ func (w *response) Flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.writeHeader(http.StatusOK)
-	w.release()
-	w.filled.Broadcast()
+	if !w.whole {
+		w.release()
+		w.filled.Broadcast()
+	}
 }
 
 // release hands the response to the caller. mu is held.

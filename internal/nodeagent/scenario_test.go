@@ -2,9 +2,11 @@ package nodeagent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -77,7 +80,14 @@ func (s *stage) versions() {
 		return false, nil, nil
 	})
 	s.client.PrependReactor("update", "*", func(a clientgotesting.Action) (bool, runtime.Object, error) {
-		bump(a.(clientgotesting.UpdateAction).GetObject())
+		o := a.(clientgotesting.UpdateAction).GetObject()
+		if m, ok := o.(metav1.Object); ok && m.GetResourceVersion() != "" {
+			now, err := s.client.Tracker().Get(a.GetResource(), a.GetNamespace(), m.GetName())
+			if err == nil && now.(metav1.Object).GetResourceVersion() != m.GetResourceVersion() {
+				return true, nil, apierrors.NewConflict(a.GetResource().GroupResource(), m.GetName(), errors.New("somebody else was first"))
+			}
+		}
+		bump(o)
 		return false, nil, nil
 	})
 }
@@ -507,13 +517,48 @@ func TestALifeIsTwoStatusWrites(t *testing.T) {
 	s.await("a", "ready", 0, ready)
 	s.delete("a", 5)
 	s.await("a", "gone", 0, gone)
-	var writes []string
+	if writes := s.statusWrites(); len(writes) != 2 {
+		t.Errorf("%d status writes, want one when it runs and one when it has ended: %q", len(writes), writes)
+	}
+}
+
+// statusWrites are the verbs by which statuses of pods were written.
+func (s *stage) statusWrites() (out []string) {
 	for _, x := range s.client.Actions() {
-		if p, ok := x.(clientgotesting.PatchAction); ok && x.Matches("patch", "pods/status") {
-			writes = append(writes, string(p.GetPatch()))
+		if x.GetSubresource() == "status" && x.GetResource().Resource == "pods" {
+			out = append(out, x.GetVerb())
 		}
 	}
-	if len(writes) != 2 {
-		t.Errorf("%d status writes, want one when it runs and one when it has ended:\n%s", len(writes), strings.Join(writes, "\n"))
+	return out
+}
+
+func TestAStatusOfAnOldVersionIsPatchedIn(t *testing.T) {
+	s := newStage(t, fakecri.Options{})
+	var once sync.Once
+	s.client.PrependReactor("update", "pods", func(a clientgotesting.Action) (bool, runtime.Object, error) {
+		if a.GetSubresource() == "status" {
+			once.Do(func() { // somebody else writes a condition in between
+				now, err := s.client.Tracker().Get(a.GetResource(), a.GetNamespace(), "a")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				p := now.(*corev1.Pod).DeepCopy()
+				p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: "example.com/gate", Status: corev1.ConditionTrue})
+				p.ResourceVersion += "0"
+				if err := s.client.Tracker().Update(a.GetResource(), p, a.GetNamespace()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		return false, nil, nil
+	})
+	s.create(pod("a", "c"))
+	p := s.await("a", "ready", 0, ready)
+	if len(p.Status.Conditions) == 0 || !slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == "example.com/gate" }) {
+		t.Errorf("conditions %v", p.Status.Conditions)
+	}
+	if writes := s.statusWrites(); len(writes) < 2 || writes[0] != "update" || writes[1] != "patch" {
+		t.Errorf("writes %q, want an update that is refused and a patch", writes)
 	}
 }

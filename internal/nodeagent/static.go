@@ -168,7 +168,7 @@ func (a *Agent) mirrorChanged(m *corev1.Pod) {
 	w.mu.Lock()
 	first := w.mirror == nil
 	w.mirror = m
-	w.base, w.baseVersion = &m.Status, version(m)
+	w.base = m
 	w.mu.Unlock()
 	if m.DeletionTimestamp != nil { // somebody deleted the mirror: the static pod stays, and is shown again
 		zero := int64(0)

@@ -108,21 +108,19 @@ func (w *worker) write() {
 			}
 			return
 		}
-		name, uid := view.Name, view.UID
-		if w.static {
-			uid = w.mirror.UID
+		newest := w.pod
+		if w.base != nil {
+			newest = w.base
 		}
 		w.mu.Unlock()
-		got, err := a.patchStatus(ctx, view.Namespace, name, uid, &view.Status, s)
+		got, err := a.writeStatus(ctx, newest, s)
 		a.stats.statusWrites.Add(1)
 		w.mu.Lock()
 		switch {
 		case err == nil:
 			delay = 50 * time.Millisecond
-			if got != nil {
-				if v := version(got); v >= version(w.pod) || w.static {
-					w.base, w.baseVersion = &got.Status, v
-				}
+			if w.static || version(got) >= version(w.pod) {
+				w.base = got
 			}
 		case isGone(err):
 		default:
@@ -145,7 +143,19 @@ func (w *worker) write() {
 // isGone tells that the object that was meant is no longer there.
 func isGone(err error) bool { return apierrors.IsNotFound(err) || apierrors.IsConflict(err) }
 
-// patchStatus changes what differs between old and s, of the pod with this uid only. It returns nil if nothing differs.
+// writeStatus makes s the status of pod, which is as the agent knows it. Where that is the API server's version too, as a rule,
+// the whole object goes there and is stored; where somebody else has written meanwhile, what the agent changed is patched in.
+func (a *Agent) writeStatus(ctx context.Context, pod *corev1.Pod, s *corev1.PodStatus) (*corev1.Pod, error) {
+	p := *pod
+	p.Status = *s
+	got, err := a.cfg.Client.CoreV1().Pods(p.Namespace).UpdateStatus(ctx, &p, metav1.UpdateOptions{})
+	if apierrors.IsConflict(err) {
+		return a.patchStatus(ctx, p.Namespace, p.Name, p.UID, &pod.Status, s)
+	}
+	return got, err
+}
+
+// patchStatus changes what differs between old and s, of the pod with this uid only.
 func (a *Agent) patchStatus(ctx context.Context, ns, name string, uid types.UID, old, s *corev1.PodStatus) (*corev1.Pod, error) {
 	type doc struct {
 		Metadata struct {

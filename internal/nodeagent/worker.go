@@ -23,10 +23,9 @@ type worker struct {
 	mu             sync.Mutex
 	pod            *corev1.Pod // as last delivered; never changed
 	granted        *corev1.Pod // a version whose resources the pod holds while those of pod are not granted; else nil
-	base           *corev1.PodStatus
-	baseVersion    uint64 // resourceVersion of base
-	gone           bool   // the API server no longer has it
-	static         bool   // from a manifest: the API server has a mirror at most
+	base           *corev1.Pod // the API server's answer to a write, newer than pod; of a static pod the mirror; else nil
+	gone           bool        // the API server no longer has it
+	static         bool        // from a manifest: the API server has a mirror at most
 	mirror         *corev1.Pod
 	dirty, running bool
 	stale          map[string]life.ContainerState // states that ids have reached; Unknown: look in any case
@@ -89,7 +88,7 @@ func (w *worker) update(pod *corev1.Pod) {
 	if old != nil && !(sameMap(old.Labels, pod.Labels) && sameMap(old.Annotations, pod.Annotations)) {
 		w.contents = true
 	}
-	if version(pod) >= w.baseVersion {
+	if version(pod) >= version(w.base) {
 		w.base = nil
 	}
 	// A pod that differs in nothing but the status that this agent wrote is no news.
@@ -176,7 +175,7 @@ func (w *worker) viewLocked() *corev1.Pod {
 		return pod
 	}
 	p := *pod
-	p.Status = *w.base
+	p.Status = w.base.Status
 	return &p
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -25,6 +26,9 @@ type Tree struct {
 	unified string            // mount point of v2 if it governs cpu and memory, else ""
 	v1      map[string]string // controller → mount point
 	Pids    int64             // limit of processes a pod; 0: none
+
+	mu        sync.Mutex
+	burstable int64 // shares that the burstable class has
 }
 
 // controllers are those that a pod's own cgroup has settings for.
@@ -77,6 +81,9 @@ func (t *Tree) Path(pod *corev1.Pod) string {
 
 // Prepare makes the class cgroups; shares of kubepods are the allocatable milli-CPUs.
 func (t *Tree) Prepare(allocatableMilli int64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.burstable = runspec.MinShares
 	k := filepath.Join(t.root, "kubepods")
 	return errors.Join(
 		t.set(k, settings{shares: runspec.Shares(allocatableMilli)}),
@@ -86,7 +93,17 @@ func (t *Tree) Prepare(allocatableMilli int64) error {
 
 // Burstable weighs the burstable class by the sum of its pods' requests.
 func (t *Tree) Burstable(milli int64) error {
-	return t.set(filepath.Join(t.root, "kubepods", "burstable"), settings{shares: runspec.Shares(milli)})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	shares := runspec.Shares(milli)
+	if shares == t.burstable {
+		return nil
+	}
+	if err := t.set(filepath.Join(t.root, "kubepods", "burstable"), settings{shares: shares}); err != nil {
+		return err
+	}
+	t.burstable = shares
+	return nil
 }
 
 // Ensure makes a pod's cgroup or brings it up to date.
@@ -108,9 +125,16 @@ func (t *Tree) set(path string, s settings) error {
 	var errs []error
 	for c, mount := range t.v1 {
 		dir := filepath.Join(mount, path)
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		fresh, err := mkdir(dir)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("make cgroup %s: %w", dir, err))
 			continue
+		}
+		// A cgroup that was just made has no limits to lift.
+		unlimited := func(file string) {
+			if !fresh {
+				errs = append(errs, optional(write(dir, file, "-1")))
+			}
 		}
 		switch c {
 		case "cpu":
@@ -118,13 +142,13 @@ func (t *Tree) set(path string, s settings) error {
 			if s.quota > 0 {
 				errs = append(errs, write(dir, "cpu.cfs_period_us", num(s.period)), write(dir, "cpu.cfs_quota_us", num(s.quota)))
 			} else {
-				errs = append(errs, optional(write(dir, "cpu.cfs_quota_us", "-1")))
+				unlimited("cpu.cfs_quota_us")
 			}
 		case "memory":
 			if s.memory > 0 {
 				errs = append(errs, write(dir, "memory.limit_in_bytes", num(s.memory)))
 			} else {
-				errs = append(errs, optional(write(dir, "memory.limit_in_bytes", "-1")))
+				unlimited("memory.limit_in_bytes")
 			}
 		case "pids":
 			if s.pids > 0 {
@@ -133,6 +157,20 @@ func (t *Tree) set(path string, s settings) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// mkdir makes a directory and those above it; fresh: it was not there.
+func mkdir(dir string) (fresh bool, err error) {
+	err = os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = os.MkdirAll(filepath.Dir(dir), 0o755); err == nil {
+			err = os.Mkdir(dir, 0o755)
+		}
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (t *Tree) setUnified(path string, s settings) error {
@@ -240,8 +278,11 @@ func (t *Tree) remove(path string) error {
 	return errors.Join(errs...)
 }
 
-// rmdirs removes a cgroup and those below it, deepest first.
+// rmdirs removes a cgroup and those below it, deepest first. Most have none: that is tried first.
 func rmdirs(dir string) error {
+	if err := os.Remove(dir); err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
