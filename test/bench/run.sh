@@ -15,6 +15,8 @@ unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY KUBECONFIG || true
 
 echo "# decisions of the scheduler, in memory"
 (cd "$root" && go test ./internal/scheduler/ranking -run '^$' -bench . -benchtime 20000x | grep Benchmark)
+echo "# service rules in the kernel: one endpoint goes or comes"
+(cd "$root" && go test ./internal/proxy/nft -run '^$' -bench . -benchtime 300x | grep Benchmark)
 
 [ -d "$peers/bench" ] || { echo "no peers and no kbench in $peers: set PEERS" >&2; exit 2; }
 if [ ! -x "$peers/bench/kbench" ]; then # built in a copy: the peers' own folder is left as it is
