@@ -17,7 +17,7 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/nau with nau-oci embedded (ARCH=arm64 cross-builds)
-	GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w' -o bin/nau-oci$(SUFFIX) ./cmd/nau-oci
+	GOARCH=$(ARCH) go build -trimpath -ldflags '-s -w$(if $(filter amd64,$(ARCH)), -E _nau_oci_entry)' -o bin/nau-oci$(SUFFIX) ./cmd/nau-oci
 	rm -f cmd/nau/embedded/nau-oci
 	go run ./cmd/nau/pack bin/nau-oci$(SUFFIX) cmd/nau/embedded/nau-oci.zst
 	cp go.sum bin/link.sum

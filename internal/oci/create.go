@@ -40,6 +40,7 @@ type creation struct {
 	reportR    int // reports from the process to us
 	reportW    int
 	null       int
+	tasks      []int // files of the cgroup, by which the process joins it
 	pid        int
 	pidfd      int
 }
@@ -67,7 +68,6 @@ func (r *Runtime) Create(o CreateOptions) (c *Container, err error) {
 	if n.cgroup, err = cgroup.Open(cgroupPath(spec, o.ID)); err != nil {
 		return nil, err
 	}
-	go n.cgroup.Warm()
 	bundle, err := filepath.Abs(o.Bundle)
 	if err != nil {
 		return nil, err
@@ -131,6 +131,9 @@ func (n *creation) prepare() (err error) {
 		resources = l.Resources
 	}
 	if err := n.cgroup.Apply(resources, true); err != nil {
+		return err
+	}
+	if n.tasks, err = n.cgroup.Tasks(); err != nil {
 		return err
 	}
 	if n.ns, err = planNamespaces(l); err != nil {
@@ -288,14 +291,17 @@ func (n *creation) compile() error {
 			keep[fd] = true
 		}
 	}
-	if len(keep) > 0 {
-		p.CloseAllBut(sorted(keep))
+	for _, fd := range n.tasks {
+		keep[fd] = true
 	}
+	p.CloseAllBut(sorted(keep))
 	p.Call("hide memory", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 	if n.ns.user >= 0 {
 		p.Call("join user namespace", unix.SYS_SETNS, uintptr(n.ns.user), unix.CLONE_NEWUSER)
 		p.Fork(n.ns.new|unix.CLONE_PARENT, -1)
 	}
+	joinCgroup(p, n.tasks)
+	p.Ready()
 	p.Call("begin session", unix.SYS_SETSID)
 	for _, m := range n.root.ProcMounts() {
 		if err := makeProc(p, m); err != nil {
@@ -327,6 +333,16 @@ func (n *creation) compile() error {
 	}
 	process := n.spec.Process
 	return p.Exec(programs(process.Args[0], process.Env), process.Args, environment(n.root.Fd(), process))
+}
+
+// joinCgroup adds the steps by which the process takes itself into its cgroup. What may write there is whoever opened the
+// files, not the process.
+func joinCgroup(p *child.Program, tasks []int) {
+	self := p.Bytes([]byte(cgroup.Self))
+	for _, fd := range tasks {
+		p.Call("join cgroup", unix.SYS_WRITE, uintptr(fd), self, uintptr(len(cgroup.Self)))
+		p.Call("close cgroup", unix.SYS_CLOSE, uintptr(fd))
+	}
 }
 
 // makeProc adds the steps that make a procfs of the process's own PID namespace and tell its descriptor.
@@ -372,7 +388,7 @@ func (n *creation) build() error {
 	if err := n.spawn(); err != nil {
 		return err
 	}
-	// Beside the mounts: moving a process between cgroups waits for the kernel.
+	// Beside the mounts, by a thread that sees the host's files.
 	placed := make(chan error, 1)
 	go func() { placed <- n.place() }()
 	err := n.assemble(placed)
@@ -445,7 +461,7 @@ func (n *creation) spawn() (err error) {
 	return nil
 }
 
-// place moves the process into its cgroups, maps its ids and sets its limits.
+// place maps the process's ids and sets its limits.
 func (n *creation) place() error {
 	l := n.spec.Linux
 	if n.ns.new&unix.CLONE_NEWUSER != 0 && n.ns.user < 0 {
@@ -453,8 +469,10 @@ func (n *creation) place() error {
 			return err
 		}
 	}
-	if err := n.cgroup.Add(n.pid, n.ns.user >= 0); err != nil {
-		return err
+	if n.ns.user >= 0 { // else it was made there
+		if err := n.cgroup.Add(n.pid, false); err != nil {
+			return err
+		}
 	}
 	if err := n.runtime.setLimits(n.pid, n.spec.Process); err != nil {
 		return err
@@ -472,6 +490,9 @@ func (n *creation) assemble(placed <-chan error) error {
 			<-placed
 		}
 	}()
+	if _, err := n.program.Next(fdReader(n.reportR)); err != nil { // it is in its cgroup
+		return err
+	}
 	for _, m := range n.root.ProcMounts() {
 		fd, err := n.program.Next(fdReader(n.reportR))
 		if err != nil {
@@ -545,6 +566,7 @@ func (n *creation) state(status specs.ContainerState) specs.State {
 // release lets go of what only the making needed.
 func (n *creation) release() {
 	kernel.Close(n.start, n.exec, n.syncR, n.syncW, n.reportR, n.reportW, n.null, n.pidfd)
+	kernel.Close(n.tasks...)
 	if n.ns != nil {
 		n.ns.close()
 	}

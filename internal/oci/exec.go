@@ -70,6 +70,7 @@ type execution struct {
 	report  [2]int
 	sync    [2]int
 	null    int
+	tasks   []int // files of the cgroup, by which the process joins it
 	slave   int
 	uid     int // the process's user as the host sees it
 	program *child.Program
@@ -140,6 +141,9 @@ func (e *execution) run() (err error) {
 		return err
 	}
 	defer kernel.Close(into)
+	if e.tasks, err = cg.Tasks(); err != nil {
+		return err
+	}
 	process := e.options.Process
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("unshare working directory: %w", err)
@@ -177,11 +181,7 @@ func (e *execution) run() (err error) {
 	// By another thread, which sees the host's files.
 	placed := make(chan error, 1)
 	go func() {
-		err := cg.Add(e.process.Pid, into < 0)
-		if err == nil {
-			err = e.c.runtime.setLimits(e.process.Pid, process)
-		}
-		placed <- err
+		placed <- e.c.runtime.setLimits(e.process.Pid, process)
 	}()
 	if err := <-placed; err != nil {
 		return err
@@ -244,8 +244,12 @@ func (e *execution) compile(root int) error {
 			keep[fd] = true
 		}
 	}
+	for _, fd := range e.tasks {
+		keep[fd] = true
+	}
 	p.CloseAllBut(sorted(keep))
 	p.Call("hide memory", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
+	joinCgroup(p, e.tasks)
 	p.Call("begin session", unix.SYS_SETSID)
 	p.Await(e.sync[0])
 	if e.user >= 0 {
@@ -263,4 +267,5 @@ func (e *execution) compile(root int) error {
 
 func (e *execution) release() {
 	kernel.Close(e.report[0], e.report[1], e.sync[0], e.sync[1], e.null, e.slave, e.user, e.pidfd)
+	kernel.Close(e.tasks...)
 }

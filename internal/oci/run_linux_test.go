@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -475,6 +476,38 @@ func TestResourcesReachTheCgroup(t *testing.T) {
 	pidsBelow, err := c.Processes()
 	if err != nil || len(pidsBelow) != 1 || pidsBelow[0] != c.Pid() {
 		t.Errorf("processes %v, %v", pidsBelow, err)
+	}
+}
+
+// The process takes itself into its cgroup: into all of them, and before its program runs. So does one that is executed later.
+func TestProcessesAreInTheCgroupOfEveryHierarchy(t *testing.T) {
+	layout, err := kernel.Cgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := ocitest.Spec(t, "sleep", "100")
+	c := start(t, s)
+	x, err := c.Exec(oci.ExecOptions{Process: command("sleep", "100"), Stdio: [3]int{-1, -1, -1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		unix.Kill(x.Pid, unix.SIGKILL)
+		reap(x.Pid)
+		kernel.Close(x.Pidfd, x.Console)
+	}()
+	for _, h := range layout.Hierarchies {
+		text, err := os.ReadFile(filepath.Join(h.Dir(s.Linux.CgroupsPath), "cgroup.procs"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		pids := strings.Fields(string(text))
+		for _, pid := range []int{c.Pid(), x.Pid} {
+			if !slices.Contains(pids, itoa(uint64(pid))) {
+				t.Errorf("process %d is not in %s, which has %v", pid, h.Dir(s.Linux.CgroupsPath), pids)
+			}
+		}
 	}
 }
 

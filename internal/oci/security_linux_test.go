@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -21,12 +22,16 @@ import (
 	"nau/internal/oci/ocitest"
 )
 
-// executable builds nau-oci for a test.
+// executable builds nau-oci for a test, as `make build` does.
 func executable(t *testing.T) string {
 	t.Helper()
 	ocitest.Need(t)
 	path := filepath.Join(t.TempDir(), "nau-oci")
-	build := exec.Command("go", "build", "-o", path, "nau/cmd/nau-oci")
+	args := []string{"build", "-o", path}
+	if runtime.GOARCH == "amd64" {
+		args = append(args, "-ldflags=-E _nau_oci_entry")
+	}
+	build := exec.Command("go", append(args, "nau/cmd/nau-oci")...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build nau-oci: %v: %s", err, out)

@@ -171,10 +171,10 @@ func (c *Cgroup) OpenUnified() (int, error) {
 	return kernel.OpenPath(h.Dir(c.Path))
 }
 
-// Add moves a process into the cgroup. unified is false when the process was made in the version 2 cgroup already.
-func (c *Cgroup) Add(pid int, unified bool) error {
+// Add moves a process into the cgroup, everywhere or only where Tasks does not lead it.
+func (c *Cgroup) Add(pid int, everywhere bool) error {
 	for _, h := range c.layout.Hierarchies {
-		if h.Unified && !unified {
+		if !h.Unified && !everywhere {
 			continue
 		}
 		if err := writeFile(h.Dir(c.Path), "cgroup.procs", strconv.Itoa(pid)); err != nil {
@@ -184,22 +184,27 @@ func (c *Cgroup) Add(pid int, unified bool) error {
 	return nil
 }
 
-// Warm makes the kernel ready for Add: the first move of a process after a while waits for a grace period of some
-// milliseconds, which this call, made early and beside other work, has already waited for. It changes nothing: the calling
-// process is moved to where it is. On version 2 no process is moved, so there is nothing to do.
-func (c *Cgroup) Warm() {
-	if c.v2() {
-		return
-	}
+// Tasks opens the files by which a process of one thread takes itself into the cgroup, by writing Self to each. In version
+// 2 it is made in the cgroup (OpenUnified), so these are version 1's. That a thread moves itself is the one way that waits
+// for nothing: to move another process the kernel waits for a grace period, of some milliseconds.
+func (c *Cgroup) Tasks() (fds []int, err error) {
 	for _, h := range c.layout.Hierarchies {
-		if !h.Unified {
-			if own, err := h.OwnCgroup(); err == nil {
-				_ = writeFile(h.Dir(own), "cgroup.procs", strconv.Itoa(os.Getpid()))
-			}
-			return
+		if h.Unified {
+			continue
 		}
+		path := h.Dir(c.Path) + "/tasks"
+		fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			kernel.Close(fds...)
+			return nil, fmt.Errorf("open cgroup file %s: %w", path, err)
+		}
+		fds = append(fds, fd)
 	}
+	return fds, nil
 }
+
+// Self is what a thread writes to move itself.
+const Self = "0"
 
 // Apply sets limits. Nil fields stay as they are. devices tells whether the device rules are set too, which an update
 // leaves alone.
