@@ -338,7 +338,7 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 	if err != nil {
 		return undo, badRequest("%v", err)
 	}
-	e.Sandbox = sb.ID
+	e.Sandbox, st.Place = sb.ID, &sb.Config
 	return func() { _ = s.e.Sandboxes.Remove(context.WithoutCancel(context.Background()), sb.ID) }, nil
 }
 

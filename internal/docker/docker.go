@@ -97,6 +97,9 @@ func New(c Config) (*Server, error) {
 	if err := s.openBuildKit(); err != nil {
 		return nil, err
 	}
+	if err := s.redefine(); err != nil {
+		return nil, err
+	}
 	sub := s.e.Events.Subscribe()
 	s.ended.Go(func() { s.supervise(sub) })
 	s.ended.Go(s.recover)

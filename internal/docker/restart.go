@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"fmt"
 	"context"
 	"sync"
 	"time"
@@ -175,6 +176,22 @@ func (s *Server) restartAfter(r *container.Record, pause time.Duration) {
 			}
 		}
 	})
+}
+
+// redefine makes the places anew that a loss of power took: a container's record is on the disk when it is created, that of its sandbox perhaps
+// not yet.
+func (s *Server) redefine() error {
+	for _, r := range s.e.Containers.List() {
+		if r.Config.Origin != Origin {
+			continue
+		}
+		if st := load(r); st.Own && st.Place != nil {
+			if err := s.e.Sandboxes.Redefine(r.Config.Sandbox, *st.Place); err != nil {
+				return fmt.Errorf("define the sandbox of container %s again: %w", r.ID[:12], err)
+			}
+		}
+	}
+	return nil
 }
 
 // recover brings policies in line with what happened while no server was there.

@@ -12,6 +12,7 @@ import (
 	dn "github.com/moby/moby/api/types/network"
 
 	"nau/internal/engine/container"
+	"nau/internal/engine/sandbox"
 )
 
 // stored is what this front keeps in a container's Extra: the request with the image's part merged in, and what came of it.
@@ -21,6 +22,7 @@ type stored struct {
 	Networks map[string]*dn.EndpointSettings `json:",omitempty"` // as asked for, by the network's ID
 	Mounts   []dc.MountPoint                 `json:",omitempty"`
 	Own      bool                            `json:",omitempty"` // the sandbox is this container's own
+	Place    *sandbox.Config                 `json:",omitempty"` // what that was defined as, should a loss of power take it
 	Stopped  bool                            `json:",omitempty"` // by a user: unless-stopped does not start it again
 	Restarts int                             `json:",omitempty"`
 	Failures int                             `json:",omitempty"` // restarts on failure in a row

@@ -18,8 +18,8 @@ import (
 )
 
 // draft checks a wish and makes the record of it.
-func (m *Manager) draft(c Config) (*Record, error) {
-	r := &Record{ID: record.NewID(), Config: c, State: Ready, Created: time.Now()}
+func (m *Manager) draft(id string, c Config) (*Record, error) {
+	r := &Record{ID: id, Config: c, State: Ready, Created: time.Now()}
 	if r.Config.Hostname == "" && !c.HostNet && !c.HostUTS {
 		r.Config.Hostname = r.ID[:12]
 	}
@@ -35,10 +35,22 @@ func (m *Manager) draft(c Config) (*Record, error) {
 	return r, nil
 }
 
-// Define makes a sandbox that is NotReady, and that Start can make Ready as often as Stop ends it.
-func (m *Manager) Define(c Config) (*Record, error) {
+// Define makes a sandbox that is NotReady, and that Start can make Ready as often as Stop ends it. A loss of power may take it away until something
+// of it is changed: whoever defines it keeps the Config, beside what the sandbox is for, and gives it to Redefine.
+func (m *Manager) Define(c Config) (*Record, error) { return m.define(record.NewID(), c) }
+
+// Redefine makes a defined sandbox again of which nothing is left. One that is there stays as it is.
+func (m *Manager) Redefine(id string, c Config) error {
+	if m.entry(id) != nil {
+		return nil
+	}
+	_, err := m.define(id, c)
+	return err
+}
+
+func (m *Manager) define(id string, c Config) (*Record, error) {
 	c.Revivable = true
-	r, err := m.draft(c)
+	r, err := m.draft(id, c)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +62,7 @@ func (m *Manager) Define(c Config) (*Record, error) {
 	if err := m.reserve(c.Name, r.ID); err != nil {
 		return nil, err
 	}
-	if err := m.save(r); err != nil {
+	if err := m.records.Put(r.ID, r); err != nil {
 		m.unreserve(c.Name, r.ID)
 		return nil, errors.Join(err, m.records.Delete(r.ID))
 	}

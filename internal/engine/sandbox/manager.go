@@ -167,7 +167,7 @@ func (m *Manager) Endpoints() []network.Endpoint {
 
 // Run makes a sandbox. On an error nothing of it is left.
 func (m *Manager) Run(ctx context.Context, c Config) (*Record, error) {
-	r, err := m.draft(c)
+	r, err := m.draft(record.NewID(), c)
 	if err != nil {
 		return nil, err
 	}
