@@ -1,8 +1,8 @@
 package docker
 
 import (
-	"fmt"
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
