@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"reflect"
 	"strconv"
 	"strings"
@@ -89,13 +90,15 @@ func TestChildHasNoHeap(t *testing.T) {
 	}
 }
 
-// The executed program sees no handler and no blocked signal of ours.
+// The executed program sees no handler and no blocked or ignored signal of ours.
 func TestExecutedProgramStartsClean(t *testing.T) {
 	out, err := os.Create(t.TempDir() + "/status")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Close()
+	signal.Ignore(unix.SIGHUP, unix.SIGUSR2)
+	defer signal.Reset(unix.SIGHUP, unix.SIGUSR2)
 	p := &Program{}
 	p.Call("set up output", unix.SYS_DUP3, out.Fd(), 1, 0)
 	execute(t, p, 0, []string{"cat", "/proc/self/status"}, nil)

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strconv"
 	"syscall"
 	"unsafe"
 
@@ -166,6 +167,25 @@ func (p *Program) Exec(candidates, argv, env []string) error {
 	return nil
 }
 
+// sigaction is the kernel's struct sigaction; its zero value is the default action.
+type sigaction struct{ handler, flags, restorer, mask uintptr }
+
+// heedSignals begins the program with the default action for the signals that this process ignores: nohup ignores one, and what is ignored
+// stays so in whatever is executed. (Handlers are gone with CLONE_CLEAR_SIGHAND.)
+func (p *Program) heedSignals() {
+	const ignore, last = 1, 64
+	steps, names := p.steps, p.names
+	p.steps, p.names = nil, nil
+	for sig := uintptr(1); sig <= last; sig++ {
+		var now sigaction
+		_, _, errno := syscall.RawSyscall6(unix.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&now)), unsafe.Sizeof(now.mask), 0, 0)
+		if errno == 0 && now.handler == ignore {
+			p.Call("heed signal "+strconv.Itoa(int(sig)), unix.SYS_RT_SIGACTION, sig, Pointer(p, &sigaction{}), 0, unsafe.Sizeof(now.mask))
+		}
+	}
+	p.steps, p.names = append(p.steps, steps...), append(p.names, names...)
+}
+
 // String keeps a copy of s as a C string and returns its address.
 func (p *Program) String(s string) (uintptr, error) {
 	b, err := unix.ByteSliceFromString(s)
@@ -214,11 +234,12 @@ type cloneArgs struct {
 
 // Start makes the child from the calling thread, whose namespaces it inherits. flags are CLONE_NEW… bits. With cgroup ≥ 0
 // the child begins in that cgroup of version 2. report is the descriptor the child's reports go to, the write end of a
-// pipe whose read end the caller gives to Reports. The pidfd is the caller's.
+// pipe whose read end the caller gives to Reports. The pidfd is the caller's. The child ignores no signals.
 func (p *Program) Start(flags uint64, cgroup, report int) (pid, pidfd int, err error) {
 	if len(p.steps) == 0 {
 		return 0, -1, errors.New("start child: no steps")
 	}
+	p.heedSignals()
 	fd := (*int32)(p.memory().alloc(4))
 	args := &cloneArgs{flags: flags | unix.CLONE_PIDFD, pidfd: uint64(uintptr(unsafe.Pointer(fd))), exitSignal: uint64(unix.SIGCHLD)}
 	if cgroup >= 0 {
