@@ -84,6 +84,7 @@ type Server struct {
 	reads     *gate // requests in flight
 	writes    *gate
 	long      *tally // requests that last
+	stalled   time.Duration
 	health    health
 	services  *services
 	life      context.Context // ends with Drain
@@ -110,7 +111,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.reads, s.writes = newGate(cmp.Or(cfg.MaxInFlight, defaultReads)), newGate(cmp.Or(cfg.MaxMutatingInFlight, defaultWrites))
-	s.long = newTally(longRunningMost)
+	s.long, s.stalled = newTally(longRunningMost), stalledFor
 	s.metrics = newMetrics()
 	s.health.extra = cfg.Ready
 	s.health.store = cfg.Store

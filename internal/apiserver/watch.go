@@ -27,9 +27,9 @@ const (
 	gatherEvents = 16
 	gatherMost   = 25 * time.Millisecond
 	watchBuffer  = wire.Record + 4<<10
-	// stalled is how long a client may take to read what one write brings; then the watch is cut. While a client does not read,
-	// all that happens meanwhile is held for it.
-	stalled = 30 * time.Second
+	// stalledFor is how long a client may take to read what one write brings; then the watch is cut. While a client does not
+	// read, all that happens meanwhile is held for it.
+	stalledFor = 30 * time.Second
 )
 
 // pace tells how long to wait between writes.
@@ -114,7 +114,7 @@ func (c *call) watch() error {
 			_ = flush.Flush()
 		}
 	}
-	cut := time.AfterFunc(stalled, func() { _ = flush.SetWriteDeadline(time.Now()) })
+	cut := time.AfterFunc(c.srv.stalled, func() { _ = flush.SetWriteDeadline(time.Now()) })
 	defer cut.Stop()
 	if cannot != nil {
 		fail(cannot)
@@ -127,7 +127,7 @@ func (c *call) watch() error {
 	for {
 		cut.Stop()
 		events, err := w.Next(ctx)
-		cut.Reset(stalled)
+		cut.Reset(c.srv.stalled)
 		if err != nil {
 			if ctx.Err() == nil && !errors.Is(err, store.ErrClosed) {
 				fail(err)

@@ -2,7 +2,10 @@ package apiserver
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +21,9 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+
+	"nau/internal/apiserver/authn"
+	"nau/internal/apiserver/identity"
 )
 
 func (c *cluster) serve() *rest.Config {
@@ -134,6 +140,36 @@ func TestLargeEvents(t *testing.T) {
 		t.Errorf("a large object without its kind: %s %s", got.GetKind(), got.GetAPIVersion())
 	}
 	u.Stop()
+}
+
+// A watch whose client reads nothing is cut, and its place is free.
+func TestUnreadWatchIsCut(t *testing.T) {
+	c := newCluster(t, func(cfg *Config) {
+		cfg.Authn = authn.Func(func(*http.Request) (*identity.Response, bool, error) {
+			return &identity.Response{User: &identity.User{Name: "eve"}}, true, nil
+		})
+	})
+	c.stalled = 100 * time.Millisecond
+	open := func() int {
+		c.long.mu.Lock()
+		defer c.long.mu.Unlock()
+		return c.long.open["eve"]
+	}
+	c.namespace("ns")
+	unread := c.stream("")
+	idle := c.stream("fieldSelector=metadata.name%3Dnone")
+	if n := open(); n != 2 {
+		t.Fatalf("%d watches", n)
+	}
+	for i := range 12 { // more than the windows of a client's stream hold
+		c.do("POST", cmsPath, map[string]any{"metadata": map[string]any{"name": "x" + strconv.Itoa(i)}, "data": map[string]string{"v": strings.Repeat("x", 900_000)}}).want(201)
+	}
+	until(t, "the unread watch is cut", func() bool { return open() == 1 })
+	c.do("POST", cmsPath, `{"metadata":{"name":"none"}}`).want(201)
+	idle.expect("ADDED none") // nothing to read is no stall
+	if _, err := io.Copy(io.Discard, unread.resp.Body); err == nil {
+		t.Error("what was cut looks like an end")
+	}
 }
 
 func TestInformersOfThisProcess(t *testing.T) {
