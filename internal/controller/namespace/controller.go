@@ -1,6 +1,8 @@
 // Package namespace empties namespaces that are being deleted and then lets
 // them go: pods first, then everything else that discovery finds, then the
-// finalizer "kubernetes". What waits for whom is said in the conditions.
+// finalizer "kubernetes". What waits for whom is said in the conditions. While
+// something stays, for its finalizers' sake or because a pod takes its time, it
+// is watched; nothing is looked at again before it changes.
 package namespace
 
 import (
@@ -9,7 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"time"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,7 +22,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
 	"nau/internal/controller/loop"
@@ -42,44 +43,36 @@ type Controller struct {
 	namespaces corelisters.NamespaceLister
 	clock      clock.Clock
 	loop       *loop.Loop[string]
+
+	mu      sync.Mutex
+	waits   map[string]context.CancelFunc // of namespaces that have content left
+	watches sync.WaitGroup
 }
 
 // New makes the controller.
 func New(c Config) (*Controller, error) {
 	core := c.Informers.Core().V1()
-	k := &Controller{client: c.Client, metadata: c.Metadata, namespaces: core.Namespaces().Lister(), clock: c.Clock}
+	k := &Controller{client: c.Client, metadata: c.Metadata, namespaces: core.Namespaces().Lister(), clock: c.Clock, waits: map[string]context.CancelFunc{}}
 	if k.clock == nil {
 		k.clock = clock.RealClock{}
 	}
 	k.loop = loop.New("namespace", c.Log, k.sync)
-	if err := k.loop.Watch(core.Namespaces().Informer(), func(obj any) []string {
+	return k, k.loop.Watch(core.Namespaces().Informer(), func(obj any) []string {
 		if namespace, ok := obj.(*corev1.Namespace); ok && namespace.DeletionTimestamp != nil {
 			return []string{namespace.Name}
 		}
 		return nil
-	}); err != nil {
-		return nil, err
-	}
-	// A pod that is gone at last is what most deletions wait for.
-	return k, k.loop.On(core.Pods().Informer(), cache.ResourceEventHandlerFuncs{DeleteFunc: func(obj any) {
-		pod, ok := loop.Last(obj).(*corev1.Pod)
-		if !ok {
-			return
-		}
-		if namespace, err := k.namespaces.Get(pod.Namespace); err == nil && namespace.DeletionTimestamp != nil {
-			k.loop.Add(pod.Namespace)
-		}
-	}})
+	})
 }
 
 // Run works until ctx ends.
-func (k *Controller) Run(ctx context.Context) error { return k.loop.Run(ctx, 4) }
-
-// again is how long a namespace that still has content is left alone; its pods'
-// ends wake it earlier.
-const again = 2 * time.Second
+func (k *Controller) Run(ctx context.Context) error {
+	defer k.watches.Wait()
+	return k.loop.Run(ctx, 4)
+}
 
 func (k *Controller) sync(ctx context.Context, name string) error {
+	k.awaitNoMore(name)
 	namespace, err := k.namespaces.Get(name)
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -95,8 +88,8 @@ func (k *Controller) sync(ctx context.Context, name string) error {
 		return err
 	}
 	if !state.Done() {
-		k.loop.AddAfter(name, again)
-		return nil
+		k.await(ctx, name, state.Found)
+		return state.Err()
 	}
 	return k.finalize(ctx, name)
 }
@@ -189,7 +182,7 @@ func (k *Controller) clear(ctx context.Context, namespace string, r resource) Fo
 		found.Err = fmt.Errorf("delete %s: %w", dotted(r.GroupVersionResource), err)
 		return found
 	}
-	found.Count = len(list.Items)
+	found.Count, found.remains = len(list.Items), remainsOf(list)
 	for i := range list.Items {
 		for _, f := range list.Items[i].Finalizers {
 			if found.Finalizers == nil {

@@ -1,6 +1,7 @@
 package namespace
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,6 +16,8 @@ type Found struct {
 	Count      int            // objects left
 	Finalizers map[string]int // finalizer → objects that wait for it
 	Err        error          // its content could not be deleted
+
+	remains remains
 }
 
 // State is what a round of deletion found.
@@ -29,6 +32,15 @@ func (s State) Done() bool {
 		return false
 	}
 	return !slices.ContainsFunc(s.Found, func(f Found) bool { return f.Count > 0 || f.Err != nil })
+}
+
+// Err is what went wrong, which is tried again without waiting for anything.
+func (s State) Err() error {
+	errs := []error{s.DiscoveryErr}
+	for _, f := range s.Found {
+		errs = append(errs, f.Err)
+	}
+	return errors.Join(errs...)
 }
 
 // PodsLeft tells whether pods are still there: nothing else is deleted before
