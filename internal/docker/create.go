@@ -184,15 +184,11 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 		return nil, nil, err
 	}
 
-	s.creating.Lock()
-	defer s.creating.Unlock()
-	if name == "" {
-		name = s.names.free(func(n string) bool { _, err := s.e.Containers.Find(n); return err == nil })
+	e.Name, err = s.reserve(name, id)
+	if err != nil {
+		return nil, nil, err
 	}
-	if other, err := s.e.Containers.Find(name); err == nil && other.Config.Name == name {
-		return nil, nil, nameTaken(name, other.ID)
-	}
-	e.Name = name
+	defer s.unreserve(e.Name)
 	tagLog(&container.Record{ID: id, Image: img.ID, Config: e}, cfg, host)
 	undo, err := s.place(&e, st, req.NetworkingConfig)
 	if err != nil {
@@ -214,9 +210,35 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 		err = badRequest("no command specified")
 	}
 	if errors.Is(err, container.ErrNameTaken) {
-		err = nameTaken(name, "")
+		err = nameTaken(e.Name, "")
 	}
 	return r, warnings, err
+}
+
+// reserve chooses a name where none is asked for, and keeps it from others who are creating until unreserve: the container has it by then, or nobody.
+func (s *Server) reserve(name, id string) (string, error) {
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	if name == "" {
+		name = s.names.free(func(n string) bool {
+			_, err := s.e.Containers.Find(n)
+			return err == nil || s.reserved[n] != ""
+		})
+	}
+	if other, err := s.e.Containers.Find(name); err == nil && other.Config.Name == name {
+		return "", nameTaken(name, other.ID)
+	}
+	if other := s.reserved[name]; other != "" {
+		return "", nameTaken(name, other)
+	}
+	s.reserved[name] = id
+	return name, nil
+}
+
+func (s *Server) unreserve(name string) {
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	delete(s.reserved, name)
 }
 
 // surroundings are what a container's configuration depends on beside the request.

@@ -65,9 +65,12 @@ type Server struct {
 	stop  context.CancelFunc
 	ended sync.WaitGroup
 
-	// nets serialises changes of networks; creating serialises the choice of names.
-	nets, creating sync.Mutex
-	restarts       restarts
+	// nets serialises changes of networks; filling that of new volumes with what an image has there.
+	nets, filling sync.Mutex
+	restarts      restarts
+
+	creating sync.Mutex        // guards the choice of names, not the rest of a creation
+	reserved map[string]string // names of containers that are being created → their IDs
 }
 
 // New makes a server and takes up what an earlier one left: policies of containers that ended meanwhile, the default network.
@@ -76,7 +79,7 @@ func New(c Config) (*Server, error) {
 		c.Log = slog.Default()
 	}
 	c.Version = cmp.Or(c.Version, "0.1.0")
-	s := &Server{e: c.Engine, cfg: c, log: c.Log.With("room", "docker"), dir: filepath.Join(c.Engine.Config().DataDir, "docker")}
+	s := &Server{e: c.Engine, cfg: c, log: c.Log.With("room", "docker"), dir: filepath.Join(c.Engine.Config().DataDir, "docker"), reserved: map[string]string{}}
 	s.life, s.stop = context.WithCancel(context.Background())
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err

@@ -361,6 +361,8 @@ func subFolder(root, sub string) (string, error) {
 
 // copyUp fills an empty volume with the image's content at target.
 func (s *Server) copyUp(ctx context.Context, img *image.Image, target, into string) error {
+	s.filling.Lock()
+	defer s.filling.Unlock()
 	if entries, err := os.ReadDir(into); err != nil || len(entries) > 0 {
 		return err
 	}

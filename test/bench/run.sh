@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Prints the promised numbers as tables, beside upstream's from the same run
 # where the peers are at hand. PEERS=DIR is where they and kbench are; STEPS picks
-# from "cold idle api sched svc pods deploy apionly engine"; UPSTREAM=0 leaves
-# upstream out; R=N repeats; OUT=DIR keeps the raw lines.
+# from "cold idle api sched svc pods deploy apionly engine" (engine.sh has the
+# last one's own); UPSTREAM=0 leaves upstream out; R=N repeats; OUT=DIR keeps the raw lines.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 peers=${PEERS:-$root/../shared/peers}
 out=$(realpath -m "${OUT:-$(mktemp -d /tmp/nau-bench-XXXX)}")
-steps=${STEPS:-"cold idle api sched svc pods deploy"}
+steps=${STEPS:-"cold idle api sched svc pods deploy engine"}
 mkdir -p "$out"
 [ "$(id -u)" = 0 ] || { echo "run as root" >&2; exit 2; }
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY KUBECONFIG || true
@@ -92,16 +92,8 @@ if want deploy; then for _ in $(seq "${R:-3}"); do kb deploy-scale --n 30; done;
 if want idle; then sleep 20; kb mem --window "${WINDOW:-60s}" --label idle-after-load; fi
 
 if want engine; then
-  [ -d "$dir/run" ] || up
-  docker=(docker -H "unix://$dir/run/docker.sock")
-  inside "${docker[@]}" pull -q 127.0.0.1:5000/busybox:1 >/dev/null
-  "$peers/enginebench.sh" "$out/engine.jsonl" --steps "${ENGINE_STEPS:-raw ctr docker podman}" \
-    --add "nau-docker-run=${docker[*]} run --rm 127.0.0.1:5000/busybox:1 true" --add "docker-cli-alone=${docker[*]} version" \
-    --add-sock "nau=$dir/run/docker.sock" >/dev/null 2>"$out/engine.log" || echo "the engines' side ended early: see $out/engine.log" >&2
-  for n in 8 32; do # sequences at once
-    inside "$kbench" docker --label "api-nau-par$n" --sock "$dir/run/docker.sock" --image 127.0.0.1:5000/busybox:1 --n $((n * 8)) --par $n >>"$out/engine.jsonl"
-  done
-  python3 "$peers/summarize.py" "$out/engine.jsonl"
+  # shellcheck source=test/bench/engine.sh
+  . "$here/engine.sh"
 fi
 
 vs=()

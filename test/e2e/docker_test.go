@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"nau/test/e2e/harness"
@@ -368,6 +370,44 @@ func TestDockerSurvives(t *testing.T) {
 	m.Up()
 	m.Until("running", "docker", "inspect", "-f", "{{.State.Status}}", "always")
 	m.Until("exited", "docker", "inspect", "-f", "{{.State.Status}}", "steady")
+}
+
+// Containers are created side by side: of those that want one name, one gets it; a volume is filled once; who names none has a name of its own.
+func TestDockerCreatesAtOnce(t *testing.T) {
+	needDocker(t)
+	m := harness.New(t)
+	m.Registry()
+	m.Up()
+	run(t, m, []line{{args: "pull -q nginx"}})
+	const n = 8
+	same, unnamed := make([]harness.Result, n), make([]harness.Result, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { same[i] = m.Do("", "docker", "create", "--name", "wanted", "-v", "shared:/etc/nginx", "nginx") })
+		all.Go(func() { unnamed[i] = m.Do("", "docker", "create", "-v", "shared:/etc/nginx", "nginx") })
+	}
+	all.Wait()
+	got := 0
+	for i := range n {
+		switch {
+		case same[i].Code == 0:
+			got++
+		case !strings.Contains(same[i].Stderr, `The container name "/wanted" is already in use`):
+			t.Errorf("refusal: %+v", same[i])
+		}
+		if unnamed[i].Code != 0 {
+			t.Errorf("create without a name: %+v", unnamed[i])
+		}
+	}
+	if got != 1 {
+		t.Errorf("%d containers have the one name", got)
+	}
+	names := strings.Fields(m.Must("docker", "ps", "-a", "--format", "{{.Names}}"))
+	slices.Sort(names)
+	if len(slices.Compact(names)) != n+1 {
+		t.Errorf("names of %d containers: %v", n+1, names)
+	}
+	run(t, m, []line{{args: "run --rm -v shared:/v busybox ls /v", out: "nginx.conf"}})
 }
 
 // docker ps shows the containers of pods, and both sides' logs agree.
