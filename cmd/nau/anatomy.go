@@ -43,7 +43,7 @@ CONTAINER is an ID, the unique beginning of one, or a name.`,
   nau anatomy 4ba9a43c8360 --json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return fmt.Errorf("%w: anatomy takes one container, or pod/NAME", errFlags)
+				return errors.New("anatomy takes one container, or pod/NAME")
 			}
 			return nil
 		},

@@ -34,7 +34,12 @@ func newBuild() *cobra.Command {
   sudo nau build -t app:v1 .
   sudo nau build -t app:v1 https://example.com/app.git#v1:docker
   kubectl run app --image app:v1`,
-		Args: cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errors.New("build takes one FOLDER or ADDRESS; `.` is the folder you are in")
+			}
+			return nil
+		},
 	}
 	placeFlags(cmd, &config)
 	f := cmd.Flags()

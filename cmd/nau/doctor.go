@@ -17,7 +17,10 @@ func newDoctor() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what this host lacks, each with the remedy",
-		Args:  cobra.NoArgs,
+		Long: `Looks at what Nau needs of the kernel and of this machine. A line marked "note" limits what
+containers can do; one marked "BAD" keeps Nau from running, and makes the exit code 1.
+It changes nothing.`,
+		Args: cobra.NoArgs,
 	}
 	placeFlags(cmd, &config)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

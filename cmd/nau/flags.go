@@ -29,7 +29,8 @@ func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
 	f := cmd.Flags()
 	f.StringVar(&c.Kubeconfig, "kubeconfig", "", "where to write the admin's kubeconfig (default DATA-DIR/kubeconfig)")
 	f.StringVar(&c.NodeName, "node-name", "", "name of the node (default the host's name)")
-	nodeIPs := f.IPSlice("node-ip", nil, "addresses of the node, one of each family (default: of the interface with the default route)")
+	nodeIPs := f.IPSlice("node-ip", nil, "`addresses` of the node, one of each family (default: of the interface with the default route)")
+	f.Lookup("node-ip").DefValue = "" // else help shows empty brackets
 	f.StringVar(&c.BindAddress, "bind-address", "", "address to listen on (default all)")
 	f.IntVar(&c.APIPort, "api-port", c.APIPort, "port of the Kubernetes API")
 	f.IntVar(&c.AgentPort, "agent-port", c.AgentPort, "port of the node agent")

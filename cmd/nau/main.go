@@ -16,6 +16,7 @@ import (
 
 	"nau/internal/cluster"
 	"nau/internal/cluster/host"
+	"nau/internal/cluster/version"
 )
 
 // Exit codes: what the caller got wrong is 2, all else 1.
@@ -69,17 +70,21 @@ func newRoot() *cobra.Command {
 		Short: "Containers and a Kubernetes cluster in one small program",
 		Long: `Nau turns this machine into a container host and a Kubernetes cluster.
 
-  sudo nau up -d                    start; returns when the node is Ready
+  sudo nau up -d                              start; returns when the node is Ready
   export KUBECONFIG=/var/lib/nau/kubeconfig
   kubectl get nodes
-  sudo nau down                     stop it, and its containers
+  export DOCKER_HOST=unix:///run/nau/docker.sock   needed only where Docker's own place was taken
+  docker ps
+  sudo nau down                               stop it, and its containers
 
 Every command explains itself with --help.`,
+		Version:       version.Nau(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate(versionLine())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w (see `%s --help`)", errFlags, err, cmd.CommandPath())
 	})

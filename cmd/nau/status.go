@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -15,7 +16,9 @@ func newStatus() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show whether Nau runs, and how it is",
-		Args:  cobra.NoArgs,
+		Long: `Shows the process and its memory, where kubectl and docker find it, the nodes and the
+pods. The exit code is 0 where the API answers, else 1.`,
+		Args: cobra.NoArgs,
 	}
 	placeFlags(cmd, &config)
 	cmd.Flags().StringVar(&config.Kubeconfig, "kubeconfig", "", "the admin's kubeconfig (default DATA-DIR/kubeconfig)")
@@ -36,6 +39,9 @@ func newStatus() *cobra.Command {
 		}
 		if !status.Running {
 			return errors.New("not running; `nau up -d` starts it")
+		}
+		if status.Problem != "" {
+			return fmt.Errorf("it runs, but its API does not answer; its log is %s", filepath.Join(config.DataDir, "nau.log"))
 		}
 		return nil
 	}

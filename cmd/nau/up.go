@@ -120,10 +120,18 @@ func upForeground(ctx context.Context, out io.Writer, config *cluster.Config, le
 }
 
 func nextSteps(config *cluster.Config) []string {
-	return []string{
+	steps := []string{
 		"",
 		fmt.Sprintf("Node %s is Ready. Next:", config.NodeName),
 		"  export KUBECONFIG=" + config.KubeconfigPath(),
 		"  kubectl get nodes",
 	}
+	socket, usual := cluster.DockerSocket(config)
+	if socket == "" {
+		return steps // pods run on another runtime
+	}
+	if !usual {
+		steps = append(steps, "  export DOCKER_HOST=unix://"+socket)
+	}
+	return append(steps, "  docker ps")
 }

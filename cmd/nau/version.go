@@ -15,8 +15,12 @@ func newVersion() *cobra.Command {
 		Short: "Say which Nau this is, and which Kubernetes it speaks",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			fmt.Fprintf(cmd.OutOrStdout(), "nau %s (Kubernetes %s, %s, %s)\n", version.Nau(), version.Kubernetes, version.Platform(), runtime.Version())
-			return nil
+			_, err := fmt.Fprint(cmd.OutOrStdout(), versionLine())
+			return err
 		},
 	}
+}
+
+func versionLine() string {
+	return fmt.Sprintf("nau %s (Kubernetes %s, %s, %s)\n", version.Nau(), version.Kubernetes, version.Platform(), runtime.Version())
 }

@@ -24,9 +24,21 @@ type Status struct {
 	Memory     int64 // bytes of proportional set size, nau and its monitor
 	Server     string
 	Kubeconfig string
+	Docker     string   // its socket; "" where pods run on another runtime
 	Nodes      []string // "NAME Ready"
 	Pods       map[corev1.PodPhase]int
 	Problem    string // why the API does not answer
+}
+
+// DockerSocket is where an instance serves the Docker API, "" where it does not; usual tells that Docker's clients find it unasked.
+func DockerSocket(c *Config) (path string, usual bool) {
+	path = filepath.Join(c.RunDir, "docker.sock")
+	ours, err := os.Stat(path)
+	if err != nil {
+		return "", false
+	}
+	theirs, err := os.Stat(dockerSocket)
+	return path, err == nil && os.SameFile(ours, theirs)
 }
 
 // Look asks a running instance how it is.
@@ -38,6 +50,10 @@ func Look(ctx context.Context, c *Config) (*Status, error) {
 		return status, nil
 	}
 	status.Memory = pss(status.Pid)
+	socket, usual := DockerSocket(c)
+	if status.Docker = socket; usual {
+		status.Docker += ", which is " + dockerSocket
+	}
 	rest, err := clientcmd.BuildConfigFromFlags("", status.Kubeconfig)
 	if err != nil {
 		status.Problem = err.Error()
@@ -99,6 +115,9 @@ func (s *Status) Rows() [][2]string {
 		return [][2]string{{"Nau", "not running"}}
 	}
 	rows := [][2]string{{"Nau", fmt.Sprintf("running, pid %d, %.1f MiB", s.Pid, float64(s.Memory)/(1<<20))}, {"Kubeconfig", s.Kubeconfig}}
+	if s.Docker != "" {
+		rows = append(rows, [2]string{"Docker", s.Docker})
+	}
 	if s.Problem != "" {
 		return append(rows, [2]string{"API", "does not answer: " + s.Problem})
 	}

@@ -31,6 +31,16 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	says("version", nau("version"), 0, `^nau \S+ \(Kubernetes v1\.36\.\d+, linux/\w+, go1\.`)
+	says("--version", nau("--version"), 0, `^nau \S+ \(Kubernetes v1\.36\.\d+, linux/\w+, go1\.`)
+	for _, wrong := range []struct{ args, want string }{
+		{"anatomy", "^nau: anatomy takes one container, or pod/NAME"}, {"build", "^nau: build takes one FOLDER or ADDRESS"},
+		{"registry serve --addr x --data-dir " + m.Dir + "/r", "^nau: --addr x: missing port"}, {"status --foo", "^nau: unknown flag: --foo"}, {"down now", `^nau: unknown command "now" for "nau down"`},
+	} {
+		r := nau(strings.Fields(wrong.args)...)
+		if says(wrong.args, r, 2, wrong.want); strings.Count(r.Stderr, "\n") != 1 || r.Stdout != "" {
+			t.Errorf("%s: not one line: %q %q", wrong.args, r.Stderr, r.Stdout)
+		}
+	}
 	says("help", nau("--help"), 0, "nau up -d", "KUBECONFIG", "status", "doctor", "down", "completion")
 	for _, command := range []string{"up", "down", "status", "doctor", "version", "completion"} {
 		says(command+" --help", nau(command, "--help"), 0, "Usage:\n  nau "+command, "Flags:")
@@ -40,7 +50,7 @@ func TestCommands(t *testing.T) {
 	says("doctor", nau(append([]string{"doctor"}, here...)...), 0, "overlayfs", "nftables", "cgroups", `port 6443 .* free`)
 	says("status before", nau(append([]string{"status"}, here...)...), 1, "not running", "nau up -d")
 	out := m.Up()
-	for _, want := range []string{`\d\.\d\d s  node Ready`, "Node node-1 is Ready", "export KUBECONFIG=" + m.Kubeconfig(), "kubectl get nodes"} {
+	for _, want := range []string{`\d\.\d\d s  node Ready`, "Node node-1 is Ready", "export KUBECONFIG=" + m.Kubeconfig(), "kubectl get nodes", "export DOCKER_HOST=unix://" + m.RunDir + "/docker.sock", "docker ps"} {
 		if !regexp.MustCompile(want).MatchString(out) {
 			t.Errorf("nau up -d lacks %q:\n%s", want, out)
 		}
@@ -48,7 +58,7 @@ func TestCommands(t *testing.T) {
 	says("a second up", nau(append([]string{"up", "-d"}, here...)...), 2, "already running|is running")
 	m.Kubectl("create", "deployment", "web", "--image=nginx:alpine", "--replicas=2")
 	m.Kubectl("rollout", "status", "deployment/web", "--timeout=60s")
-	says("status", nau(append([]string{"status"}, here...)...), 0, `running, pid \d+, [\d.]+ MiB`, "node-1 Ready", "2 Running|Running 2|2 running")
+	says("status", nau(append([]string{"status"}, here...)...), 0, `running, pid \d+, [\d.]+ MiB`, "node-1 Ready", "2 Running|Running 2|2 running", "Docker +"+m.RunDir+"/docker.sock")
 	says("doctor while it runs", nau(append([]string{"doctor"}, here...)...), 0)
 	if info, err := os.Stat(m.Kubeconfig()); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the kubeconfig: %v, %v", info.Mode(), err)

@@ -156,7 +156,7 @@ func TestDockerRunFlags(t *testing.T) {
 		"publish-all": {{args: "-d -P --expose 81 --name all busybox sleep 1000"}, {args: "port all", out: "81/tcp -> 0.0.0.0:"}, {args: "rm -f all"}},
 		"read-only":   {{args: "--read-only busybox touch /x", code: 1, err: "Read-only file system"}},
 		"restart":     {{args: "create --restart nonsense busybox true", code: 1, err: "nonsense"}, {args: "-d --restart on-failure:1 --name once busybox false"}, {args: "wait once", out: "1\n"}, {args: "rm -f once"}},
-		"rm":          {{args: "--name gone busybox true"}, {args: "inspect gone", code: 1, err: "No such object: gone"}},
+		"rm":          {{args: "--name gone busybox true"}, {args: "inspect gone", code: 1, err: "o such object: gone"}},
 		"runtime":     {{args: "--runtime nonsense busybox true", code: 125, err: "unknown or invalid runtime name: nonsense"}, {args: "--runtime nau-oci busybox true"}},
 		"security-opt": {{args: "--security-opt no-new-privileges busybox grep NoNewPrivs /proc/self/status", out: "1\n"}, {args: "--security-opt seccomp=unconfined busybox grep Seccomp: /proc/self/status", out: "0\n"},
 			{args: "busybox grep Seccomp: /proc/self/status", out: "2\n"}, {args: "--security-opt seccomp=" + profile + " busybox mkdir /d", code: 1, err: "Operation not permitted"},

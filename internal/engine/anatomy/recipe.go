@@ -400,7 +400,7 @@ func networkRecipe(a *Anatomy) []string {
 	if len(n.Veths) == 0 {
 		return out
 	}
-	return abbreviate(append(out, "sysctl -w net.ipv4.ip_forward=1"), "ns", n.Netns)
+	return abbreviate(append(out, "echo 1 > /proc/sys/net/ipv4/ip_forward"), "ns", n.Netns)
 }
 
 // flags are what an address is added with: the broadcast address of its network, no search for others that have it.

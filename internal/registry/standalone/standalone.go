@@ -125,7 +125,11 @@ func Start(c Config) (_ *Server, err error) {
 		if errors.Is(err, unix.EADDRINUSE) {
 			return nil, bad("--addr %s: another program listens there", c.Addr)
 		}
-		return nil, fmt.Errorf("listen: %w", err)
+		var address *net.AddrError
+		if errors.As(err, &address) {
+			return nil, bad("--addr %s: %s; write HOST:PORT, or :PORT for all of this machine's addresses", c.Addr, address.Err)
+		}
+		return nil, fmt.Errorf("listen at %s: %w", c.Addr, err)
 	}
 	if config != nil {
 		s.tls, s.listener = true, tls.NewListener(s.listener, config)
