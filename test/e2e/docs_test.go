@@ -17,20 +17,22 @@ import (
 // blocks are the commands of a page: what stands in ```sh or is indented by four spaces.
 func blocks(text string) (out [][]string) {
 	var block []string
-	fenced := false
+	fence := "" // the one that is open
 	for line := range strings.Lines(text + "\n") {
 		line = strings.TrimRight(line, "\n")
-		indented, isIndented := strings.CutPrefix(line, "    ")
+		command, indented := strings.CutPrefix(line, "    ")
 		switch {
 		case strings.HasPrefix(line, "```"):
-			if fenced = !fenced && line == "```sh"; fenced {
-				continue
+			if fence == "" {
+				fence = line
+			} else {
+				fence = ""
 			}
-		case fenced:
+		case fence == "```sh":
 			block = append(block, line)
 			continue
-		case isIndented && strings.TrimSpace(indented) != "":
-			block = append(block, indented)
+		case fence == "" && indented && strings.TrimSpace(command) != "":
+			block = append(block, command)
 			continue
 		}
 		if len(block) > 0 {
