@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -51,9 +52,13 @@ func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
 	f.StringVar(&c.DefaultRuntime, "default-runtime", "", "name of the OCI runtime of containers that name none (default nau-oci, the built-in one)")
 	f.StringSliceVar(&c.CDIDirs, "cdi-spec-dir", cdi.DefaultDirs, "folder with CDI descriptions of devices; what is in a later one wins")
 	finishDocker := dockerFlags(cmd, &c.Docker)
+	remap := f.String("userns-remap", "", "refused: dockerd's remapping of all containers' users is not supported (docs/scope.md)")
 	f.IntVar(&c.MaxPods, "max-pods", c.MaxPods, "pods that the node takes")
 	f.IntVar(&c.PodPids, "pod-max-pids", c.PodPids, "processes and threads that a pod may have at once; 0 is no limit")
 	return func() error {
+		if *remap != "" {
+			return fmt.Errorf("%w: --userns-remap %s: containers' users are not remapped here: run containers as a user of their own (docker run --user), without capabilities and with no-new-privileges", errFlags, *remap)
+		}
 		if c.PodPids < 0 {
 			return flagError("--pod-max-pids", strconv.Itoa(c.PodPids), "a number of processes, or 0 for no limit")
 		}

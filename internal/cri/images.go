@@ -135,7 +135,7 @@ func (s *Server) RemoveImage(ctx context.Context, req *runtimeapi.RemoveImageReq
 		return &runtimeapi.RemoveImageResponse{}, nil
 	}
 	if err == nil {
-		_, err = s.e.Images.Remove(ctx, img.ID.String(), image.RemoveOptions{Force: true})
+		_, err = s.e.Images.Remove(ctx, img.ID.String(), image.RemoveOptions{Force: true, Orphan: true})
 	}
 	if err != nil && !errors.Is(err, image.ErrNotFound) {
 		return nil, fault(err)

@@ -1,25 +1,19 @@
 package docker
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io/fs"
 	"net/http"
-	"os"
 	"path"
 	"strings"
 	"syscall"
-	"time"
 
-	"github.com/distribution/reference"
 	dc "github.com/moby/moby/api/types/container"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"nau/internal/engine/container"
 	"nau/internal/engine/layer"
-	"nau/internal/kernel"
 )
 
 func ownerOf(info fs.FileInfo) int {
@@ -27,34 +21,6 @@ func ownerOf(info fs.FileInfo) int {
 		return int(st.Uid)
 	}
 	return 0
-}
-
-// view shows a container's root file system: as its processes see it while it runs, else its layers mounted for the time being.
-func (s *Server) view(ctx context.Context, r *container.Record) (root string, done func(), err error) {
-	if running(r) && r.Pid > 0 {
-		return "/proc/" + itoa(r.Pid) + "/root", func() {}, nil
-	}
-	m, err := s.e.Layers.Mounts(ctx, r.ID)
-	if err != nil {
-		return "", nil, err
-	}
-	dir, err := os.MkdirTemp(s.e.Config().RunDir, "view-")
-	if err != nil {
-		return "", nil, err
-	}
-	unlock := s.op.lock(r.ID) // so that it is not started over the same writable layer meanwhile
-	if err := m.Attach(dir); err != nil {
-		unlock()
-		os.Remove(dir)
-		return "", nil, err
-	}
-	return dir, func() {
-		if err := kernel.Unmount(dir); err != nil {
-			s.log.Warn("unmount view", "error", err)
-		}
-		os.Remove(dir)
-		unlock()
-	}, nil
 }
 
 func missing(c *call, name string) error {
@@ -95,7 +61,7 @@ func (s *Server) statArchive(c *call) error {
 	if err != nil {
 		return err
 	}
-	root, done, err := s.view(c.ctx(), r)
+	root, done, err := s.view(c.ctx(), r, true)
 	if err != nil {
 		return err
 	}
@@ -111,7 +77,7 @@ func (s *Server) getArchive(c *call) error {
 	if err != nil {
 		return err
 	}
-	root, done, err := s.view(c.ctx(), r)
+	root, done, err := s.view(c.ctx(), r, true)
 	if err != nil {
 		return err
 	}
@@ -128,7 +94,7 @@ func (s *Server) putArchive(c *call) error {
 	if err != nil {
 		return err
 	}
-	root, done, err := s.view(c.ctx(), r)
+	root, done, err := s.view(c.ctx(), r, true)
 	if err != nil {
 		return err
 	}
@@ -214,7 +180,7 @@ func (s *Server) exportContainer(c *call) error {
 	}
 	root := s.e.Containers.Rootfs(r.ID)
 	if !running(r) {
-		dir, done, err := s.view(c.ctx(), r)
+		dir, done, err := s.view(c.ctx(), r, false)
 		if err != nil {
 			return err
 		}
@@ -224,64 +190,4 @@ func (s *Server) exportContainer(c *call) error {
 	c.w.Header().Set("Content-Type", "application/octet-stream")
 	s.hub.container("export", r, nil)
 	return layer.Archive(c.ctx(), c.w, root)
-}
-
-// commitContainer answers POST /commit.
-func (s *Server) commitContainer(c *call) error {
-	r, err := s.find(c.get("container"))
-	if err != nil {
-		return err
-	}
-	var given dc.Config
-	if err := readJSON(c.Request, &given); err != nil {
-		return err
-	}
-	name := c.get("repo")
-	if name != "" {
-		if tag := c.get("tag"); tag != "" {
-			name += ":" + tag
-		}
-		named, err := reference.ParseNormalizedNamed(name)
-		if err != nil {
-			return badRequest("invalid reference format")
-		}
-		name = reference.TagNameOnly(named).String()
-	}
-	img, err := s.e.Images.Get(r.Image.String())
-	if err != nil {
-		return err
-	}
-	st := load(r)
-	cfg := imageOfConfig(st.Config)
-	if cfg, err = changed(cfg, c.query["changes"]); err != nil {
-		return err
-	}
-	if running(r) && r.State == container.Running && c.flagOr("pause", true) {
-		if err := s.e.Containers.Pause(c.ctx(), r.ID); err != nil {
-			return err
-		}
-		defer s.e.Containers.Resume(context.WithoutCancel(c.ctx()), r.ID)
-	}
-	now := time.Now().UTC()
-	doc := img.Config
-	doc.Config, doc.Created, doc.Author = cfg, &now, c.get("author")
-	path, args := command(st)
-	made, err := s.e.Images.Commit(c.ctx(), r.ID, img.ID, doc, ocispec.History{Created: &now, Author: c.get("author"), Comment: c.get("comment"), CreatedBy: commandLine(path, args)}, name)
-	if err != nil {
-		return err
-	}
-	s.hub.container("commit", r, map[string]string{"comment": c.get("comment"), "imageID": made.ID.String(), "imageRef": name})
-	return c.json(http.StatusCreated, dc.CommitResponse{ID: made.ID.String()})
-}
-
-// imageOfConfig is a container's configuration as an image has it.
-func imageOfConfig(c *dc.Config) ocispec.ImageConfig {
-	out := ocispec.ImageConfig{User: c.User, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd, Volumes: c.Volumes, WorkingDir: c.WorkingDir, Labels: c.Labels, StopSignal: c.StopSignal}
-	for p := range c.ExposedPorts {
-		if out.ExposedPorts == nil {
-			out.ExposedPorts = map[string]struct{}{}
-		}
-		out.ExposedPorts[p.String()] = struct{}{}
-	}
-	return out
 }

@@ -242,12 +242,19 @@ func TestMerge(t *testing.T) {
 }
 
 func TestChanged(t *testing.T) {
-	c, err := changed(ocispec.ImageConfig{}, []string{`CMD ["a","b"]`, "ENV X=1 Y='two words'", "EXPOSE 80 53/udp", "LABEL l=v", "WORKDIR /w", "USER 5"})
+	c, err := changed(dockerspec.DockerOCIImageConfig{}, []string{`CMD ["a","b"]`, "ENV X=1 Y='two words'", "EXPOSE 80 53/udp", "LABEL l=v", "WORKDIR /w", "USER 5"})
 	if err != nil || !slices.Equal(c.Cmd, []string{"a", "b"}) || !slices.Contains(c.Env, "Y=two words") || c.Labels["l"] != "v" || c.WorkingDir != "/w" || c.User != "5" || len(c.ExposedPorts) != 2 {
 		t.Errorf("%+v %v", c, err)
 	}
-	if _, err := changed(c, []string{"RUN x"}); err == nil {
-		t.Error("RUN is no change")
+	c, err = changed(c, []string{"HEALTHCHECK --retries=2 CMD true", "ONBUILD RUN x", "STOPSIGNAL USR1", "WORKDIR deeper", "ENV Z=$X", "VOLUME /v", `ENTRYPOINT ["e"]`})
+	if err != nil || c.Healthcheck == nil || c.Healthcheck.Retries != 2 || !slices.Equal(c.OnBuild, []string{"RUN x"}) || c.StopSignal != "USR1" || c.WorkingDir != "/w/deeper" ||
+		!slices.Contains(c.Env, "Z=1") || len(c.Volumes) != 1 || !slices.Equal(c.Entrypoint, []string{"e"}) || c.Cmd != nil {
+		t.Errorf("%+v %v", c, err)
+	}
+	for line, want := range map[string]string{"RUN x": "RUN is not a valid change command", "copy a b": "copy is not a valid change command", "STOPSIGNAL nonsense": "nonsense", "EXPOSE many": "many"} {
+		if _, err := changed(c, []string{line}); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "line ") {
+			t.Errorf("%s: %v", line, err)
+		}
 	}
 }
 

@@ -60,7 +60,7 @@ func statusOf(err error) int {
 		return f.code
 	case is(container.ErrNotFound, image.ErrNotFound, network.ErrNotFound, volume.ErrNotFound, layer.ErrNotFound, image.ErrManifestUnknown):
 		return http.StatusNotFound
-	case is(container.ErrNameTaken, container.ErrState, image.ErrConflict, image.ErrInUse, volume.ErrInUse, monitor.ErrState):
+	case is(container.ErrNameTaken, container.ErrState, image.ErrConflict, image.ErrParent, image.ErrInUse, volume.ErrInUse, monitor.ErrState):
 		return http.StatusConflict
 	case is(network.ErrInUse):
 		return http.StatusForbidden

@@ -38,6 +38,14 @@ func parseFilters(text string, known ...string) (filters, error) {
 			return nil, badRequest("invalid filter '%s'", name)
 		}
 	}
+	if len(f["until"]) > 1 {
+		return nil, badRequest("more than one until filter specified")
+	}
+	for _, v := range f["until"] {
+		if _, err := parseTime(v); err != nil {
+			return nil, err
+		}
+	}
 	return f, nil
 }
 

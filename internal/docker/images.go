@@ -15,7 +15,6 @@ import (
 	di "github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/storage"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"nau/internal/engine/image"
 )
@@ -395,26 +394,41 @@ func (s *Server) removeImage(c *call) error {
 	if err != nil {
 		return err
 	}
+	platforms, err := platformsOf(c, "platforms")
+	if err != nil {
+		return err
+	}
+	if err := provides(img, name, platforms); err != nil { // an image is kept for one platform: with that, all of it goes
+		return err
+	}
 	removed, err := s.e.Images.Remove(c.ctx(), name, image.RemoveOptions{Force: c.flag("force"), NoPrune: c.flag("noprune")})
 	if err != nil {
 		return s.removalError(img, name, err)
 	}
+	return c.json(http.StatusOK, s.gone(removed))
+}
+
+// gone tells of what went, and words it.
+func (s *Server) gone(removed []image.Removed) []di.DeleteResponse {
 	out := []di.DeleteResponse{}
 	for _, r := range removed {
 		out = append(out, di.DeleteResponse{Deleted: r.Deleted, Untagged: r.Untagged})
-		if r.Deleted != "" {
+		switch {
+		case r.Untagged != "":
+			s.hub.image("untag", r.ID.String(), r.ID.String())
+		case r.Deleted == r.ID.String():
 			s.hub.image("delete", r.Deleted, r.Deleted)
-		} else {
-			s.hub.image("untag", img.ID.String(), img.ID.String())
 		}
 	}
-	return c.json(http.StatusOK, out)
+	return out
 }
 
 // removalError words a refusal as Docker does.
 func (s *Server) removalError(img *image.Image, name string, err error) error {
 	short := img.ID.Encoded()[:12]
 	switch {
+	case errors.Is(err, image.ErrParent):
+		return conflict("conflict: unable to delete %s (cannot be forced) - image has dependent child images", short)
 	case errors.Is(err, image.ErrConflict):
 		return conflict("conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories", short)
 	case errors.Is(err, image.ErrInUse):
@@ -452,10 +466,7 @@ func (s *Server) pruneImages(c *call) error {
 	if err != nil {
 		return err
 	}
-	report := di.PruneReport{SpaceReclaimed: uint64(max(freed, 0))}
-	for _, r := range removed {
-		report.ImagesDeleted = append(report.ImagesDeleted, di.DeleteResponse{Deleted: r.Deleted, Untagged: r.Untagged})
-	}
+	report := di.PruneReport{SpaceReclaimed: uint64(max(freed, 0)), ImagesDeleted: s.gone(removed)}
 	s.hub.publish("image", "prune", "", map[string]string{"reclaimed": fmt.Sprint(report.SpaceReclaimed)}, zero)
 	return c.json(http.StatusOK, report)
 }
@@ -526,8 +537,16 @@ func (s *Server) saveImages(c *call) error {
 	if len(refs) == 1 && strings.Contains(refs[0], ",") {
 		refs = strings.Split(refs[0], ",")
 	}
+	platforms, err := platformsOf(c, "platform")
+	if err != nil {
+		return err
+	}
 	for _, ref := range refs {
-		if _, err := s.image(ref); err != nil {
+		img, err := s.image(ref)
+		if err == nil {
+			err = provides(img, ref, platforms)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -536,49 +555,27 @@ func (s *Server) saveImages(c *call) error {
 }
 
 func (s *Server) loadImages(c *call) error {
+	platforms, err := platformsOf(c, "platform")
+	if err != nil {
+		return err
+	}
+	opts := image.ImportOptions{}
+	switch len(platforms) {
+	case 0:
+	case 1:
+		opts.Platform = &platforms[0]
+	default:
+		return badRequest("load of %d platforms: an image is kept for one of them: ask for one", len(platforms))
+	}
 	p := newProgress(c)
 	quiet := c.flag("quiet")
-	_, err := s.e.Images.Import(c.ctx(), c.Body, image.ImportOptions{Progress: func(e image.Event) {
+	opts.Progress = func(e image.Event) {
 		if strings.HasPrefix(e.Status, "Loaded image") {
 			p.put(line{Stream: e.Status + "\n"})
 		} else if !quiet && e.ID != "" {
 			p.event(e)
 		}
-	}})
+	}
+	_, err = s.e.Images.Import(c.ctx(), c.Body, opts)
 	return p.finish(err)
-}
-
-// importImage makes an image of a root file system archive.
-func (s *Server) importImage(c *call, src string) error {
-	if src != "-" {
-		return fail(http.StatusNotImplemented, "importing from %s: only archives that the client sends are imported", src)
-	}
-	name := c.get("repo")
-	if name != "" && c.get("tag") != "" {
-		name += ":" + c.get("tag")
-	}
-	if name != "" {
-		named, err := reference.ParseNormalizedNamed(name)
-		if err != nil {
-			return badRequest("invalid reference format")
-		}
-		name = reference.TagNameOnly(named).String()
-	}
-	cfg, err := changed(ocispec.ImageConfig{}, c.query["changes"])
-	if err != nil {
-		return err
-	}
-	p := newProgress(c)
-	now := time.Now().UTC()
-	comment := c.get("message")
-	if comment == "" {
-		comment = "Imported from -"
-	}
-	img, err := s.e.Images.ImportRootFS(c.ctx(), c.Body, ocispec.Image{Config: cfg, Created: &now}, ocispec.History{Created: &now, Comment: comment}, name)
-	if err != nil {
-		return p.finish(err)
-	}
-	p.put(line{Status: img.ID.String()})
-	s.hub.image("import", img.ID.String(), name)
-	return nil
 }

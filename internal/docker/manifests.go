@@ -55,11 +55,39 @@ func platformOf(c *call) (*ocispec.Platform, error) {
 	return &p, nil
 }
 
+// platformsOf reads a parameter that names several: repeated, or as one JSON list.
+func platformsOf(c *call, name string) (out []ocispec.Platform, err error) {
+	for _, text := range c.query[name] {
+		var list []json.RawMessage
+		if json.Unmarshal([]byte(text), &list) != nil {
+			list = []json.RawMessage{json.RawMessage(text)}
+		}
+		for _, one := range list {
+			var p ocispec.Platform
+			if err := json.Unmarshal(one, &p); err != nil || p.OS == "" || p.Architecture == "" {
+				return nil, badRequest("invalid platform: %q: a JSON document with os and architecture is needed", text)
+			}
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// provides refuses an image that is here for another platform than all of those asked for.
+func provides(img *image.Image, name string, platforms []ocispec.Platform) error {
+	for _, p := range platforms {
+		if !image.Suits(p, img) {
+			return fail(http.StatusNotFound, "image with reference %s was found but does not provide the specified platform (%s)", name, image.FormatPlatform(p))
+		}
+	}
+	return nil
+}
+
 // onPlatform refuses an image that is here for another platform than the one asked for.
 func onPlatform(c *call, img *image.Image, name string) error {
 	p, err := platformOf(c)
-	if err != nil || p == nil || image.Suits(*p, img) {
+	if err != nil || p == nil {
 		return err
 	}
-	return fail(http.StatusNotFound, "image with reference %s was found but does not provide the specified platform (%s)", name, image.FormatPlatform(*p))
+	return provides(img, name, []ocispec.Platform{*p})
 }

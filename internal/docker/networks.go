@@ -243,6 +243,7 @@ func (s *Server) pruneNetworks(c *call) error {
 		}
 		report.NetworksDeleted = append(report.NetworksDeleted, n.Name)
 	}
+	s.hub.publish(de.NetworkEventType, "prune", "", map[string]string{"reclaimed": "0"}, time.Time{})
 	return c.json(http.StatusOK, report)
 }
 

@@ -148,8 +148,8 @@ func (s *Server) router() http.Handler {
 			return
 		}
 		switch {
-		case known:
-			writeError(w, fail(http.StatusMethodNotAllowed, "method %s is not allowed for %s", r.Method, path))
+		case known: // by another method. Clients that try one kind of object after another count on 404
+			writeError(w, notFound("page not found"))
 		case path == "/swarm/init" || path == "/swarm/join":
 			writeError(w, fail(http.StatusNotImplemented, "this engine does not form a swarm"))
 		case path == "/swarm/leave":

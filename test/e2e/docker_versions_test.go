@@ -181,7 +181,7 @@ func TestDockerAPIVersions(t *testing.T) {
 		{29, "POST", "containers/never/wait?condition=sometime", "", 200, ""},
 		{23, "GET", "info", "", 400, "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"},
 		{99, "GET", "info", "", 400, "client version 1.99 is too new. Maximum supported API version is"},
-		{24, "POST", "containers/never/copy", `{"Resource":"/etc"}`, 405, "is not allowed"},
+		{24, "POST", "containers/never/copy", `{"Resource":"/etc"}`, 404, "page not found"},
 		{24, "POST", "containers/never/start", "{}", 204, ""},
 	} {
 		code, doc := ask(t, row.version, row.method, row.path, row.body)

@@ -101,6 +101,8 @@ func (t *Text) write(e Event) {
 		}
 		if e.ID != "" {
 			t.print(" ---> %s\n", shortID(digest.Digest(e.ID)))
+		} else if e.Base == Scratch {
+			t.print(" ---> \n")
 		}
 	case Triggers:
 		if e.Number == 1 {

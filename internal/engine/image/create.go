@@ -13,6 +13,7 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/klauspost/compress/gzip"
+	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -264,7 +265,7 @@ func (s *Store) enterLocked(h *held, target ocispec.Descriptor, names []string) 
 
 // Commit makes an image of a snapshot's changes over the image parent ("" = over nothing; docker commit). In config, rootfs and history are
 // completed here: entry is the new layer's line of history.
-func (s *Store) Commit(ctx context.Context, key string, parent digest.Digest, config ocispec.Image, entry ocispec.History, name string) (*Image, error) {
+func (s *Store) Commit(ctx context.Context, key string, parent digest.Digest, config dockerspec.DockerOCIImage, entry ocispec.History, name string) (*Image, error) {
 	w := s.Work()
 	defer w.Done()
 	var base *Image
@@ -305,7 +306,7 @@ func (s *Store) Commit(ctx context.Context, key string, parent digest.Digest, co
 }
 
 // ImportRootFS makes an image of one layer out of a root file system archive in any compression (docker import).
-func (s *Store) ImportRootFS(ctx context.Context, r io.Reader, config ocispec.Image, entry ocispec.History, name string) (*Image, error) {
+func (s *Store) ImportRootFS(ctx context.Context, r io.Reader, config dockerspec.DockerOCIImage, entry ocispec.History, name string) (*Image, error) {
 	w := s.Work()
 	defer w.Done()
 	plain, err := layer.Decompress(r)

@@ -13,6 +13,7 @@ var (
 	ErrAmbiguous        = errors.New("ambiguous image id prefix")
 	ErrInvalidReference = errors.New("invalid reference format")
 	ErrInUse            = errors.New("image is in use")
+	ErrParent           = errors.New("image has dependent child images")
 	ErrConflict         = errors.New("image is referenced more than once")
 	ErrNoPlatform       = errors.New("no matching manifest for the platform")
 	ErrUnsupported      = errors.New("unsupported image")

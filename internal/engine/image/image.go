@@ -84,14 +84,16 @@ const (
 
 // Removed is one line of docker's answer to a removal.
 type Removed struct {
-	Untagged string `json:",omitempty"`
-	Deleted  string `json:",omitempty"`
+	ID       digest.Digest `json:"-"` // of the image that it belonged to
+	Untagged string        `json:",omitempty"`
+	Deleted  string        `json:",omitempty"`
 }
 
 // RemoveOptions of one removal.
 type RemoveOptions struct {
 	Force   bool // untag all names of an ID, and pass over stopped containers
 	NoPrune bool // keep untagged parents
+	Orphan  bool // an ID goes though images were made here from it: they keep their layers
 }
 
 // DiskUsage accounts for the bytes of images.

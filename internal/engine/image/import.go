@@ -390,6 +390,9 @@ func (m *importer) enter(ctx context.Context, f *foundImage) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	if have := h.config.Platform; m.opts.Platform != nil && have.Architecture != "" && rank(*m.opts.Platform, have) == 0 {
+		return nil, fmt.Errorf("%w: archive has an image for %s, none for %s", ErrNoPlatform, FormatPlatform(have), FormatPlatform(*m.opts.Platform))
+	}
 	if err := m.w.s.promise(h); err != nil {
 		return nil, err
 	}

@@ -50,10 +50,10 @@ func (s *Store) pruneRecords(opts PruneOptions) ([]Removed, error) {
 			for n, r := range s.names {
 				if r.ID == id {
 					c.names[n] = nil
-					out = append(out, Removed{Untagged: familiar(n)})
+					out = append(out, Removed{ID: id, Untagged: familiar(n)})
 				}
 			}
-			out = append(out, s.deletedLines(h)...)
+			out = append(out, s.deletedLines(h, c)...)
 			if err := s.apply(c, nil); err != nil {
 				return out, err
 			}
@@ -71,10 +71,8 @@ func (s *Store) prunable(img *Image, opts PruneOptions) bool {
 	if users, _ := s.users(img.ID); len(users) > 0 {
 		return false
 	}
-	for _, o := range s.images {
-		if o.rec.Parent == img.ID {
-			return false
-		}
+	if s.children(img.ID) {
+		return false
 	}
 	return opts.Keep == nil || !opts.Keep(img)
 }

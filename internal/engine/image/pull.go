@@ -211,7 +211,8 @@ func (p *pull) layersOf(ctx context.Context, desc ocispec.Descriptor, m *ocispec
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	slots := make(chan struct{}, p.s.cfg.Downloads)
-	// A layer that comes twice is worked on once.
+	// A layer that comes twice is worked on once. Of an image that is here nothing is told, as nothing happens.
+	known := p.s.has(m.Config.Digest)
 	first := map[digest.Digest]int{}
 	for i, l := range m.Layers {
 		if _, twice := first[h.rec.DiffIDs[i]]; twice {
@@ -219,8 +220,12 @@ func (p *pull) layersOf(ctx context.Context, desc ocispec.Descriptor, m *ocispec
 		}
 		first[h.rec.DiffIDs[i]] = i
 		job := &layerJob{p: p, desc: l, diffID: h.rec.DiffIDs[i], id: shortID(l.Digest), slots: slots}
-		if !job.here() {
+		switch {
+		case !job.here():
 			p.tell(Event{ID: job.id, Status: StatusPullingLayer})
+			job.told = true
+		case !known:
+			job.tell(StatusExists, 0, 0)
 		}
 		g.Go(func() error {
 			info, err := job.run(ctx)
@@ -274,6 +279,13 @@ func (p *pull) record(h *held, target ocispec.Descriptor) (fresh bool, err error
 	return fresh, s.apply(c, map[digest.Digest]*held{rec.ID: h})
 }
 
+// has reports whether an image is here.
+func (s *Store) has(id digest.Digest) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.images[id] != nil
+}
+
 // layerJob brings one layer: blob and unpacked directory.
 type layerJob struct {
 	p      *pull
@@ -281,6 +293,7 @@ type layerJob struct {
 	diffID digest.Digest
 	id     string
 	slots  chan struct{}
+	told   bool        // that it is to be brought
 	quiet  atomic.Bool // still downloading: unpacking beside it is not told
 }
 
@@ -296,7 +309,9 @@ func (j *layerJob) tell(status string, current, total int64) {
 func (j *layerJob) run(ctx context.Context) (layer.Info, error) {
 	s := j.p.s
 	if j.here() {
-		j.tell(StatusExists, 0, 0)
+		if j.told { // somebody else has just brought it
+			j.tell(StatusExists, 0, 0)
+		}
 		info, _ := s.cfg.Layers.Has(j.diffID)
 		return info, nil
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // Remove follows docker's reference rules: a name is untagged, and with the last name the image goes; an ID with names in one repository only takes them
-// all with it, one with names in several needs force. ErrInUse if a container uses what would be deleted.
+// all with it, one with names in several needs force. ErrInUse if a container uses what would be deleted, ErrParent if images made here stand
+// on what an ID names; by a name such an image only loses it.
 func (s *Store) Remove(ctx context.Context, refOrID string, opts RemoveOptions) ([]Removed, error) {
 	removed, err := s.unlink(refOrID, opts)
 	if err != nil {
@@ -50,14 +51,21 @@ func (s *Store) unlink(refOrID string, opts RemoveOptions) ([]Removed, error) {
 	var out []Removed
 	for _, n := range gone {
 		c.names[n] = nil
-		out = append(out, Removed{Untagged: familiar(n)})
+		out = append(out, Removed{ID: id, Untagged: familiar(n)})
 	}
-	if len(gone) == len(tags)+len(digests) {
-		if users, running := s.users(id); len(users) > 0 && (running || !opts.Force) {
-			return nil, fmt.Errorf("%w: %s is used by container %s", ErrInUse, shortID(id), strings.Join(users, ", "))
-		}
+	all, children := len(gone) == len(tags)+len(digests), s.children(id)
+	switch users, running := s.users(id); {
+	case !all:
+	case name == "" && children && !opts.Orphan:
+		return nil, fmt.Errorf("%w: %s", ErrParent, shortID(id))
+	case name == "" && len(users) > 0 && (running || !opts.Force), name != "" && len(users) > 0 && !opts.Force:
+		return nil, fmt.Errorf("%w: %s is used by container %s", ErrInUse, shortID(id), strings.Join(users, ", "))
+	case name != "" && (children || running): // the names go, the image stays for those who need it
+		all = false
+	}
+	if all {
 		c.images[id] = nil
-		out = append(out, s.deletedLines(h)...)
+		out = append(out, s.deletedLines(h, c)...)
 		if !opts.NoPrune {
 			out = append(out, s.untaggedParents(h, c)...)
 		}
@@ -107,16 +115,27 @@ func decideRemoval(name string, id digest.Digest, tags, digests []string, force 
 	return gone, nil
 }
 
-// deletedLines is docker's list: the image, then its chain of layers from the top, as far as no other image has them. The lock is held.
-func (s *Store) deletedLines(h *held) []Removed {
-	out := []Removed{{Deleted: h.rec.ID.String()}}
+// children reports whether an image was made here from this one. The lock is held.
+func (s *Store) children(id digest.Digest) bool {
+	for _, o := range s.images {
+		if o.rec.Parent == id {
+			return true
+		}
+	}
+	return false
+}
+
+// deletedLines is docker's list: the image, then its chain of layers from the top, as far as no other image has them that stays. The lock
+// is held.
+func (s *Store) deletedLines(h *held, c change) []Removed {
+	out := []Removed{{ID: h.rec.ID, Deleted: h.rec.ID.String()}}
 	shared := map[digest.Digest]struct{}{}
 	for id, o := range s.images {
-		if id == h.rec.ID {
+		if _, going := c.images[id]; going || id == h.rec.ID {
 			continue
 		}
-		for _, c := range chainIDs(o.rec.DiffIDs) {
-			shared[c] = struct{}{}
+		for _, link := range chainIDs(o.rec.DiffIDs) {
+			shared[link] = struct{}{}
 		}
 	}
 	chain := chainIDs(h.rec.DiffIDs)
@@ -124,7 +143,7 @@ func (s *Store) deletedLines(h *held) []Removed {
 		if _, ok := shared[chain[i]]; ok {
 			break
 		}
-		out = append(out, Removed{Deleted: chain[i].String()})
+		out = append(out, Removed{ID: h.rec.ID, Deleted: chain[i].String()})
 	}
 	return out
 }
@@ -150,7 +169,7 @@ func (s *Store) untaggedParents(h *held, c change) (out []Removed) {
 			return out
 		}
 		c.images[p] = nil
-		out = append(out, Removed{Deleted: p.String()})
+		out = append(out, s.deletedLines(ph, c)...)
 		p = ph.rec.Parent
 	}
 	return out

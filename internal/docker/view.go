@@ -1,0 +1,102 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"nau/internal/engine/container"
+	"nau/internal/engine/spec"
+	"nau/internal/kernel"
+)
+
+// view shows a container's root file system: as its processes see it while it runs, else its layers mounted for the time being, with its
+// volumes in them if they are wanted.
+func (s *Server) view(ctx context.Context, r *container.Record, volumes bool) (root string, done func(), err error) {
+	if running(r) && r.Pid > 0 {
+		return "/proc/" + itoa(r.Pid) + "/root", func() {}, nil
+	}
+	m, err := s.e.Layers.Mounts(ctx, r.ID)
+	if err != nil {
+		return "", nil, err
+	}
+	dir, err := os.MkdirTemp(s.e.Config().RunDir, "view-")
+	if err != nil {
+		return "", nil, err
+	}
+	unlock := s.op.lock(r.ID) // so that it is not started over the same writable layer meanwhile
+	if err := m.Attach(dir); err != nil {
+		unlock()
+		os.Remove(dir)
+		return "", nil, err
+	}
+	done = func() {
+		if err := kernel.Unmount(dir); err != nil {
+			s.log.Warn("unmount view", "error", err)
+		}
+		os.Remove(dir)
+		unlock()
+	}
+	if volumes {
+		if err := showMounts(dir, r.Config.Mounts); err != nil {
+			done()
+			return "", nil, err
+		}
+	}
+	return dir, done, nil
+}
+
+// showMounts binds what a container mounts into its root file system, where the links in there lead and no further. It is bound privately,
+// so that its end is the end of nothing else. What is not on this host any more is left out.
+func showMounts(root string, mounts []spec.Mount) error {
+	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", root, err)
+	}
+	defer unix.Close(fd)
+	for _, m := range mounts {
+		if m.Type != "" && m.Type != "bind" {
+			continue
+		}
+		info, err := os.Stat(m.Source)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = showMount(fd, m, info.IsDir())
+		}
+		if err != nil {
+			return fmt.Errorf("show mount at %s: %w", m.Target, err)
+		}
+	}
+	return nil
+}
+
+func showMount(root int, m spec.Mount, folder bool) error {
+	tree, err := kernel.CloneTree(unix.AT_FDCWD, m.Source, !m.NonRecursive)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	attr := kernel.Attr{Propagation: unix.MS_PRIVATE, Recursive: !m.NonRecursive}
+	if m.ReadOnly {
+		attr.Set = unix.MOUNT_ATTR_RDONLY
+	}
+	if err := tree.SetAttr(attr); err != nil {
+		return err
+	}
+	make := kernel.CreateInRoot
+	if folder {
+		make = kernel.MkdirInRoot
+	}
+	at, err := make(root, m.Target, 0o755)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at)
+	return tree.Attach(at)
+}
