@@ -258,7 +258,7 @@ func (s *Server) remoteContext(c *call, req *build.Request) (release func(), err
 		return func() {}, err
 	}
 	req.Context, req.Folder = nil, dir
-	if req.Inline, err = s.builder.Remote(c.ctx(), remote, dir, *req); err != nil {
+	if req.Inline, _, err = s.builder.Remote(c.ctx(), remote, dir, *req); err != nil {
 		release()
 		return func() {}, badRequest("unable to prepare remote context: %s", oneLine(err))
 	}

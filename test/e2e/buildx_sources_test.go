@@ -53,6 +53,7 @@ func TestBuildSources(t *testing.T) {
 	t.Run("repositories", func(t *testing.T) { repositories(t, m.In(t)) })
 	t.Run("agents and secrets", func(t *testing.T) { agents(t, m.In(t)) })
 	t.Run("the same twice", func(t *testing.T) { sameTwice(t, m.In(t)) })
+	t.Run("provenance", func(t *testing.T) { provenance(t, m.In(t)) })
 	t.Run("hostile mounts", func(t *testing.T) { hostileMounts(t, m.In(t)) })
 	t.Run("private registry", func(t *testing.T) { privateRegistry(t, m.In(t)) })
 }
@@ -200,6 +201,49 @@ func sameTwice(t *testing.T, m *harness.Machine) {
 		if way != "of a tar" && got != want {
 			t.Errorf("%s is %s, want %s", way, got, want)
 		}
+	}
+}
+
+// provenance goes with an image into the engine's store, a registry and an archive, and is found there by stock tools.
+func provenance(t *testing.T, m *harness.Machine) {
+	const at = "127.0.0.1:5001/proven" // the engine's own registry
+	ctx := files(t, m, "proven", map[string]string{"a": "one", "Dockerfile": "FROM busybox\nARG V=1\nRUN --mount=type=secret,id=key echo $V > /v\nCOPY a /\nCMD [\"cat\", \"/v\"]\n"})
+	build := "build --progress plain --build-arg V=7 "
+	archive := filepath.Join(m.Dir, "proven.tar")
+	run(t, m, []line{
+		{args: build + "--provenance=mode=max -t " + at + ":max --push " + ctx, err: "exporting manifest list"},
+		{args: build + "--provenance=true -t " + at + ":min --push " + ctx},
+		{args: build + "--provenance=mode=max,version=v1 -t " + at + ":v1 --push " + ctx},
+		{args: build + "-t " + at + ":none --push " + ctx},
+		{args: "run --rm " + at + ":max", out: "7\n"},
+		{args: "buildx imagetools inspect " + at + ":max", out: "attestation-manifest"},
+		{args: "buildx imagetools inspect " + at + ":max --format '{{json .Provenance.SLSA}}'", out: `"build-arg:V": "7"`},
+		{args: "buildx imagetools inspect " + at + ":max --format '{{json .Provenance.SLSA.materials}}'", out: "pkg:docker/busybox@latest?platform=linux%2F"},
+		{args: "buildx imagetools inspect " + at + ":min --format '{{json .Provenance.SLSA.invocation}}'", out: `"entryPoint": "Dockerfile"`},
+		{args: "buildx imagetools inspect " + at + ":v1 --format '{{json .Provenance}}'", out: `"buildDefinition"`},
+		{args: "rmi -f " + at + ":max " + at + ":min " + at + ":v1 " + at + ":none"},
+		{args: "run --rm --pull always " + at + ":max", out: "7\n"},
+		{args: build + "--provenance=mode=max -t proven -o type=oci,dest=" + archive + " " + ctx},
+		{args: build + "--provenance=true -o type=local,dest=" + m.Dir + "/x " + ctx, code: 1, err: "build with --provenance=false"},
+		{args: build + "--provenance=true -o type=docker,dest=" + m.Dir + "/x.tar " + ctx, code: 1, err: "exporting manifest lists"},
+		{args: build + "--provenance=mode=most " + ctx, code: 1, err: "neither min nor max"},
+		{args: "load -i " + archive, out: "Loaded image: proven:latest"},
+		{args: "run --rm proven", out: "7\n"},
+	})
+	if r := m.Do("", "docker", "buildx", "imagetools", "inspect", at+":min", "--format", "{{json .Provenance.SLSA}}"); strings.Contains(r.Stdout, "build-arg") {
+		t.Errorf("mode=min shows arguments: %s", r.Stdout)
+	}
+	if r := m.Do("", "docker", "buildx", "imagetools", "inspect", "--raw", at+":none"); r.Code != 0 || strings.Contains(r.Stdout, "attestation") {
+		t.Errorf("an image whose provenance nobody asked for: %+v", r)
+	}
+	b, err := os.ReadFile(archive)
+	if err != nil || !strings.Contains(string(b), "https://slsa.dev/provenance/v0.2") {
+		t.Errorf("the archive has no provenance (%v)", err)
+	}
+	meta := filepath.Join(m.Dir, "proven.json")
+	run(t, m, []line{{args: build + "--provenance=mode=max -t proven --metadata-file " + meta + " " + ctx}})
+	if b, err := os.ReadFile(meta); err != nil || !strings.Contains(string(b), "containerimage.digest") {
+		t.Errorf("the metadata file has %s (%v)", b, err)
 	}
 }
 

@@ -107,7 +107,7 @@ CMD ["cat", "/srv/out"]
 		{args: "buildx build --progress plain --allow network.host -f " + ctx + "/host.Dockerfile " + ctx},
 		{args: "build --progress plain -f " + ctx + "/priv.Dockerfile " + ctx, code: 1, err: "security.insecure"},
 		{args: "buildx build --progress plain --allow security.insecure -f " + ctx + "/priv.Dockerfile " + ctx, code: 1, err: "not allowed by build daemon configuration"},
-		{args: "build --progress plain --sbom=true -t x " + ctx, code: 1, err: "Attestations are not supported"},
+		{args: "build --progress plain --sbom=true -t x " + ctx, code: 1, err: "an SBOM needs a scanner image"},
 
 		{args: "build --progress plain --build-context base=docker-image://busybox --build-context more=" + more + " -f " + ctx + "/named.Dockerfile " + ctx, err: "from more"},
 		{args: "build --progress plain --platform linux/amd64,linux/arm64 -t many -f " + ctx + "/many.Dockerfile " + ctx, err: "[linux/arm64 b 2/2] RUN"},

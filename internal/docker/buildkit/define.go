@@ -146,7 +146,7 @@ func (s *Server) defined(j *job, def *wire.Definition) (*result, error) {
 	}
 	j.later(release)
 	f := &frontend{s: s, j: j, session: j.req.Session, t: newTeller(j, "")}
-	if _, err := f.bring(d, dir); err != nil {
+	if _, _, err := f.bring(d, dir); err != nil {
 		return nil, err
 	}
 	r := &result{id: record.NewID(), dir: dir, def: def}
@@ -154,14 +154,15 @@ func (s *Server) defined(j *job, def *wire.Definition) (*result, error) {
 }
 
 // remoteFiles fills a folder from an address, with what the client has for it.
-func (f *frontend) remoteFiles(d defined, dir string) ([]byte, error) {
+func (f *frontend) remoteFiles(d defined, dir string) ([]byte, build.Material, error) {
 	c, err := f.s.client(f.j.ctx, f.session)
 	if err != nil {
-		return nil, err
+		return nil, build.Material{}, err
 	}
 	req := build.Request{Args: f.o.Args, Secret: c.secret, Agent: c.agent}
 	if d.repository {
-		return nil, f.s.cfg.Builder.Repository(f.j.ctx, d.address, dir, req)
+		from, err := f.s.cfg.Builder.Repository(f.j.ctx, d.address, dir, req)
+		return nil, from, err
 	}
 	return f.s.cfg.Builder.Remote(f.j.ctx, d.address, dir, req)
 }

@@ -146,8 +146,8 @@ type made struct {
 	target ocispec.Descriptor
 }
 
-// assemble makes the image or index that is exported, under names.
-func (s *Server) assemble(j *job, results []*result, e exporter, names []string) (m made, err error) {
+// assemble makes the image or index that is exported, under names; statements are about subjectNames.
+func (s *Server) assemble(j *job, results []*result, e exporter, names, subjectNames []string) (m made, err error) {
 	notes := e.annotations(false)
 	for _, r := range results {
 		img := r.img
@@ -158,8 +158,34 @@ func (s *Server) assemble(j *job, results []*result, e exporter, names []string)
 		}
 		m.images = append(m.images, img)
 	}
-	m.target, err = s.cfg.Images.Gather(j.ctx, m.images, len(results) > 1 || len(e.annotations(true)) > 0, e.annotations(true), names)
+	g := image.Gathering{Images: m.images, Index: len(results) > 1 || len(e.annotations(true)) > 0, Annotations: e.annotations(true)}
+	if attested(results) {
+		g.Index = true
+		for i, r := range results {
+			st, err := r.facts.statement(m.images[i], r.platform, subjectNames)
+			if err != nil {
+				return m, err
+			}
+			g.Statements = append(g.Statements, []image.Statement{st})
+		}
+	}
+	m.target, err = s.cfg.Images.Gather(j.ctx, g, names)
 	return m, err
+}
+
+// attested tells whether somebody asked for the results' provenance. What clients ask for by themselves is not made: an image would be another one,
+// with the time of day in it, each time that it is built.
+func attested(results []*result) bool {
+	return len(results) > 0 && !slices.ContainsFunc(results, func(r *result) bool { return r.facts == nil || r.facts.asked.inline })
+}
+
+// told tells of what was made.
+func (m made) told(st *step) {
+	kind := "manifest "
+	if m.target.MediaType == ocispec.MediaTypeImageIndex {
+		kind = "manifest list "
+	}
+	st.whole("exporting " + kind + m.target.Digest.String())
 }
 
 // describe tells the client what was exported. Source: the exporter responses that buildx writes to --metadata-file and --iidfile.
@@ -187,11 +213,11 @@ func (s *Server) exportImage(j *job, t *teller, results []*result, e exporter, o
 	st := t.begin("exporting to image")
 	defer func() { st.end(err) }()
 	st.whole("exporting layers")
-	m, err := s.assemble(j, results, e, names)
+	m, err := s.assemble(j, results, e, names, names)
 	if err != nil {
 		return err
 	}
-	st.whole("exporting manifest " + m.target.Digest.String())
+	m.told(st)
 	if len(m.images) == 1 {
 		st.whole("writing image " + m.images[0].ID.String())
 	}
@@ -240,18 +266,18 @@ func (s *Server) exportArchive(j *job, t *teller, results []*result, e exporter,
 	if err != nil {
 		return err
 	}
-	if e.kind == "docker" && len(results) > 1 {
+	if e.kind == "docker" && (len(results) > 1 || attested(results)) {
 		return status.Error(codes.InvalidArgument, "docker exporter does not currently support exporting manifest lists")
 	}
 	kind := map[string]string{"oci": "exporting to oci image format", "docker": "exporting to docker image format"}[e.kind]
 	st := t.begin(kind)
 	defer func() { st.end(err) }()
 	st.whole("exporting layers")
-	m, err := s.assemble(j, results, e, nil)
+	m, err := s.assemble(j, results, e, nil, names)
 	if err != nil {
 		return err
 	}
-	st.whole("exporting manifest " + m.target.Digest.String())
+	m.told(st)
 	c, err := s.client(j.ctx, j.req.Session)
 	if err != nil {
 		return err
@@ -307,6 +333,9 @@ func (s *Server) exportFiles(j *job, t *teller, results []*result, e exporter) (
 	}
 	st := t.begin(name)
 	defer func() { st.end(err) }()
+	if attested(results) {
+		return status.Errorf(codes.Unimplemented, "exporter %s: provenance goes with images and OCI archives: build with --provenance=false", e.kind)
+	}
 	fs, err := filesOf(results, e.flag("platform-split", len(results) > 1))
 	if err != nil {
 		return err

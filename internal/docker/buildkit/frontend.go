@@ -42,6 +42,8 @@ type options struct {
 	Inline     bool   // put the cache's keys into the image
 	Call       string // a request other than to build: "frontend.lint", …
 	Syntax     string // image of the front end that is asked for
+	Provenance *asked // nil = none
+	Attrs      map[string]string
 }
 
 // refused are attributes that change what is built and that nobody here carries out.
@@ -52,7 +54,7 @@ var refused = map[string]string{
 
 // parse reads attributes. What it does not know does not change a build's outcome.
 func parse(attrs map[string]string) (o options, err error) {
-	o = options{Filename: "Dockerfile", ContextKey: "context", FileKey: "dockerfile", Args: map[string]*string{}, Labels: map[string]string{}, Contexts: map[string]string{},
+	o = options{Attrs: attrs, Filename: "Dockerfile", ContextKey: "context", FileKey: "dockerfile", Args: map[string]*string{}, Labels: map[string]string{}, Contexts: map[string]string{},
 		Sessions: map[string]string{}}
 	bad := func(name string, err error) error {
 		return status.Errorf(codes.InvalidArgument, "read attribute %s=%q: %v", name, attrs[name], err)
@@ -128,8 +130,8 @@ func parse(attrs map[string]string) (o options, err error) {
 					return o, status.Errorf(codes.Unimplemented, "%s: %s", name, why)
 				}
 			}
-			if rest == "provenance" && v != "false" && !strings.Contains(v, "inline-only=true") {
-				return o, status.Error(codes.Unimplemented, "attestations are not made by this builder: build with --provenance=false")
+			if rest == "provenance" {
+				o.Provenance, err = parseProvenance(v)
 			}
 		}
 		if err != nil {

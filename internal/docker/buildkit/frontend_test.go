@@ -44,7 +44,7 @@ func TestParse(t *testing.T) {
 		}
 	}
 	for name, attrs := range map[string]map[string]string{
-		"an SBOM": {"attest:sbom": ""}, "provenance": {"attest:provenance": "mode=max"}, "a device": {"device": "x"}, "another front end": {"source": "example.org/x"},
+		"an SBOM": {"attest:sbom": ""}, "a mode": {"attest:provenance": "mode=some"}, "a device": {"device": "x"}, "another front end": {"source": "example.org/x"},
 		"shm-size": {"shm-size": "many"}, "ulimit": {"ulimit": "nofile"}, "add-hosts": {"add-hosts": "a"}, "cache-imports": {"cache-imports": "{"},
 	} {
 		if _, err := parse(attrs); err == nil {

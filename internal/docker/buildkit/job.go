@@ -37,7 +37,8 @@ type result struct {
 	dir      string
 	def      *wire.Definition
 	img      *image.Image
-	inline   bool // the image is to carry the cache's keys
+	facts    *facts // nil: no provenance was asked for
+	inline   bool   // the image is to carry the cache's keys
 }
 
 func (r *result) close() error {

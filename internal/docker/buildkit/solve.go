@@ -43,10 +43,12 @@ type frontend struct {
 
 	file     []byte // the Dockerfile
 	ignore   []byte
-	remote   string // folder of a context that is not the client's
+	remote   string          // folder of a context that is not the client's
+	came     *build.Material // the context that is not the client's
 	contexts map[string]build.Named
 
 	mu      sync.Mutex
+	further []build.Material                  // contexts from elsewhere
 	fetched map[string]func() (string, error) // contexts by what of them came
 }
 
@@ -229,14 +231,17 @@ func (f *frontend) fetch() (err error) {
 	if f.remote, err = f.folder("remote"); err != nil {
 		return err
 	}
-	f.file, err = f.bring(from, f.remote)
+	var came build.Material
+	if f.file, came, err = f.bring(from, f.remote); came.Address != "" {
+		f.came = &came
+	}
 	return err
 }
 
 // bring fills a folder from an address.
-func (f *frontend) bring(from defined, dir string) (file []byte, err error) {
+func (f *frontend) bring(from defined, dir string) (file []byte, came build.Material, err error) {
 	if from.image != "" {
-		return nil, status.Error(codes.Unimplemented, "a result of this builder is no context by itself: name it with --build-context")
+		return nil, came, status.Error(codes.Unimplemented, "a result of this builder is no context by itself: name it with --build-context")
 	}
 	address, shown := from.address, from.address
 	if strings.HasPrefix(address, uploaded) {
@@ -249,14 +254,14 @@ func (f *frontend) bring(from defined, dir string) (file []byte, err error) {
 	}
 	c, err := f.from(f.o.ContextKey)
 	if err != nil {
-		return nil, err
+		return nil, came, err
 	}
 	r, err := c.archive(f.j.ctx, address)
 	if err != nil {
-		return nil, err
+		return nil, came, err
 	}
 	defer r.Close()
-	return nil, build.Unpack(f.j.ctx, dir, r)
+	return nil, came, build.Unpack(f.j.ctx, dir, r)
 }
 
 // named resolves the further contexts.
@@ -308,7 +313,12 @@ func (f *frontend) one(name, where string) (build.Named, error) {
 	if err != nil {
 		return build.Named{}, err
 	}
-	_, err = f.bring(from, dir)
+	_, came, err := f.bring(from, dir)
+	if came.Address != "" {
+		f.mu.Lock()
+		f.further = append(f.further, came)
+		f.mu.Unlock()
+	}
 	return build.Named{Folder: dir}, err
 }
 
@@ -397,6 +407,7 @@ func (f *frontend) build() (*solved, error) {
 			if r.img, err = res.Image(nil); err != nil {
 				return err
 			}
+			r.facts = f.facts(res)
 			out.results[i] = r
 			return nil
 		})
@@ -405,6 +416,27 @@ func (f *frontend) build() (*solved, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+// facts are what is known of a result, if its provenance was asked for.
+func (f *frontend) facts(res *build.Result) *facts {
+	if f.o.Provenance == nil {
+		return nil
+	}
+	out := &facts{asked: *f.o.Provenance, ref: f.j.ref, began: f.j.began.UTC(), ended: time.Now().UTC(), attrs: f.o.Attrs, context: f.came, filename: f.o.Filename, file: f.file,
+		platform: text(f.s.cfg.Builder.Platforms()[0]), taken: append(slices.Clone(f.further), res.Materials()...)}
+	if f.o.FileKey != "" && f.inputs["dockerfile"] == nil && f.came == nil {
+		out.locals = append(out.locals, f.o.FileKey)
+	}
+	f.mu.Lock()
+	if len(f.fetched) > 0 {
+		out.locals = append(out.locals, f.o.ContextKey)
+	}
+	f.mu.Unlock()
+	slices.Sort(out.locals)
+	out.locals = slices.Compact(out.locals)
+	out.secrets, out.agents = res.Asks()
+	return out
 }
 
 // request is the build's request, but for the platform.

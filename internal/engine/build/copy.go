@@ -415,6 +415,7 @@ func (r *solving) download(c *Copy, src string, into bool) (piece, error) {
 	if n > maxDownload {
 		return fail(fmt.Errorf("%w: more than %d bytes", ErrContext, int64(maxDownload)))
 	}
+	r.took(downloaded(src, h.Sum(nil)))
 	if got := digest.NewDigest(digest.SHA256, h); c.Checksum != "" && got.String() != c.Checksum {
 		return fail(fmt.Errorf("%w: digest mismatch %s: %s", ErrContext, got, c.Checksum))
 	}

@@ -3,10 +3,13 @@ package build
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,26 +45,39 @@ func IsRemote(address string) bool { return isURL(address) || git.Is(address) }
 
 // Remote fills dir with the context at an address: a repository, or an archive. An address of a plain text is that of a Dockerfile alone, which is
 // returned. Of the request its arguments, secrets and agent count.
-func (b *Builder) Remote(ctx context.Context, address, dir string, req Request) (dockerfile []byte, err error) {
+func (b *Builder) Remote(ctx context.Context, address, dir string, req Request) (dockerfile []byte, from Material, err error) {
 	if git.Is(address) {
-		return nil, b.Repository(ctx, address, dir, req)
+		from, err = b.Repository(ctx, address, dir, req)
+		return nil, from, err
 	}
 	body, head, err := download(ctx, address)
 	if err != nil {
-		return nil, err
+		return nil, from, err
 	}
 	defer body.Close()
-	if !strings.HasPrefix(head.Get("Content-Type"), "text/plain") {
-		return nil, Unpack(ctx, dir, body)
+	h := sha256.New()
+	all := io.TeeReader(body, h)
+	if strings.HasPrefix(head.Get("Content-Type"), "text/plain") {
+		dockerfile, err = io.ReadAll(io.LimitReader(all, maxDockerfile+1))
+		if err == nil && len(bytes.TrimSpace(dockerfile)) == 0 {
+			return nil, from, fmt.Errorf("%w: the Dockerfile at %s is empty", ErrDockerfile, address)
+		}
+	} else if err = Unpack(ctx, dir, all); err == nil {
+		_, err = io.Copy(io.Discard, all) // what follows the archive is of the digest too
 	}
-	text, err := io.ReadAll(io.LimitReader(body, maxDockerfile+1))
 	if err != nil {
-		return nil, fmt.Errorf("download %s: %w", address, err)
+		return nil, from, fmt.Errorf("download %s: %w", address, err)
 	}
-	if len(bytes.TrimSpace(text)) == 0 {
-		return nil, fmt.Errorf("%w: the Dockerfile at %s is empty", ErrDockerfile, address)
+	return dockerfile, downloaded(address, h.Sum(nil)), nil
+}
+
+// downloaded names a download as a material, without credentials.
+func downloaded(address string, sum []byte) Material {
+	if u, err := url.Parse(address); err == nil {
+		u.User = nil
+		address = u.String()
 	}
-	return text, nil
+	return Material{Address: address, Algorithm: "sha256", Digest: hex.EncodeToString(sum)}
 }
 
 // download begins to read an address.

@@ -1,10 +1,12 @@
 package build
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -105,6 +107,7 @@ func (r *solving) repository(c *Copy, address string, skip func(full, rel string
 	if err != nil {
 		return piece{}, err
 	}
+	r.took(materialOf(src, commit))
 	walk := func(skip func(full, rel string) bool) func(context.Context, func(entry) error) error {
 		return func(ctx context.Context, f func(entry) error) error {
 			t, err := openTree(dir)
@@ -127,22 +130,39 @@ func (r *solving) repository(c *Copy, address string, skip func(full, rel string
 }
 
 // Repository fills dir with the files of a repository. Of the request its arguments, secrets and agent count.
-func (b *Builder) Repository(ctx context.Context, address, dir string, req Request) error {
+func (b *Builder) Repository(ctx context.Context, address, dir string, req Request) (Material, error) {
 	src, err := git.Parse(address)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrContext, err)
+		return Material{}, fmt.Errorf("%w: %w", ErrContext, err)
 	}
 	keep := false
 	if v := req.Args[keepsRepository]; v != nil {
 		if keep, err = strconv.ParseBool(*v); err != nil {
-			return fmt.Errorf("%w: %s=%s is neither true nor false", ErrContext, keepsRepository, *v)
+			return Material{}, fmt.Errorf("%w: %s=%s is neither true nor false", ErrContext, keepsRepository, *v)
 		}
 	}
 	scratch, release, err := b.Scratch()
 	if err != nil {
-		return err
+		return Material{}, err
 	}
 	defer release()
-	_, err = b.checkout(ctx, src, keep, scratch, dir, req)
-	return err
+	commit, err := b.checkout(ctx, src, keep, scratch, dir, req)
+	return materialOf(src, commit), err
+}
+
+// materialOf names a repository as a material, without credentials.
+func materialOf(src git.Source, c git.Commit) Material {
+	u := *src.URL
+	if u.User = nil; u.Scheme == "ssh" {
+		u.User = url.User(src.URL.User.Username())
+	}
+	m := Material{Address: u.String(), Algorithm: "sha1", Digest: c.Hash}
+	what := cmp.Or(c.Ref, src.Ref)
+	if src.Subdir != "" {
+		what += ":" + src.Subdir
+	}
+	if what != "" {
+		m.Address += "#" + what
+	}
+	return m
 }

@@ -47,8 +47,8 @@ func TestBuildRepository(t *testing.T) {
 		}
 		defer release()
 		args := map[string]*string{keepsRepository: &keep}
-		if _, err := b.b.Remote(context.Background(), address, dir, Request{Args: args}); err != nil {
-			t.Fatal(err)
+		if _, from, err := b.b.Remote(context.Background(), address, dir, Request{Args: args}); err != nil || from.Address != address+"#refs/heads/main" || from.Algorithm != "sha1" || from.Digest != first.String() {
+			t.Fatalf("%+v %v", from, err)
 		}
 		img, err := b.b.Build(context.Background(), Request{Folder: dir, Args: args})
 		if err != nil {

@@ -48,18 +48,19 @@ type solving struct {
 	ended  sync.WaitGroup
 	tell   sync.Mutex // one event at a time
 
-	mu      sync.Mutex
-	mounted []string          // mount points below dir, in order
-	keys    []string          // snapshots
-	views   map[string]*view  // read-only trees by chain
-	boxes   map[string]string // sandbox IDs by stage and mode
-	images  map[string]func() (*image.Image, error)
-	count   int
-	used    map[string]CacheRecord // every layer that was made or found
-	context *tree                  // nil when it is fetched
-	ctxDir  string
-	ignore  *Ignore
-	fetch   [2]func() (string, error) // the part that the Dockerfile names, and the whole
+	mu        sync.Mutex
+	mounted   []string          // mount points below dir, in order
+	keys      []string          // snapshots
+	views     map[string]*view  // read-only trees by chain
+	boxes     map[string]string // sandbox IDs by stage and mode
+	images    map[string]func() (*image.Image, error)
+	count     int
+	used      map[string]CacheRecord // every layer that was made or found
+	materials []Material
+	context   *tree // nil when it is fetched
+	ctxDir    string
+	ignore    *Ignore
+	fetch     [2]func() (string, error) // the part that the Dockerfile names, and the whole
 }
 
 // stageRun is one stage under way.
@@ -413,6 +414,9 @@ func (r *solving) pull(stage int, ref string, platform ocispec.Platform) (*image
 		}
 	}
 	r.work.Hold(img)
+	if d := img.Manifest.Digest; d != "" && !strings.HasPrefix(ref, "sha256:") {
+		r.took(Material{Image: ref, Platform: platform, Algorithm: d.Algorithm().String(), Digest: d.Encoded()})
+	}
 	return img, nil
 }
 

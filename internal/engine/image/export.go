@@ -100,8 +100,18 @@ func (s *Store) writeArchive(ctx context.Context, tw *tar.Writer, list []*export
 	seen := map[digest.Digest]bool{}
 	if whole != nil {
 		index.Manifests = named(*whole, list[0].names)
-		if err := s.writeBlob(ctx, tw, whole.Digest); err != nil {
+		said, err := s.statements(*whole)
+		if err != nil {
 			return err
+		}
+		for _, d := range append(said, *whole) {
+			if seen[d.Digest] {
+				continue
+			}
+			seen[d.Digest] = true
+			if err := s.writeBlob(ctx, tw, d.Digest); err != nil {
+				return err
+			}
 		}
 	}
 	for _, x := range list {

@@ -15,33 +15,51 @@ import (
 	"nau/internal/engine/image/remote"
 )
 
+// Gathering is images that belong together.
+type Gathering struct {
+	Images      []*Image
+	Statements  [][]Statement // about each image; nil = none
+	Index       bool          // name them as one; without an index there must be one image, about which nothing is said
+	Annotations map[string]string
+}
+
 // Gather gives names to images that belong together. As an index they are named as one: the names show the image of this machine's platform, or the
-// first; the others' blobs stay as long as the names do. Without index there must be one image. The answer is what the names point to.
-func (s *Store) Gather(ctx context.Context, images []*Image, index bool, annotations map[string]string, names []string) (ocispec.Descriptor, error) {
-	target, err := s.gather(ctx, images, index, annotations, names)
+// first; the others' blobs stay as long as the names do. The answer is what the names point to.
+func (s *Store) Gather(ctx context.Context, g Gathering, names []string) (ocispec.Descriptor, error) {
+	target, err := s.gather(ctx, g, names)
 	if err != nil {
 		return target, fmt.Errorf("name images: %w", err)
 	}
 	return target, nil
 }
 
-func (s *Store) gather(ctx context.Context, images []*Image, index bool, annotations map[string]string, names []string) (ocispec.Descriptor, error) {
+func (s *Store) gather(ctx context.Context, g Gathering, names []string) (ocispec.Descriptor, error) {
 	w := s.Work()
 	defer w.Done()
-	main := images[0]
-	for _, img := range images {
+	main := g.Images[0]
+	for _, img := range g.Images {
 		w.Hold(img)
 		if matches(platformOf(img), *s.cfg.Platform) {
 			main = img
 		}
 	}
 	target := main.Manifest
-	if index {
-		x := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}, Annotations: annotations}
-		for _, img := range images {
+	if g.Index {
+		x := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}, Annotations: g.Annotations}
+		for _, img := range g.Images {
 			d := img.Manifest
 			p := platformOf(img)
 			d.Platform = &p
+			x.Manifests = append(x.Manifests, d)
+		}
+		for i, list := range g.Statements {
+			if len(list) == 0 {
+				continue
+			}
+			d, err := w.attest(g.Images[i], list)
+			if err != nil {
+				return target, err
+			}
 			x.Manifests = append(x.Manifests, d)
 		}
 		raw, err := json.Marshal(x)
@@ -56,8 +74,8 @@ func (s *Store) gather(ctx context.Context, images []*Image, index bool, annotat
 		if err := s.cfg.Content.Settle(target.Digest); err != nil {
 			return target, err
 		}
-	} else if len(images) != 1 {
-		return target, fmt.Errorf("%w: %d images without an index", ErrArchive, len(images))
+	} else if len(g.Images) != 1 || len(g.Statements) > 0 {
+		return target, fmt.Errorf("%w: %d images and %d statements without an index", ErrArchive, len(g.Images), len(g.Statements))
 	}
 	full, err := tagNames(names)
 	if err != nil || len(full) == 0 {
@@ -97,7 +115,7 @@ func (s *Store) markIndex(index digest.Digest, mark func(digest.Digest)) {
 		if err != nil {
 			continue
 		}
-		m, err := parseManifest(mb, d.MediaType)
+		m, err := parseBeside(mb, d.MediaType)
 		if err != nil || m.manifest == nil {
 			continue
 		}
@@ -129,6 +147,15 @@ func (s *Store) Blobs(images []*Image, target ocispec.Descriptor, f func(d ocisp
 			if err := one(d); err != nil {
 				return err
 			}
+		}
+	}
+	said, err := s.statements(target)
+	if err != nil {
+		return err
+	}
+	for _, d := range said {
+		if err := one(d); err != nil {
+			return err
 		}
 	}
 	return one(target)

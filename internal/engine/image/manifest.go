@@ -34,6 +34,15 @@ type parsed struct {
 // parseManifest reads a manifest. One that could be read as both index and image is refused: two readers must never see two images
 // (image-spec, manifest.md; CVE-2021-41190).
 func parseManifest(data []byte, mediaType string) (parsed, error) {
+	return readManifest(data, mediaType, isLayer)
+}
+
+// parseBeside reads what an index may have: images, and statements about them.
+func parseBeside(data []byte, mediaType string) (parsed, error) {
+	return readManifest(data, mediaType, func(layer string) bool { return layer == mediaTypeStatement || isLayer(layer) })
+}
+
+func readManifest(data []byte, mediaType string, known func(layer string) bool) (parsed, error) {
 	var probe struct {
 		SchemaVersion int             `json:"schemaVersion"`
 		MediaType     string          `json:"mediaType"`
@@ -82,7 +91,7 @@ func parseManifest(data []byte, mediaType string) (parsed, error) {
 		if err := l.Digest.Validate(); err != nil || l.Size < 0 {
 			return parsed{}, fmt.Errorf("read manifest: %w: bad layer descriptor %q", ErrUnsupported, string(l.Digest))
 		}
-		if !isLayer(l.MediaType) {
+		if !known(l.MediaType) {
 			return parsed{}, fmt.Errorf("read manifest: %w: layer of type %q, this is no container image", ErrUnsupported, l.MediaType)
 		}
 	}

@@ -90,7 +90,7 @@ func rank(want, have ocispec.Platform) int {
 
 // attestation tells build records (in-toto) from images: they stand in an index beside them.
 func attestation(d ocispec.Descriptor) bool {
-	if d.Annotations["vnd.docker.reference.type"] == "attestation-manifest" {
+	if d.Annotations[annotationType] == typeAttestation {
 		return true
 	}
 	return d.Platform != nil && d.Platform.OS == "unknown" && d.Platform.Architecture == "unknown"

@@ -105,7 +105,7 @@ func (p *push) whole(index ocispec.Descriptor) ([]ocispec.Descriptor, bool) {
 		if err != nil {
 			return nil, false
 		}
-		m, err := parseManifest(mb, d.MediaType)
+		m, err := parseBeside(mb, d.MediaType)
 		if err != nil || m.manifest == nil || !c.Has(m.manifest.Config.Digest) {
 			return nil, false
 		}
@@ -124,7 +124,7 @@ func (p *push) manifest(ctx context.Context, d ocispec.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	x, err := parseManifest(b, d.MediaType)
+	x, err := parseBeside(b, d.MediaType)
 	if err != nil || x.manifest == nil {
 		return err
 	}
