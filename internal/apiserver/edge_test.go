@@ -336,3 +336,41 @@ func FuzzBodies(f *testing.F) {
 		}
 	})
 }
+
+// What a write says of metadata that only the server sets, and of kinds in a patch.
+func TestMetadataOfTheServer(t *testing.T) {
+	c := newCluster(t)
+	c.namespace("ns")
+	const cms, strategic = "/api/v1/namespaces/ns/configmaps", "application/strategic-merge-patch+json"
+	c.do("POST", cms, `{"metadata":{"name":"a","labels":{"x":"y"}}}`).want(201)
+	immutable := func(body, field string) {
+		t.Helper()
+		c.do("PATCH", cms+"/a", body, "Content-Type", strategic).fails(422, metav1.StatusReasonInvalid, "metadata."+field+": Invalid value")
+	}
+	immutable(`{"metadata":{"deletionTimestamp":"2020-01-01T00:00:00Z"}}`, "deletionTimestamp")
+	immutable(`{"metadata":{"deletionGracePeriodSeconds":5}}`, "deletionGracePeriodSeconds")
+	immutable(`{"metadata":{"finalizers":["nope"]}}`, "finalizers[0]")
+	c.do("POST", cms, `{"metadata":{"name":"b","finalizers":["nope"]}}`).fails(422, metav1.StatusReasonInvalid, "name is neither a standard finalizer name nor is it fully qualified")
+	c.do("POST", "/apis/coordination.k8s.io/v1/namespaces/ns/leases", `{"metadata":{"name":"b","finalizers":["nope"]}}`).want(201)
+
+	var before, after corev1.ConfigMap
+	c.do("GET", cms+"/a", nil).want(200, &before)
+	for _, body := range []string{`{"metadata":{"creationTimestamp":"2020-01-01T00:00:00Z"}}`, `{"kind":"Secret","apiVersion":"v9"}`, "null"} {
+		c.do("PATCH", cms+"/a", body, "Content-Type", strategic).want(200, &after)
+		if !after.CreationTimestamp.Equal(&before.CreationTimestamp) || after.ResourceVersion != before.ResourceVersion {
+			t.Errorf("%s changed something: %+v", body, after.ObjectMeta)
+		}
+	}
+	c.do("PATCH", cms+"/a", `{"metadata":{"labels":{"$patch":"replace","z":"z"}}}`, "Content-Type", strategic).want(200, &after)
+	if len(after.Labels) != 1 || after.Labels["z"] != "z" {
+		t.Errorf("labels after their replacement: %v", after.Labels)
+	}
+	// A deletion that waits for a finalizer is not changed by an update.
+	c.do("PATCH", cms+"/a", `{"metadata":{"finalizers":["x/y"]}}`, "Content-Type", strategic).want(200)
+	c.do("DELETE", cms+"/a", nil).want(200)
+	c.do("GET", cms+"/a", nil).want(200, &before)
+	c.do("PATCH", cms+"/a", `{"metadata":{"deletionTimestamp":"2020-01-01T00:00:00Z"}}`, "Content-Type", strategic).want(200, &after)
+	if !after.DeletionTimestamp.Equal(before.DeletionTimestamp) {
+		t.Errorf("the deletion's time is %v, was %v", after.DeletionTimestamp, before.DeletionTimestamp)
+	}
+}

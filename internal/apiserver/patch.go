@@ -104,7 +104,7 @@ func (c *call) patch() error {
 
 // patcher parses a patch and returns what applies it; the patch itself is parsed once, however often it is tried.
 func (c *call) patcher(kind types.PatchType, data []byte, o writeOptions) (patcher, error) {
-	if bytes.IndexByte(data, '{') < 0 && kind != types.JSONPatchType {
+	if bytes.IndexByte(data, '{') < 0 && kind != types.JSONPatchType && string(bytes.TrimSpace(data)) != "null" {
 		return nil, apierrors.NewBadRequest("error decoding patch: it is no JSON object")
 	}
 	switch kind {
@@ -162,6 +162,9 @@ func (c *call) patcher(kind types.PatchType, data []byte, o writeOptions) (patch
 		if err := c.judgePatch(found, o); err != nil {
 			return nil, err
 		}
+		// Such a patch says what to change in this kind of object: a kind in it changes nothing.
+		delete(patch, "kind")
+		delete(patch, "apiVersion")
 		lookup, err := strategicpatch.NewPatchMetaFromStruct(c.ep.ver.New())
 		if err != nil {
 			return nil, err

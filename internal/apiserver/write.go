@@ -427,17 +427,11 @@ func keepSystemFields(m, om metav1.Object) {
 		m.SetUID(om.GetUID())
 	}
 	if t := om.GetCreationTimestamp(); !t.IsZero() {
-		if mine := m.GetCreationTimestamp(); mine.IsZero() {
-			m.SetCreationTimestamp(t)
-		}
+		m.SetCreationTimestamp(t)
 	}
-	if om.GetDeletionTimestamp() == nil {
-		m.SetDeletionTimestamp(nil)
-		m.SetDeletionGracePeriodSeconds(nil)
-	} else {
-		if m.GetDeletionTimestamp() == nil {
-			m.SetDeletionTimestamp(om.GetDeletionTimestamp())
-		}
+	// A deletion that began is not changed by an update. One that did not begin cannot be begun so: validation refuses it.
+	if om.GetDeletionTimestamp() != nil {
+		m.SetDeletionTimestamp(om.GetDeletionTimestamp())
 		if m.GetDeletionGracePeriodSeconds() == nil {
 			m.SetDeletionGracePeriodSeconds(om.GetDeletionGracePeriodSeconds())
 		}

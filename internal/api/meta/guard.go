@@ -1,6 +1,8 @@
 package meta
 
 import (
+	"strings"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/api/validation/path"
@@ -33,13 +35,14 @@ func guard(r *api.Resource) {
 	s.Validate = func(obj runtime.Object) field.ErrorList {
 		m := accessor(obj)
 		errs := apivalidation.ValidateObjectMetaAccessor(m, namespaced, apivalidation.ValidateNameFunc(name), metadataPath)
+		errs = append(errs, finalizers(r, m)...)
 		if own != nil {
 			errs = append(errs, own(obj)...)
 		}
 		return unique(errs)
 	}
 	s.ValidateUpdate = func(new, old runtime.Object) field.ErrorList {
-		errs := update(new, old, namespaced)
+		errs := append(update(new, old, namespaced), finalizers(r, accessor(new))...)
 		switch {
 		case ownUpdate != nil:
 			errs = append(errs, ownUpdate(new, old)...)
@@ -104,4 +107,24 @@ func accessor(obj runtime.Object) metav1.Object {
 		panic(err) // every stored kind has ObjectMeta
 	}
 	return m
+}
+
+// Groups whose kinds take finalizers of any form, as they do upstream.
+var anyFinalizer = map[string]bool{"admissionregistration.k8s.io": true, "apiextensions.k8s.io": true, "apiregistration.k8s.io": true,
+	"coordination.k8s.io": true, "policy": true}
+
+// standardFinalizers need no prefix.
+var standardFinalizers = map[string]bool{"kubernetes": true, metav1.FinalizerOrphanDependents: true, metav1.FinalizerDeleteDependents: true}
+
+// finalizers asks for a prefix: a bare name is a slip of the pen that would keep the object for ever.
+func finalizers(r *api.Resource, m metav1.Object) (errs field.ErrorList) {
+	if anyFinalizer[r.Group] {
+		return nil
+	}
+	for i, f := range m.GetFinalizers() {
+		if !strings.Contains(f, "/") && !standardFinalizers[f] {
+			errs = append(errs, field.Invalid(metadataPath.Child("finalizers").Index(i), f, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
 }

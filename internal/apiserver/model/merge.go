@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"strings"
 	"sync"
 
 	kjson "sigs.k8s.io/json"
@@ -83,7 +84,7 @@ func mergeValue(v reflect.Value, p any, strategic bool) error {
 			return mergeStruct(v, p, strategic)
 		case Map:
 			if v.Kind() == reflect.Map && v.Type().Elem().Kind() == reflect.String {
-				return mergeStrings(v, p)
+				return mergeStrings(v, p, strategic)
 			}
 		}
 		return ErrNotPlain
@@ -108,10 +109,13 @@ func mergeValue(v reflect.Value, p any, strategic bool) error {
 	return nil
 }
 
-// mergeStrings merges into a map of strings.
-func mergeStrings(v reflect.Value, p map[string]any) error {
+// mergeStrings merges into a map of strings. Directives of a strategic patch are no entries.
+func mergeStrings(v reflect.Value, p map[string]any, strategic bool) error {
 	key, elem := v.Type().Key(), v.Type().Elem()
 	for k, x := range p {
+		if strategic && strings.HasPrefix(k, "$") {
+			return ErrNotPlain
+		}
 		kv := reflect.ValueOf(k).Convert(key)
 		switch x := x.(type) {
 		case nil:

@@ -59,7 +59,8 @@ func FuzzMergePatchIsRFC7386(f *testing.F) {
 }
 
 func TestDirectivesAndListsAreNotPlain(t *testing.T) {
-	for _, text := range []string{`{"spec":{"strategy":{"$retainKeys":["type"],"type":"Recreate"}}}`, `{"spec":{"template":{"spec":{"containers":[{"name":"a"}]}}}}`, `{"metadata":{"$patch":"delete"}}`} {
+	for _, text := range []string{`{"spec":{"strategy":{"$retainKeys":["type"],"type":"Recreate"}}}`, `{"spec":{"template":{"spec":{"containers":[{"name":"a"}]}}}}`, `{"metadata":{"$patch":"delete"}}`,
+		`{"metadata":{"labels":{"$patch":"replace","a":"b"}}}`} {
 		var patch map[string]any
 		if err := json.Unmarshal([]byte(text), &patch); err != nil {
 			t.Fatal(err)
