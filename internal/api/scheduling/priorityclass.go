@@ -19,6 +19,7 @@ func priorityClass() *api.Resource {
 		Verbs:      api.AllVerbs,
 		Strategy: api.Strategy{
 			Name:                apivalidation.NameIsDNSSubdomain,
+			PrepareCreate:       api.Each(func(n *schedulingv1.PriorityClass) { n.Generation = 1 }),
 			Validate:            api.Check(validatePriorityClass),
 			ValidateUpdate:      api.CheckChange(validatePriorityClassUpdate),
 			UnconditionalUpdate: true,
