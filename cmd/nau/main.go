@@ -16,7 +16,6 @@ import (
 
 	"nau/internal/cluster"
 	"nau/internal/cluster/host"
-	"nau/internal/cluster/version"
 )
 
 // Exit codes: what the caller got wrong is 2, all else 1.
@@ -65,6 +64,7 @@ func message(err error) string {
 }
 
 func newRoot() *cobra.Command {
+	var tell bool
 	root := &cobra.Command{
 		Use:   "nau",
 		Short: "Containers and a Kubernetes cluster in one small program",
@@ -78,13 +78,19 @@ func newRoot() *cobra.Command {
   sudo nau down                               stop it, and its containers
 
 Every command explains itself with --help.`,
-		Version:       version.Nau(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if tell {
+				fmt.Fprint(cmd.OutOrStdout(), versionLine())
+				return nil
+			}
+			return cmd.Help()
+		},
 	}
-	root.SetVersionTemplate(versionLine())
+	// The library's own flag of this name prints by a template, and templates link all that has methods (docs/decisions/012).
+	root.Flags().BoolVarP(&tell, "version", "v", false, "show the version")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w (see `%s --help`)", errFlags, err, cmd.CommandPath())
 	})
