@@ -219,6 +219,9 @@ func (n *node) components(p *controlPlane, agent net.Listener) ([]component, err
 		stop()
 		return nil, err
 	}
+	if n.engine != nil { // docker pulls, builds and removes images too
+		n.engine.Images.OnChange(kubelet.ImagesChanged)
+	}
 	out := []component{{"node agent", func(ctx context.Context) error {
 		defer stop()
 		return kubelet.Run(ctx)

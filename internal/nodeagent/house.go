@@ -320,7 +320,7 @@ func (a *Agent) collectImages(ctx context.Context, now time.Time) error {
 		if _, err := a.cfg.Images.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: id}}); err != nil {
 			return fmt.Errorf("remove image %s: %w", id, err)
 		}
-		a.node.Changed()
+		a.node.ImagesChanged()
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{cfg: cfg, workers: map[string]*worker{}, found: map[string]*life.Observed{}, ready: make(chan struct{}), runtimeName: "cri"}
 	a.host = runspec.Host{LogDir: cfg.LogDir, SeccompRoot: cfg.RootDir + "/seccomp"}
 	a.wheel = wheel.New(cfg.Clock)
-	a.puller = images.New(cfg.Images, cfg.Clock, cfg.RegistryAuth, cfg.ParallelPulls)
+	a.puller = images.New(cfg.Images, cfg.Clock, cfg.RegistryAuth, cfg.ParallelPulls, a.ImagesChanged)
 	a.events = cfg.Recorder
 	a.probes = &probe.Probes{Exec: cfg.Runtime, Clock: cfg.Clock, Wheel: a.wheel, Changed: a.reprobe, Event: a.containerEvent}
 	if cfg.Informers != nil {
@@ -101,6 +101,9 @@ func New(cfg Config) (*Agent, error) {
 	a.host.Memory = q.Value()
 	return a, nil
 }
+
+// ImagesChanged tells that images came or went without the agent's doing: the Node shows which there are.
+func (a *Agent) ImagesChanged() { a.node.ImagesChanged() }
 
 func (a *Agent) nodeConfig() node.Config {
 	c := &a.cfg

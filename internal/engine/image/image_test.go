@@ -428,6 +428,29 @@ func (c *cutter) Write(p []byte) (int, error) {
 }
 
 // TestPullIsResumedAfterACrash leaves an ingest as a killed process does, and a server that answers no Range.
+func TestChangesAreTold(t *testing.T) {
+	u, b := newUpstream(t, nil), newBed(t)
+	u.push(t, "c", "latest", makeImage(t, [][]byte{layerTar(t, file{"a", "a"})}))
+	var told atomic.Int64
+	b.OnChange(func() { told.Add(1) })
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"pull", func() error { _, err := b.Pull(context.Background(), u.host()+"/c", PullOptions{}); return err }},
+		{"tag", func() error { return b.Tag(context.Background(), u.host()+"/c", "other:1") }},
+		{"remove", func() error { _, err := b.Remove(context.Background(), "other:1", RemoveOptions{}); return err }},
+	} {
+		before := told.Load()
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		if told.Load() == before {
+			t.Errorf("nobody was told of the %s", step.what)
+		}
+	}
+}
+
 func TestPullIsResumedAfterACrash(t *testing.T) {
 	for _, ranges := range []bool{true, false} {
 		t.Run(fmt.Sprint("ranges=", ranges), func(t *testing.T) {

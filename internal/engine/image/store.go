@@ -11,6 +11,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/distribution/reference"
@@ -50,7 +51,11 @@ type Store struct {
 	names  map[string]*nameRecord
 
 	flights flights // running pulls and downloads
+	changed atomic.Pointer[func()]
 }
+
+// OnChange has f called after each change of images or of their names. f neither waits nor asks the store.
+func (s *Store) OnChange(f func()) { s.changed.Store(&f) }
 
 // held is a record with what is read from its blobs once.
 type held struct {
@@ -224,6 +229,9 @@ func (s *Store) apply(c change, fresh map[digest.Digest]*held) error {
 		} else {
 			s.names[n] = r
 		}
+	}
+	if f := s.changed.Load(); f != nil {
+		(*f)()
 	}
 	return nil
 }

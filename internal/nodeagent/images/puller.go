@@ -29,12 +29,13 @@ type Puller struct {
 	clock    clock.PassiveClock
 	nodeAuth string
 	slots    chan struct{}
+	pulled   func()
 }
 
 // New returns a puller that lets parallel pulls run at once and reads the node's own credentials from the file nodeAuth at
-// each pull, if it exists.
-func New(service runtimeapi.ImageServiceClient, c clock.PassiveClock, nodeAuth string, parallel int) *Puller {
-	return &Puller{service: service, clock: c, nodeAuth: nodeAuth, slots: make(chan struct{}, max(parallel, 1))}
+// each pull, if it exists. It calls pulled after each pull.
+func New(service runtimeapi.ImageServiceClient, c clock.PassiveClock, nodeAuth string, parallel int, pulled func()) *Puller {
+	return &Puller{service: service, clock: c, nodeAuth: nodeAuth, slots: make(chan struct{}, max(parallel, 1)), pulled: pulled}
 }
 
 // Request is one image that a container wants.
@@ -106,6 +107,7 @@ func (p *Puller) Ensure(ctx context.Context, r Request) (*runtimeapi.Image, erro
 		}
 		return nil, &Problem{Reason: reason, Message: msg, Pulled: true}
 	}
+	p.pulled()
 	now := p.clock.Now()
 	if st, err = p.service.ImageStatus(ctx, &runtimeapi.ImageStatusRequest{Image: spec}); err != nil || st.Image == nil {
 		msg := fmt.Sprintf("Failed to inspect image %q: the runtime does not know it after the pull: %v", r.Image, err)

@@ -55,6 +55,7 @@ const (
 	statusPeriod  = 5 * time.Minute
 	notReadyPoll  = time.Second
 	imagesInNode  = 50
+	imagesDelay   = 10 * time.Second // from an image's coming or going to the status that shows it; upstream looks as often
 	retryMin      = 50 * time.Millisecond
 	retryMax      = 5 * time.Second
 	leaseLifetime = 40 // seconds
@@ -67,6 +68,7 @@ type Keeper struct {
 	allocatable corev1.ResourceList
 	info        corev1.NodeSystemInfo
 	news        chan struct{}
+	imageNews   chan struct{}
 
 	mu       sync.Mutex
 	object   *corev1.Node // as the API server has it, nil before registration
@@ -77,7 +79,7 @@ type Keeper struct {
 
 // New looks at the machine.
 func New(cfg Config) (*Keeper, error) {
-	k := &Keeper{cfg: cfg, news: make(chan struct{}, 1)}
+	k := &Keeper{cfg: cfg, news: make(chan struct{}, 1), imageNews: make(chan struct{}, 1)}
 	if cfg.Simulated {
 		k.info = corev1.NodeSystemInfo{OperatingSystem: "linux", Architecture: runtime.GOARCH, KubeletVersion: cfg.Version, OSImage: "simulated"}
 		k.capacity = corev1.ResourceList{}
@@ -139,6 +141,14 @@ func (k *Keeper) Changed() {
 	}
 }
 
+// ImagesChanged tells that images came or went: the status will show it, with what else comes within a few seconds.
+func (k *Keeper) ImagesChanged() {
+	select {
+	case k.imageNews <- struct{}{}:
+	default:
+	}
+}
+
 // Run registers the node and keeps it until ctx ends.
 func (k *Keeper) Run(ctx context.Context) {
 	for delay := retryMin; ; delay = min(2*delay, retryMax) {
@@ -178,15 +188,32 @@ func (k *Keeper) Run(ctx context.Context) {
 		default:
 			retry = retryMin
 		}
-		t := k.cfg.Clock.NewTimer(wait)
+		if !k.rest(ctx, wait) {
+			return
+		}
+	}
+}
+
+// rest waits for d at most: until there is news, or until changed images have to be shown. It is false when ctx has ended.
+func (k *Keeper) rest(ctx context.Context, d time.Duration) bool {
+	until := k.cfg.Clock.Now().Add(d)
+	for {
+		t := k.cfg.Clock.NewTimer(until.Sub(k.cfg.Clock.Now()))
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return
+			return false
 		case <-k.news:
+			t.Stop()
+			return true
 		case <-t.C():
+			return true
+		case <-k.imageNews:
+			t.Stop()
+			if soon := k.cfg.Clock.Now().Add(imagesDelay); soon.Before(until) {
+				until = soon
+			}
 		}
-		t.Stop()
 	}
 }
 
