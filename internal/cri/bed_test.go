@@ -147,6 +147,18 @@ func (b *bed) wait(id string) *runtimeapi.ContainerStatus {
 	return b.status(id)
 }
 
+// until looks at ok after each of the engine's events, until it holds.
+func (b *bed) until(what string, ok func() bool) {
+	b.t.Helper()
+	sub := b.e.Events.Subscribe()
+	defer sub.Close()
+	for ctx := b.ctx(); !ok(); {
+		if _, err := sub.Next(ctx); err != nil {
+			b.t.Fatalf("%s: %v", what, err)
+		}
+	}
+}
+
 // output runs a script in a container of its own and returns what it wrote to its log.
 func (b *bed) output(pod string, pc *runtimeapi.PodSandboxConfig, script string, change ...func(*runtimeapi.ContainerConfig)) string {
 	b.t.Helper()

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -203,15 +203,13 @@ func TestSharedAndHostNamespaces(t *testing.T) {
 	if st := b.wait(sleeper); st.ExitCode != 137 {
 		t.Errorf("after the end of its PID namespace: %v", st)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	b.until("sandbox is not ready", func() bool {
 		st, err := b.r.PodSandboxStatus(b.ctx(), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: pod})
-		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("the sandbox stays %v, %v", st, err)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if st.Status.State == runtimeapi.PodSandboxState_SANDBOX_NOTREADY {
-			break
-		}
-	}
+		return st.Status.State == runtimeapi.PodSandboxState_SANDBOX_NOTREADY
+	})
 	pc.Metadata.Attempt++
 	pod = b.pod(pc)
 	host := &runtimeapi.NamespaceOption{Network: runtimeapi.NamespaceMode_NODE, Pid: runtimeapi.NamespaceMode_NODE, Ipc: runtimeapi.NamespaceMode_NODE}
@@ -246,7 +244,7 @@ func TestRestartKeepsContainers(t *testing.T) {
 	pc := b.sandboxConfig("keep")
 	pod := b.pod(pc)
 	stays := b.container(pod, pc, "i=0; while :; do echo line $i; i=$((i+1)); sleep 0.02; done")
-	ends := b.container(pod, pc, "sleep 0.3; exit 5")
+	ends := b.container(pod, pc, "mkfifo /end; cat /end; sleep 0.5; exit 5")
 	ip := func() string {
 		st, err := b.r.PodSandboxStatus(b.ctx(), &runtimeapi.PodSandboxStatusRequest{PodSandboxId: pod})
 		if err != nil {
@@ -255,11 +253,16 @@ func TestRestartKeepsContainers(t *testing.T) {
 		return st.Status.Network.Ip
 	}
 	before, was := b.status(stays), ip()
+	b.exec(ends, "sh", "-c", "while ! test -p /end; do :; done")
+	r, err := b.e.Containers.Get(ends)
+	if err != nil {
+		t.Fatal(err)
+	}
 	b.s.Close()
 	if err := b.e.Close(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(500 * time.Millisecond) // the program is away while a container ends
+	meanwhile(t, r.Pid)
 	b.open()
 	if st := b.status(stays); st.State != runtimeapi.ContainerState_CONTAINER_RUNNING || st.StartedAt != before.StartedAt {
 		t.Errorf("after restart: %v", st)
@@ -293,14 +296,8 @@ func TestMonitorIsRevived(t *testing.T) {
 	pod := b.pod(pc)
 	id := b.container(pod, pc, "trap 'exit 6' TERM; while :; do sleep 0.02; done")
 	killMonitor(t, b.cfg.RunDir)
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		if out, err := b.r.ExecSync(b.ctx(), &runtimeapi.ExecSyncRequest{ContainerId: id, Cmd: []string{"echo", "hi"}, Timeout: 5}); err == nil && string(out.Stdout) == "hi\n" {
-			break
-		} else if time.Now().After(deadline) {
-			t.Fatalf("no exec after the monitor's end: %v", err)
-		}
-		time.Sleep(10 * time.Millisecond)
+	if out, code := b.exec(id, "echo", "hi"); out != "hi\n" || code != 0 {
+		t.Errorf("exec after the monitor's end: %q, %d", out, code)
 	}
 	if st := b.status(id); st.State != runtimeapi.ContainerState_CONTAINER_RUNNING {
 		t.Errorf("after the monitor's end: %v", st)
@@ -326,16 +323,22 @@ func killHold(t *testing.T, b *bed, pod string) error {
 	return fmt.Errorf("no process holds the PID namespace of %s", pod)
 }
 
-// killMonitor kills the monitor whose sockets are in a run directory.
+// killMonitor kills the monitor, and sees it end, whose sockets are in a run directory.
 func killMonitor(t *testing.T, run string) {
 	t.Helper()
 	procs, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, p := range procs {
 		if b, _ := os.ReadFile(p); strings.Contains(string(b), "monitor\x00--socket\x00"+run) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(p)))
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			pidfd, err := unix.PidfdOpen(pid, 0)
+			if err != nil {
 				t.Fatal(err)
 			}
+			defer unix.Close(pidfd)
+			if err := unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0); err != nil {
+				t.Fatal(err)
+			}
+			ended(t, pidfd)
 			return
 		}
 	}
@@ -456,10 +459,10 @@ func TestLimitsAndStats(t *testing.T) {
 	b := newBed(t)
 	pc := b.sandboxConfig("limits")
 	pod := b.pod(pc)
-	id := b.container(pod, pc, "dd if=/dev/zero of=/file bs=1k count=100 2>/dev/null; while :; do :; done", func(c *runtimeapi.ContainerConfig) {
+	id := b.container(pod, pc, "dd if=/dev/zero of=/file bs=1k count=100 2>/dev/null; touch /written; while :; do :; done", func(c *runtimeapi.ContainerConfig) {
 		c.Linux.Resources = &runtimeapi.LinuxContainerResources{CpuShares: 512, CpuPeriod: 100000, CpuQuota: 20000, MemoryLimitInBytes: 64 << 20, OomScoreAdj: 500}
 	})
-	time.Sleep(300 * time.Millisecond)
+	b.exec(id, "sh", "-c", "while ! test -e /written; do :; done")
 	get := func() *runtimeapi.ContainerStats {
 		r, err := b.r.ContainerStats(b.ctx(), &runtimeapi.ContainerStatsRequest{ContainerId: id})
 		if err != nil {
@@ -470,7 +473,7 @@ func TestLimitsAndStats(t *testing.T) {
 	if st := get(); st.Cpu.UsageCoreNanoSeconds.Value == 0 || st.Memory.WorkingSetBytes.Value == 0 || st.WritableLayer.UsedBytes.Value < 100<<10 {
 		t.Errorf("stats %v", st)
 	}
-	time.Sleep(300 * time.Millisecond)
+	b.exec(id, "timeout", "0.3", "sh", "-c", "while :; do :; done") // its share of the fifth counts as well
 	if rate := get().Cpu.UsageNanoCores.GetValue(); rate < 50e6 || rate > 400e6 {
 		t.Errorf("a fifth of a core is measured as %d nanocores", rate)
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"nau/internal/kernel"
 	"nau/internal/oci/monitor"
@@ -54,7 +53,10 @@ func TestKilledMonitorIsRevivedAndAdopts(t *testing.T) {
 	id := ocitest.ID(t)
 	log := filepath.Join(dir, "0.log")
 	// It ends on a signal, long after its first monitor.
-	bundle := ocitest.Bundle(t, ocitest.Spec(t, "sh", "-c", "trap 'echo bye; exit 6' TERM; echo hello; while :; do sleep 0.05; done"))
+	gate := newGate(t, dir, "hello")
+	s := ocitest.Spec(t, "sh", "-c", "trap 'echo bye; exit 6' TERM; echo hello; echo >/gate/hello; while :; do sleep 0.05; done")
+	gate.mount(s)
+	bundle := ocitest.Bundle(t, s)
 	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: bundle, Log: monitor.LogConfig{Path: log, Format: "cri"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -66,20 +68,17 @@ func TestKilledMonitorIsRevivedAndAdopts(t *testing.T) {
 	if sid, _, _ := syscall.RawSyscall(syscall.SYS_GETSID, uintptr(first), 0, 0); int(sid) != first {
 		t.Errorf("the monitor's session is %d", sid)
 	}
-	for !strings.Contains(func() string { b, _ := os.ReadFile(log); return string(b) }(), "hello") {
-		if ctx.Err() != nil {
-			t.Fatal("no output came")
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+	gate.wait(t, "hello")
+	process, err := kernel.OpenProcess(first)
+	if err != nil {
 		t.Fatal(err)
 	}
-	for syscall.Kill(first, 0) == nil && ctx.Err() == nil {
-		if b, _ := os.ReadFile("/proc/" + strconv.Itoa(first) + "/stat"); strings.Contains(string(b), ") Z ") {
-			break
-		}
-		time.Sleep(time.Millisecond)
+	defer process.Close()
+	if err := process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := process.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	st, err := c.State(ctx, id)
 	if err != nil || st.Status != monitor.Running {

@@ -270,12 +270,9 @@ func TestRestartAdoptsContainers(t *testing.T) {
 	ctx := contextFor(t)
 	id := ocitest.ID(t)
 	log := filepath.Join(state, "0.log")
-	gate := filepath.Join(state, "gate")
-	if err := os.Mkdir(gate, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	s := ocitest.Spec(t, "sh", "-c", "echo before; while ! test -e /gate/1; do sleep 0.01; done; echo between; touch /gate/2; while ! test -e /gate/3; do sleep 0.01; done; echo after; exit 5")
-	s.Mounts = append(s.Mounts, specs.Mount{Destination: "/gate", Type: "bind", Source: gate, Options: []string{"bind"}})
+	gate := newGate(t, state, "1", "2", "3")
+	s := ocitest.Spec(t, "sh", "-c", "echo before; read x </gate/1; echo between; echo >/gate/2; read x </gate/3; echo after; exit 5")
+	gate.mount(s)
 	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, s), Log: monitor.LogConfig{Path: log, Format: "cri"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -283,21 +280,13 @@ func TestRestartAdoptsContainers(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	os.WriteFile(filepath.Join(gate, "1"), nil, 0o644)
-	for {
-		if _, err := os.Stat(filepath.Join(gate, "2")); err == nil {
-			break // it has written while no monitor ran
-		}
-		if ctx.Err() != nil {
-			t.Fatal("the container did not go on")
-		}
-		time.Sleep(time.Millisecond)
-	}
+	gate.open(t, "1")
+	gate.wait(t, "2") // it has written while no monitor ran
 	c, _ = begin(t, state)
 	if st, err := c.State(ctx, id); err != nil || st.Status != monitor.Running {
 		t.Fatalf("state %+v, %v", st, err)
 	}
-	os.WriteFile(filepath.Join(gate, "3"), nil, 0o644)
+	gate.open(t, "3")
 	if exit, err := c.Wait(ctx, id); err != nil || exit.Code != 5 {
 		t.Errorf("exit %+v, %v", exit, err)
 	}
