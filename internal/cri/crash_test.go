@@ -105,7 +105,7 @@ func TestKill(t *testing.T) {
 	if st := k.status(stays); st.State != runtimeapi.ContainerState_CONTAINER_RUNNING {
 		t.Errorf("after kill -9: %v", st)
 	}
-	if st := k.status(ends); st.State != runtimeapi.ContainerState_CONTAINER_EXITED || st.ExitCode != 9 {
+	if st := k.wait(ends); st.State != runtimeapi.ContainerState_CONTAINER_EXITED || st.ExitCode != 9 {
 		t.Errorf("ended meanwhile: %v", st)
 	}
 	if out, code := k.exec(stays, "echo", "hi"); out != "hi\n" || code != 0 {

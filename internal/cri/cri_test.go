@@ -267,7 +267,7 @@ func TestRestartKeepsContainers(t *testing.T) {
 	if st := b.status(stays); st.State != runtimeapi.ContainerState_CONTAINER_RUNNING || st.StartedAt != before.StartedAt {
 		t.Errorf("after restart: %v", st)
 	}
-	if st := b.status(ends); st.ExitCode != 5 || st.State != runtimeapi.ContainerState_CONTAINER_EXITED {
+	if st := b.wait(ends); st.ExitCode != 5 || st.State != runtimeapi.ContainerState_CONTAINER_EXITED {
 		t.Errorf("ended meanwhile: %v", st)
 	}
 	if ip() != was {
