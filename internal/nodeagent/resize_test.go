@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,54 +56,60 @@ func holds(cpu string, pending string) func(*corev1.Pod) bool {
 }
 
 func TestResizeInPlace(t *testing.T) {
-	s := newStage(t, fakecri.Options{})
-	s.create(sized("a", "100m"))
-	before := s.await("a", "running", 0, holds("100m", ""))
-	s.resize("a", "300m")
-	after := s.await("a", "larger", 0, holds("300m", ""))
-	if is, was := after.Status.ContainerStatuses[0], before.Status.ContainerStatuses[0]; is.ContainerID != was.ContainerID || is.RestartCount != 0 {
-		t.Errorf("the container was restarted: %+v", is)
-	}
-	st := s.agent.readContainer(t.Context(), after.Status.ContainerStatuses[0].ContainerID[len("fake://"):])
-	if st.Resources.CpuQuota != 30000 {
-		t.Errorf("the runtime has %+v", st.Resources)
-	}
-	// Another life of the agent neither takes nor gives anything.
-	s.stop()
-	s.start()
-	s.resize("a", "200m")
-	s.await("a", "smaller", 0, holds("200m", ""))
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, fakecri.Options{})
+		s.create(sized("a", "100m"))
+		before := s.await("a", "running", 0, holds("100m", ""))
+		s.resize("a", "300m")
+		after := s.await("a", "larger", 0, holds("300m", ""))
+		if is, was := after.Status.ContainerStatuses[0], before.Status.ContainerStatuses[0]; is.ContainerID != was.ContainerID || is.RestartCount != 0 {
+			t.Errorf("the container was restarted: %+v", is)
+		}
+		st := s.agent.readContainer(t.Context(), after.Status.ContainerStatuses[0].ContainerID[len("fake://"):])
+		if st.Resources.CpuQuota != 30000 {
+			t.Errorf("the runtime has %+v", st.Resources)
+		}
+		// Another life of the agent neither takes nor gives anything.
+		s.stop()
+		s.start()
+		s.resize("a", "200m")
+		s.await("a", "smaller", 0, holds("200m", ""))
+	})
 }
 
 func TestResizeByRestart(t *testing.T) {
-	s := newStage(t, fakecri.Options{})
-	p := sized("a", "100m")
-	p.Spec.Containers[0].ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceCPU, RestartPolicy: corev1.RestartContainer}}
-	s.create(p)
-	s.await("a", "running", 0, holds("100m", ""))
-	s.resize("a", "300m")
-	after := s.await("a", "larger", 10*time.Millisecond, holds("300m", ""))
-	if is := after.Status.ContainerStatuses[0]; is.RestartCount != 1 {
-		t.Errorf("restarts: %d, want 1", is.RestartCount)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, fakecri.Options{})
+		p := sized("a", "100m")
+		p.Spec.Containers[0].ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceCPU, RestartPolicy: corev1.RestartContainer}}
+		s.create(p)
+		s.await("a", "running", 0, holds("100m", ""))
+		s.resize("a", "300m")
+		after := s.await("a", "larger", 10*time.Millisecond, holds("300m", ""))
+		if is := after.Status.ContainerStatuses[0]; is.RestartCount != 1 {
+			t.Errorf("restarts: %d, want 1", is.RestartCount)
+		}
+	})
 }
 
 // The node has 4 CPUs.
 func TestResizeWaitsForRoom(t *testing.T) {
-	s := newStage(t, fakecri.Options{})
-	s.create(sized("a", "1"))
-	s.create(sized("b", "2"))
-	s.await("a", "running", 0, holds("1", ""))
-	s.await("b", "running", 0, holds("2", ""))
-	s.resize("a", "5")
-	s.await("a", "refused", 0, holds("1", corev1.PodReasonInfeasible))
-	s.resize("a", "3")
-	s.await("a", "waiting", 0, holds("1", corev1.PodReasonDeferred))
-	// What was not granted is not held by the next life of the agent either.
-	s.stop()
-	s.start()
-	s.await("a", "still waiting", 0, holds("1", corev1.PodReasonDeferred))
-	s.resize("b", "1")
-	s.await("b", "smaller", 0, holds("1", ""))
-	s.await("a", "larger", 0, holds("3", ""))
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, fakecri.Options{})
+		s.create(sized("a", "1"))
+		s.create(sized("b", "2"))
+		s.await("a", "running", 0, holds("1", ""))
+		s.await("b", "running", 0, holds("2", ""))
+		s.resize("a", "5")
+		s.await("a", "refused", 0, holds("1", corev1.PodReasonInfeasible))
+		s.resize("a", "3")
+		s.await("a", "waiting", 0, holds("1", corev1.PodReasonDeferred))
+		// What was not granted is not held by the next life of the agent either.
+		s.stop()
+		s.start()
+		s.await("a", "still waiting", 0, holds("1", corev1.PodReasonDeferred))
+		s.resize("b", "1")
+		s.await("b", "smaller", 0, holds("1", ""))
+		s.await("a", "larger", 0, holds("3", ""))
+	})
 }

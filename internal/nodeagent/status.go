@@ -96,8 +96,10 @@ func (w *worker) write() {
 		s := w.pending
 		w.pending = nil
 		view := w.viewLocked()
-		if s != nil && life.Same(s, &view.Status) {
-			s = nil
+		if s != nil {
+			if s = life.Kept(s, &view.Status); life.Same(s, &view.Status) {
+				s = nil
+			}
 		}
 		if s == nil || ctx.Err() != nil || w.gone || w.static && w.mirror == nil {
 			w.writing = false

@@ -34,6 +34,19 @@ func (in *StatusInput) conditions(s *corev1.PodStatus) {
 	s.Conditions = list
 }
 
+// Kept is s with the conditions of others as they are in the API server's newest status: s may have been worked out before they were
+// written.
+func Kept(s, newest *corev1.PodStatus) *corev1.PodStatus {
+	out := *s
+	out.Conditions = slices.DeleteFunc(slices.Clone(s.Conditions), func(c corev1.PodCondition) bool { return !slices.Contains(owned, c.Type) })
+	for _, c := range newest.Conditions {
+		if !slices.Contains(owned, c.Type) {
+			out.Conditions = append(out.Conditions, c)
+		}
+	}
+	return &out
+}
+
 func condition(s *corev1.PodStatus, t corev1.PodConditionType) *corev1.PodCondition {
 	for i := range s.Conditions {
 		if s.Conditions[i].Type == t {

@@ -1,6 +1,7 @@
 package life
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -37,5 +38,22 @@ func TestUrgency(t *testing.T) {
 	}
 	if running.Conditions[0].ObservedGeneration != 1 {
 		t.Error("a status that was compared was changed")
+	}
+}
+
+func TestKept(t *testing.T) {
+	condition := func(kind corev1.PodConditionType, status corev1.ConditionStatus) corev1.PodCondition {
+		return corev1.PodCondition{Type: kind, Status: status}
+	}
+	s := &corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{condition(corev1.PodReady, "True"), condition("example.com/old", "True"), condition("example.com/gone", "True")}}
+	newest := &corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{condition("example.com/old", "False"), condition(corev1.PodReady, "False"),
+		condition(corev1.DisruptionTarget, "True")}}
+	got := Kept(s, newest)
+	want := []corev1.PodCondition{condition(corev1.PodReady, "True"), condition("example.com/old", "False"), condition(corev1.DisruptionTarget, "True")}
+	if got.Phase != corev1.PodRunning || !slices.Equal(got.Conditions, want) {
+		t.Errorf("%v %v, want %v", got.Phase, got.Conditions, want)
+	}
+	if len(s.Conditions) != 3 || s.Conditions[1].Type != "example.com/old" {
+		t.Error("the status that was given was changed")
 	}
 }
