@@ -48,8 +48,8 @@ func monitorCommand(g *global, args []string) error {
 			return err
 		}
 	}
-	// It lives long and holds little: memory counts more than the collector's time.
-	debug.SetGCPercent(50)
+	// It holds little, and gives back what it does not need when it rests.
+	debug.SetGCPercent(200)
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	// Caught and dropped, not ignored: containers would inherit that, and what is

@@ -60,6 +60,7 @@ type Server struct {
 	op       locks // of containers, by ID
 	can      support
 	senders  senders
+	parsed   parsed
 
 	life  context.Context
 	stop  context.CancelFunc

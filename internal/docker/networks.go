@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	de "github.com/moby/moby/api/types/events"
@@ -41,12 +42,34 @@ func (s *Server) networks() []net_ {
 		return out
 	}
 	for _, spec := range s.e.Networks.Networks() {
-		n := net_{spec: spec}
-		if len(spec.Extra) > 0 && json.Unmarshal(spec.Extra, &n.Network) == nil && n.ID == spec.Name {
-			out = append(out, n)
+		if n := s.parsed.network(spec.Extra); n.ID == spec.Name {
+			out = append(out, net_{n, spec})
 		}
 	}
 	return out
+}
+
+// parsed are networks by the text that they are kept as: every start of a container asks for them several times. What is in it is read-only.
+type parsed struct {
+	mu  sync.Mutex
+	all map[string]dn.Network
+}
+
+// network reads a text; the zero Network if it is none.
+func (p *parsed) network(text []byte) (n dn.Network) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n, ok := p.all[string(text)]; ok {
+		return n
+	}
+	if len(text) == 0 || json.Unmarshal(text, &n) != nil {
+		return dn.Network{}
+	}
+	if p.all == nil || len(p.all) >= 256 { // networks that are gone are forgotten some day
+		p.all = map[string]dn.Network{}
+	}
+	p.all[string(text)] = n
+	return n
 }
 
 // network finds a network by name, ID or a unique beginning of one.

@@ -43,7 +43,20 @@ print(f"memory of an idle container: {(after['pss_mib'] - before['pss_mib']) / 3
 P
 }
 
-[ -d "$dir/run" ] || up
+# What engines keep until a reboot lies in memory, as in /run of an installed
+# system, for all of them; enginebench.sh unmounts its own.
+volatile() {
+  for d in "$@"; do
+    mkdir -p "$d"
+    mountpoint -q "$d" || mount -t tmpfs tmpfs "$d"
+  done
+}
+peers_run=(/tmp/enginebench/{cs,de,pmrun})
+
+if [ ! -d "$dir/run" ]; then
+  volatile "$dir/run"
+  up
+fi
 inside "${docker[@]}" pull -q $small >/dev/null
 load "the engines"
 if engine raw; then
@@ -53,6 +66,7 @@ if engine raw; then
   "$dir/ocibench" -n "${NRAW:-40}" "${runtimes[@]}"
 fi
 if engine start; then
+  volatile "${peers_run[@]}"
   N=${N:-20} "$peers/enginebench.sh" "$out/engine.jsonl" --steps "${ENGINE_PEERS:-ctr docker podman}" \
     --add "nau-docker-run=${docker[*]} run --rm $small true" --add "docker-cli-alone=${docker[*]} version" \
     --add-sock "nau=$dir/run/docker.sock" >/dev/null 2>"$out/engine.log" || echo "the engines' side ended early: see $out/engine.log" >&2
@@ -70,6 +84,7 @@ if engine pull || engine build || engine mem; then
     done
   fi
   if engine pull; then slow+=(--add-pull "nau=${docker[*]} pull -q $big >/dev/null;;${docker[*]} rmi $big"); fi
+  volatile "${peers_run[@]}"
   N=${NBUILD:-3} WARM=1 NPULL=${NPULL:-3} "$peers/enginebench.sh" "$out/engine.jsonl" \
     --steps "$(engine pull && echo pull || echo mem) $(engine mem && echo mem || true)" "${slow[@]}" >/dev/null 2>>"$out/engine.log" ||
     echo "the engines' side ended early: see $out/engine.log" >&2

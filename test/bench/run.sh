@@ -45,6 +45,7 @@ cleanup() {
   [ ! -d "$dir/run" ] || down || true
   [ -z "${registry:-}" ] || kill "$registry" 2>/dev/null || true
   ip netns del $ns 2>/dev/null || true
+  umount "$dir/run" 2>/dev/null || true # engine.sh's
   rm -rf "$dir"
 }
 trap cleanup EXIT

@@ -469,21 +469,26 @@ func (m *Manager) teardown(ctx context.Context, r *Record) error {
 	return errors.Join(errs...)
 }
 
-// dismantle removes pins, mounts and files by their names alone.
+// dismantle removes pins, mounts and files by their names alone. What is mounted goes all at once: after each unmounting the kernel waits for a grace
+// period, and one serves all who wait.
 func (m *Manager) dismantle(id string) error {
-	var errs []error
-	for _, k := range []kernel.Namespace{kernel.Net, kernel.IPC, kernel.UTS, kernel.PID} {
-		errs = append(errs, kernel.Unpin(m.ns(id, k)))
-	}
 	dir := m.files(id)
 	shm := filepath.Join(dir, "shm")
-	errs = append(errs, kernel.Unmount(shm))
+	steps := []func() error{func() error { return kernel.Unmount(shm) }}
+	for _, k := range []kernel.Namespace{kernel.Net, kernel.IPC, kernel.UTS, kernel.PID} {
+		steps = append(steps, func() error { return kernel.Unpin(m.ns(id, k)) })
+	}
+	errs := make([]error, len(steps))
+	var all sync.WaitGroup
+	for i, step := range steps {
+		all.Go(func() { errs[i] = step() })
+	}
+	all.Wait()
 	// A mount that is still there would be emptied by RemoveAll.
 	if err := os.Remove(shm); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(append(errs, err)...)
 	}
-	errs = append(errs, os.RemoveAll(dir))
-	return errors.Join(errs...)
+	return errors.Join(append(errs, os.RemoveAll(dir))...)
 }
 
 // Remove stops the sandbox if need be and forgets it. Removing what does not exist does nothing.

@@ -47,7 +47,7 @@ type step struct {
 
 // Program is a list of steps under construction. The zero value is empty and ready. It may be run once.
 type Program struct {
-	steps []step
+	steps []step // the first is fork's
 	names []string
 	mem   *region
 }
@@ -69,6 +69,10 @@ type Reg uint8
 const registers = 4
 
 func (p *Program) add(name string, s step) {
+	if len(p.steps) == 0 {
+		const usual = 192 // a container's
+		p.steps, p.names = make([]step, 1, usual), make([]string, 0, usual)
+	}
 	p.steps = append(p.steps, s)
 	p.names = append(p.names, name)
 }

@@ -35,8 +35,8 @@ func fork(args *cloneArgs, p *Program, report uintptr) (pid uintptr, errno sysca
 		return 0, e
 	}
 	const setMask = 2
-	first := step{nr: unix.SYS_RT_SIGPROCMASK, args: [6]uintptr{setMask, Pointer(p, &mask), 0, unsafe.Sizeof(mask)}, save: noReg, load: noReg}
-	steps := Slice(p, append([]step{first}, p.steps...))
+	p.steps[0] = step{nr: unix.SYS_RT_SIGPROCMASK, args: [6]uintptr{setMask, Pointer(p, &mask), 0, unsafe.Sizeof(mask)}, save: noReg, load: noReg}
+	steps := Slice(p, p.steps)
 	stack := mem.alloc(stackSize)
 	args.stack, args.stackSize = uint64(uintptr(stack)), stackSize
 	// Handlers are code of the parent's: the child begins with none.
@@ -47,7 +47,7 @@ func fork(args *cloneArgs, p *Program, report uintptr) (pid uintptr, errno sysca
 		args.tls = uint64(uintptr(mem.alloc(storage))) + storage/2
 	}
 	beforeFork()
-	n, e := clone(args, unsafe.Sizeof(*args), steps, len(p.steps)+1, report)
+	n, e := clone(args, unsafe.Sizeof(*args), steps, len(p.steps), report)
 	afterFork()
 	return n, syscall.Errno(e)
 }

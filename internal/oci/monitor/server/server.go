@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sort"
 	"sync"
 	"syscall"
@@ -46,6 +47,7 @@ type Server struct {
 	journal *journal
 	reaper  *reaper
 	stop    context.CancelFunc
+	rest    *time.Timer // gives memory back when no container has come or gone for a while
 
 	mu         sync.Mutex
 	containers map[string]*container // by id; a container is here from Create's begin to Delete's end
@@ -57,6 +59,9 @@ type Server struct {
 //	journal              one JSON event a line
 //	runtime/ID/          the built-in runtime's record (package oci)
 //	containers/ID/       request.json, exit.json, and the FIFOs stdin, stdout, stderr
+
+// quiet is how long no container comes or goes before the memory that this took is given back. Until then the collector runs seldom.
+const quiet = 2 * time.Second
 
 // Run serves until the context ends or a client asks for shutdown. Containers go on.
 func Run(ctx context.Context, cfg Config) error {
@@ -77,6 +82,8 @@ func Run(ctx context.Context, cfg Config) error {
 	defer j.close()
 	s := &Server{cfg: cfg, journal: j, stop: cancel, containers: map[string]*container{}, reaper: newReaper(ctx),
 		runtime: &oci.Runtime{Root: filepath.Join(cfg.StateDir, "runtime"), Warn: func(text string) { cfg.Log.Warn(text) }}}
+	s.rest = time.AfterFunc(quiet, debug.FreeOSMemory)
+	defer s.rest.Stop()
 	if err := s.adopt(); err != nil {
 		return err
 	}
@@ -227,6 +234,7 @@ func (s *Server) handle(ctx context.Context, req *monitor.Request, files []int) 
 		if req.Create == nil {
 			return nil, fmt.Errorf("create: %w: no container is described", monitor.ErrInvalid)
 		}
+		s.rest.Reset(quiet)
 		return s.create(*req.Create)
 	case monitor.OpList:
 		return s.list(), nil
@@ -247,6 +255,7 @@ func (s *Server) handle(ctx context.Context, req *monitor.Request, files []int) 
 	case monitor.OpUpdate:
 		return nil, c.update(req.Resources)
 	case monitor.OpDelete:
+		s.rest.Reset(quiet)
 		return c.delete(req.Force)
 	case monitor.OpState:
 		return c.state(), nil
