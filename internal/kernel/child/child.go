@@ -187,7 +187,11 @@ func (p *Program) heedSignals() {
 			p.Call("heed signal "+strconv.Itoa(int(sig)), unix.SYS_RT_SIGACTION, sig, Pointer(p, &sigaction{}), 0, unsafe.Sizeof(now.mask))
 		}
 	}
-	p.steps, p.names = append(p.steps, steps...), append(p.names, names...)
+	if len(p.steps) == 0 {
+		p.steps, p.names = steps, names
+		return
+	}
+	p.steps, p.names = append(p.steps, steps[1:]...), append(p.names, names...)
 }
 
 // String keeps a copy of s as a C string and returns its address.
