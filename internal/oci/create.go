@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strconv"
+	"sync"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -701,7 +703,39 @@ type linuxSpec struct {
 	Mounts      []specs.Mount     `json:"mounts"`
 	Hooks       *specs.Hooks      `json:"hooks"`
 	Annotations map[string]string `json:"annotations"`
-	Linux       *specs.Linux      `json:"linux"`
+	Linux       *linuxSection     `json:"linux"`
+}
+
+// linuxSection is specs.Linux with its largest part as text: nearly all containers of a node have the same one.
+type linuxSection struct {
+	specs.Linux
+	Seccomp json.RawMessage `json:"seccomp"`
+}
+
+// profile is the system call filter that was decoded last.
+var profile struct {
+	mu      sync.Mutex
+	text    []byte
+	decoded *specs.LinuxSeccomp
+}
+
+// decodeProfile reads a system call filter; the result is read-only.
+func decodeProfile(text []byte) (*specs.LinuxSeccomp, error) {
+	profile.mu.Lock()
+	defer profile.mu.Unlock()
+	if len(text) == 0 || !bytes.Equal(text, profile.text) {
+		var s *specs.LinuxSeccomp
+		if len(text) > 0 {
+			if err := json.Unmarshal(text, &s); err != nil {
+				return nil, err
+			}
+		}
+		if s == nil {
+			return nil, nil
+		}
+		profile.text, profile.decoded = bytes.Clone(text), s
+	}
+	return profile.decoded, nil
 }
 
 // DecodeSpec reads a configuration. Fields it does not know are passed over, as the specification says.
@@ -710,6 +744,14 @@ func DecodeSpec(raw []byte) (*specs.Spec, error) {
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return nil, fmt.Errorf("%w: decode config.json: %w", ErrInvalid, err)
 	}
-	return &specs.Spec{Version: s.Version, Process: s.Process, Root: s.Root, Hostname: s.Hostname, Domainname: s.Domainname, Mounts: s.Mounts,
-		Hooks: s.Hooks, Annotations: s.Annotations, Linux: s.Linux}, nil
+	spec := &specs.Spec{Version: s.Version, Process: s.Process, Root: s.Root, Hostname: s.Hostname, Domainname: s.Domainname, Mounts: s.Mounts,
+		Hooks: s.Hooks, Annotations: s.Annotations}
+	if s.Linux != nil {
+		spec.Linux = &s.Linux.Linux
+		var err error
+		if spec.Linux.Seccomp, err = decodeProfile(s.Linux.Seccomp); err != nil {
+			return nil, fmt.Errorf("%w: decode config.json: linux.seccomp: %w", ErrInvalid, err)
+		}
+	}
+	return spec, nil
 }

@@ -3,6 +3,7 @@ package oci
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -95,6 +96,46 @@ func TestProgramsAlongPath(t *testing.T) {
 		if got := strings.Join(programs(c.command, c.env), " "); got != c.want {
 			t.Errorf("%s %v: %s, want %s", c.command, c.env, got, c.want)
 		}
+	}
+}
+
+// The filter is decoded apart from the rest, and shared with the last container that had the same one.
+func TestDecodeSpecKnowsEveryFilter(t *testing.T) {
+	config := func(seccomp string) string {
+		return `{"ociVersion":"1.0.2","linux":{"cgroupsPath":"/a","seccomp":` + seccomp + `,"maskedPaths":["/b"]}}`
+	}
+	allow := `{"defaultAction":"SCMP_ACT_ALLOW"}`
+	deny := `{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["read"],"action":"SCMP_ACT_ALLOW"}]}`
+	var last *specs.LinuxSeccomp
+	for _, c := range []struct {
+		text   string
+		want   *specs.LinuxSeccomp
+		shared bool
+	}{
+		{"null", nil, false},
+		{allow, &specs.LinuxSeccomp{DefaultAction: specs.ActAllow}, false},
+		{allow, &specs.LinuxSeccomp{DefaultAction: specs.ActAllow}, true},
+		{deny, &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{{Names: []string{"read"}, Action: specs.ActAllow}}}, false},
+		{allow, &specs.LinuxSeccomp{DefaultAction: specs.ActAllow}, false},
+		{"null", nil, false},
+	} {
+		s, err := DecodeSpec([]byte(config(c.text)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Linux.CgroupsPath != "/a" || len(s.Linux.MaskedPaths) != 1 || !reflect.DeepEqual(s.Linux.Seccomp, c.want) {
+			t.Errorf("%s: got %+v with filter %+v", c.text, s.Linux, s.Linux.Seccomp)
+		}
+		if shared := s.Linux.Seccomp != nil && s.Linux.Seccomp == last; shared != c.shared {
+			t.Errorf("%s: shared with the one before: %v, want %v", c.text, shared, c.shared)
+		}
+		last = s.Linux.Seccomp
+	}
+	if _, err := DecodeSpec([]byte(config(`{"defaultAction":7}`))); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a filter of the wrong type: %v", err)
+	}
+	if s, err := DecodeSpec([]byte(`{"linux":{}}`)); err != nil || s.Linux == nil || s.Linux.Seccomp != nil {
+		t.Errorf("no filter: %+v, %v", s, err)
 	}
 }
 
