@@ -231,6 +231,32 @@ func attackCopy(t *testing.T, m *harness.Machine) {
 		}
 		m.Must("docker", "rm", "-f", "trojan")
 	})
+	t.Run("mounts", func(t *testing.T) { // CVE-2026-41568, CVE-2026-42306: the place of a mount moves while it is made
+		m := m.In(t)
+		run(t, m, []line{
+			{args: "run -d --name racer -v shared:/v busybox sh -c 'while :; do rm -rf /v/sub; ln -s " + trap + " /v/sub; rm -f /v/sub; ln -s /v/../../../../../../.." + trap + "/made /v/sub; rm -f /v/sub; mkdir -p /v/sub; done'"},
+			{args: "create --name shown -v shared:/v -v other:/v/sub busybox"},
+		})
+		var reached int
+		for i := range 40 {
+			if m.Do("", "docker", "cp", file, "shown:/v/sub/put").Code == 0 {
+				reached++
+			}
+			out := filepath.Join(m.Dir, fmt.Sprint("shown", i))
+			m.Do("", "docker", "cp", "shown:/v/sub/secret", out)
+			if data, _ := os.ReadFile(out); strings.Contains(string(data), "of the host") {
+				t.Error("a copy out of a mount has the host's file")
+			}
+		}
+		if reached == 0 {
+			t.Error("no copy came through: the racer was not met")
+		}
+		untouched(t)
+		if mounts, err := os.ReadFile("/proc/self/mountinfo"); err != nil || strings.Contains(string(mounts), trap) {
+			t.Errorf("a mount has landed on the host's folder: %v", err)
+		}
+		run(t, m, []line{{args: "rm -f racer shown"}, {args: "volume rm shared other"}})
+	})
 	t.Run("names", func(t *testing.T) {
 		m := m.In(t)
 		m.Must("docker", "run", "-d", "--name", "target", "busybox", "sh", "-c", "mkdir /dst; ln -s "+trap+" /dst/old; sleep 1000")

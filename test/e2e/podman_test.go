@@ -3,13 +3,14 @@
 package e2e
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"nau/test/e2e/harness"
 )
 
-// nau-oci is the runtime of Debian's Podman.
+// nau-oci is the runtime of Debian's Podman, and nau's registry its registry.
 func TestRuntimeOfPodman(t *testing.T) {
 	podman := harness.Installed(t, "podman", "podman")
 	needDocker(t)
@@ -24,6 +25,8 @@ func TestRuntimeOfPodman(t *testing.T) {
 			" --cgroup-manager cgroupfs --storage-driver vfs --events-backend file --log-level error "+args)
 	}
 	t.Cleanup(func() { do("rm -fa -t 0") })
+	const at = "127.0.0.1:5446"
+	serveRegistry(t, m, "--addr", at, "--data-dir", filepath.Join(m.Dir, "registry"))
 	for _, s := range []struct {
 		args, want string
 		code       int
@@ -41,10 +44,19 @@ func TestRuntimeOfPodman(t *testing.T) {
 		{"kill c", "c", 0},
 		{"wait c", "137", 0},
 		{"rm c", "c", 0},
+		{"push --tls-verify=false busybox " + at + "/from/podman:1", "Writing manifest to image destination", 0},
+		{"push --tls-verify=false --format v2s2 --compression-format zstd busybox " + at + "/from/podman:2", "Writing manifest to image destination", 0},
+		{"rmi -f busybox", "", 0},
+		{"pull -q --tls-verify=false " + at + "/from/podman:2", "", 0},
+		{"run --rm --network none " + at + "/from/podman:2 echo and back", "and back", 0},
 	} {
 		r := do(s.args)
 		if out := r.Stdout + r.Stderr; r.Code != s.code || !strings.Contains(out, s.want) {
 			t.Errorf("podman %s: exit code %d, want %d; no %q in %s", s.args, r.Code, s.code, s.want, out)
 		}
 	}
+	run(t, m, []line{
+		{args: "pull " + at + "/from/podman:1", out: "Status: Downloaded newer image for " + at + "/from/podman:1"},
+		{args: "run --rm " + at + "/from/podman:1 echo of podman", out: "of podman\n"},
+	})
 }
