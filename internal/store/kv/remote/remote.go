@@ -3,11 +3,13 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -25,6 +27,8 @@ type Config struct {
 	Endpoints []string
 	// TLS of the connection; nil is plain text.
 	TLS *tls.Config
+	// Patience is how long the cluster may take to give its first answer: it may be starting in the same moment. 0 = 20 s.
+	Patience time.Duration
 }
 
 // Client is a connection to a cluster.
@@ -35,7 +39,10 @@ type Client struct {
 
 var _ kv.Backend = (*Client)(nil)
 
-// Open connects and waits until the cluster answers.
+// ErrSilent is what Open gives where no endpoint answers in time.
+var ErrSilent = errors.New("no answer: are they up, and are scheme and certificates those that they ask for?")
+
+// Open connects and waits until the cluster answers, or patience ends.
 func Open(ctx context.Context, cfg Config) (*Client, error) {
 	etcd, err := clientv3.New(clientv3.Config{
 		Endpoints:            cfg.Endpoints,
@@ -50,9 +57,13 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("open etcd at %v: %w", cfg.Endpoints, err)
 	}
 	c := &Client{etcd: etcd, closed: make(chan struct{})}
-	if _, err := c.Revision(ctx); err != nil {
-		etcd.Close()
-		return nil, fmt.Errorf("open etcd at %v: %w", cfg.Endpoints, err)
+	first, cancel := context.WithTimeoutCause(ctx, cmp.Or(cfg.Patience, 20*time.Second), ErrSilent)
+	defer cancel()
+	if _, err := c.Revision(first); err != nil {
+		if cause := context.Cause(first); cause != nil { // it says more than that a time is over
+			err = cause
+		}
+		return nil, errors.Join(fmt.Errorf("open etcd at %s: %w", strings.Join(cfg.Endpoints, ", "), err), etcd.Close())
 	}
 	return c, nil
 }
