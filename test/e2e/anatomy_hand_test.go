@@ -214,6 +214,10 @@ func byHand(t *testing.T, m *harness.Machine, name, nft string) {
 		}
 	}
 
+	if all := strings.Join(by["cgroups"], "\n"); strings.HasPrefix(name, "pod/") && !strings.Contains(all, "echo 4096 > ../pids.max") {
+		t.Errorf("the limit of the whole pod's processes is not among\n%s", all)
+	}
+
 	outer.all(by["network"])
 	inside := func(a *anatomy.Anatomy, how *terminal, args string) string {
 		return how.do("nsenter --net=" + a.Network.Netns + " " + args)

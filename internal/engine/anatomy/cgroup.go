@@ -55,20 +55,44 @@ func cgroups(layout *kernel.CgroupLayout, text string) Cgroups {
 			}
 		}
 		for _, f := range files {
-			b, err := os.ReadFile(filepath.Join(g.Dir, f.name))
-			if err != nil {
-				continue // not of this kernel, or not enabled here
-			}
-			value := strings.ReplaceAll(strings.TrimSpace(string(b)), "\n", "; ")
-			if f.name == "cgroup.controllers" && value == "" {
+			value, ok := cgroupValue(g.Dir, f.name)
+			if !ok || f.name == "cgroup.controllers" && value == "" {
 				continue
 			}
 			g.Files = append(g.Files, CgroupFile{Name: f.name, Value: value, Limit: f.limit})
 		}
+		g.Files = append(g.Files, shared(g.Dir, files)...)
 		out.Groups = append(out.Groups, g)
 	}
 	explain(&out)
 	return out
+}
+
+// above is the group that a sandbox's containers share.
+const above = "../"
+
+// caps are the files whose limit holds for all groups below too.
+var caps = []string{"cpu.cfs_quota_us", "cpu.cfs_period_us", "cpu.max", "memory.limit_in_bytes", "memory.max", "pids.max"}
+
+// shared reads the limits of the group above, those that are.
+func shared(dir string, files []cgroupFile) (out []CgroupFile) {
+	for _, f := range files {
+		value, ok := cgroupValue(dir, above+f.name)
+		if !ok || !slices.Contains(caps, f.name) || value == "-1" || strings.HasPrefix(value, "max") || amount(value) == "no limit" {
+			continue
+		}
+		if f.name == "cpu.cfs_period_us" && !slices.ContainsFunc(out, func(f CgroupFile) bool { return f.Name == above+"cpu.cfs_quota_us" }) {
+			continue
+		}
+		out = append(out, CgroupFile{Name: above + f.name, Value: value, Limit: true})
+	}
+	return out
+}
+
+// cgroupValue reads a file, lines joined by "; "; false where the kernel has none or the controller is not enabled there.
+func cgroupValue(dir, name string) (string, bool) {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	return strings.ReplaceAll(strings.TrimSpace(string(b)), "\n", "; "), err == nil
 }
 
 func sameControllers(line string, h kernel.CgroupHierarchy) bool {
@@ -92,9 +116,10 @@ func explain(c *Cgroups) {
 		}
 		for i := range g.Files {
 			f := &g.Files[i]
-			switch f.Name {
+			name, all := strings.CutPrefix(f.Name, above)
+			switch name {
 			case "cpu.cfs_quota_us":
-				f.Means = cpus(f.Value, value("cpu.cfs_period_us"))
+				f.Means = cpus(f.Value, value(f.Name[:len(f.Name)-len(name)]+"cpu.cfs_period_us"))
 			case "cpu.max":
 				quota, period, _ := strings.Cut(f.Value, " ")
 				f.Means = cpus(quota, period)
@@ -115,9 +140,12 @@ func explain(c *Cgroups) {
 			case "pids.max":
 				f.Means = map[bool]string{true: "no limit", false: "tasks, the guard against fork bombs"}[f.Value == "max"]
 			default:
-				if strings.HasSuffix(f.Name, "_in_bytes") || strings.HasPrefix(f.Name, "memory.") && !strings.Contains(f.Value, " ") {
+				if strings.HasSuffix(name, "_in_bytes") || strings.HasPrefix(name, "memory.") && !strings.Contains(f.Value, " ") {
 					f.Means = amount(f.Value)
 				}
+			}
+			if all && f.Means != "" {
+				f.Means += ", for all of the sandbox together"
 			}
 		}
 	}

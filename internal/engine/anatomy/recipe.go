@@ -163,7 +163,7 @@ func steps(g Cgroup) []string { return strings.Split(strings.Trim(g.Path, "/"), 
 func delegation(g Cgroup, settings []CgroupFile) []string {
 	var names []string
 	for _, f := range settings {
-		if name, _, _ := strings.Cut(f.Name, "."); name != "cgroup" && !slices.Contains(names, "+"+name) {
+		if name, _, _ := strings.Cut(path.Base(f.Name), "."); name != "cgroup" && !slices.Contains(names, "+"+name) {
 			names = append(names, "+"+name)
 		}
 	}

@@ -36,7 +36,7 @@ func pod() *Anatomy {
 				{Name: "cpu.cfs_quota_us", Value: "50000", Limit: true}, {Name: "cpu.cfs_period_us", Value: "100000", Limit: true}}},
 			{Controllers: []string{"devices"}, Path: cg, Dir: "/sys/fs/cgroup/devices" + cg, Files: []CgroupFile{{Name: "devices.list", Value: "c 1:3 rwm; c 1:5 rwm", Limit: true}}},
 			{Controllers: []string{"memory"}, Path: cg, Dir: "/sys/fs/cgroup/memory" + cg, Files: []CgroupFile{{Name: "memory.limit_in_bytes", Value: "134217728", Limit: true},
-				{Name: "memory.memsw.limit_in_bytes", Value: "9223372036854771712", Limit: true}, {Name: "memory.usage_in_bytes", Value: "1396736"}}},
+				{Name: "memory.memsw.limit_in_bytes", Value: "9223372036854771712", Limit: true}, {Name: "../memory.limit_in_bytes", Value: "268435456", Limit: true}, {Name: "memory.usage_in_bytes", Value: "1396736"}}},
 			{Controllers: []string{"name=systemd"}, Path: cg, Dir: "/sys/fs/cgroup/systemd" + cg},
 			{Unified: true, Path: cg, Dir: "/sys/fs/cgroup/unified" + cg, Files: []CgroupFile{{Name: "cgroup.freeze", Value: "0", Limit: true}}},
 		}},
@@ -85,7 +85,7 @@ func machine() *Anatomy {
 		Namespaces: []Namespace{{Kind: "mnt", Inode: 10}, {Kind: "net", Inode: 11, Shared: []string{Host}}, {Kind: "pid", Inode: 12, Shared: []string{"other"}}},
 		Cgroups: Cgroups{Mode: "v2", Groups: []Cgroup{{Unified: true, Path: "/nau/s/c0f7", Dir: "/sys/fs/cgroup/nau/s/c0f7", Files: []CgroupFile{
 			{Name: "cpu.max", Value: "max 100000", Limit: true}, {Name: "memory.max", Value: "67108864", Limit: true}, {Name: "memory.current", Value: "1048576"},
-			{Name: "pids.max", Value: "100", Limit: true}}}}},
+			{Name: "pids.max", Value: "100", Limit: true}, {Name: "../pids.max", Value: "4096", Limit: true}}}}},
 		Image:   Image{Reference: "sha256:aa", ID: "sha256:aa", Layers: []Layer{{DiffID: "sha256:bb", Size: 10, Inodes: 1, Dir: "/l/l0/fs"}}, Size: 10},
 		Network: Network{Host: true},
 	}
