@@ -26,7 +26,7 @@ It changes nothing.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c := doctor.Config{DataDir: config.DataDir}
 		if _, running := host.Running(config.RunDir); !running {
-			c.Ports = map[string]int{"Kubernetes API": config.APIPort, "node agent": config.AgentPort}
+			c.Ports = map[string]int{"Kubernetes API": config.APIPort, "node agent": config.AgentPort, "registry, on loopback": config.RegistryPort}
 		}
 		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 		bad := 0

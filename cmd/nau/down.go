@@ -28,6 +28,7 @@ namespace, cgroup, link, rule or file.`,
 		if err := config.Complete(); err != nil {
 			return err
 		}
+		config.Progress = func(p cluster.Phase) { fmt.Fprintln(cmd.OutOrStdout(), p.Name) }
 		running, err := host.Stop(config.RunDir, 20_000)
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -102,7 +103,7 @@ func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
 		}
 		finishDocker()
 		c.Runtime = embedded.Runtime
-		return c.Complete()
+		return errors.Join(c.Complete(), c.Check())
 	}
 }
 

@@ -131,7 +131,6 @@ func (c *Config) Complete() error {
 		}
 		c.NodeName = strings.ToLower(name)
 	}
-	errs = append(errs, c.checkValues())
 	if len(c.NodeIPs) == 0 {
 		c.NodeIPs = host.Addresses()
 	}

@@ -11,8 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// checkValues reports every flag whose value can be told to be wrong by looking at it.
-func (c *Config) checkValues() error {
+// Check reports every flag of a start whose value can be told to be wrong by looking at it, after Complete. What only looks or stops does not ask:
+// the host's name may be none for a node.
+func (c *Config) Check() error {
 	var errs []error
 	wrong := func(flag string, value any, want string) {
 		errs = append(errs, usage("%s %q is not %s", flag, fmt.Sprint(value), want))

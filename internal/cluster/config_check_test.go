@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestCheckValues(t *testing.T) {
+func TestCheck(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		set  func(c *Config)
@@ -30,7 +30,7 @@ func TestCheckValues(t *testing.T) {
 			config := Default()
 			config.NodeName = "node-1"
 			c.set(&config)
-			switch err := config.checkValues(); {
+			switch err := config.Check(); {
 			case c.want == "" && err != nil, c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !errors.Is(err, ErrUsage)):
 				t.Errorf("got %v, want %q", err, c.want)
 			}

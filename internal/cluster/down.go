@@ -44,6 +44,9 @@ func Down(ctx context.Context, c *Config, purge bool) (stopped int, err error) {
 		if purge {
 			err = e.Purge(ctx)
 		} else {
+			if stopped > 0 && c.Progress != nil {
+				c.Progress(Phase{Name: fmt.Sprintf("Stopping what runs (%d); a container has %v to end.", stopped, stopGrace)})
+			}
 			err = errors.Join(e.StopAll(ctx, stopGrace), e.Shutdown(ctx))
 		}
 		if err != nil {

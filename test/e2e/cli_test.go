@@ -66,7 +66,7 @@ func TestCommands(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(m.Dir, ".kube", "config")); err == nil {
 		t.Error("nau wrote ~/.kube/config unasked")
 	}
-	says("down", m.Do("", m.Nau, append([]string{"down"}, here...)...), 0)
+	says("down", m.Do("", m.Nau, append([]string{"down"}, here...)...), 0, `(?s)^Stopping what runs \(2\); .*Nau is down, 2 containers stopped`)
 	says("status after", nau(append([]string{"status"}, here...)...), 1, "not running")
 	says("down again", m.Do("", m.Nau, append([]string{"down"}, here...)...), 0)
 }

@@ -5,9 +5,11 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,8 +54,8 @@ func Examine(c Config) []Finding {
 	for _, look := range checks {
 		out = append(out, look(c))
 	}
-	for what, port := range c.Ports {
-		out = append(out, freePort(what, port))
+	for _, what := range slices.Sorted(maps.Keys(c.Ports)) {
+		out = append(out, freePort(what, c.Ports[what]))
 	}
 	return out
 }
