@@ -54,6 +54,7 @@ func TestBuildSources(t *testing.T) {
 	t.Run("agents and secrets", func(t *testing.T) { agents(t, m.In(t)) })
 	t.Run("the same twice", func(t *testing.T) { sameTwice(t, m.In(t)) })
 	t.Run("provenance", func(t *testing.T) { provenance(t, m.In(t)) })
+	t.Run("history", func(t *testing.T) { history(t, m.In(t)) })
 	t.Run("hostile mounts", func(t *testing.T) { hostileMounts(t, m.In(t)) })
 	t.Run("private registry", func(t *testing.T) { privateRegistry(t, m.In(t)) })
 }
@@ -244,6 +245,41 @@ func provenance(t *testing.T, m *harness.Machine) {
 	run(t, m, []line{{args: build + "--provenance=mode=max -t proven --metadata-file " + meta + " " + ctx}})
 	if b, err := os.ReadFile(meta); err != nil || !strings.Contains(string(b), "containerimage.digest") {
 		t.Errorf("the metadata file has %s (%v)", b, err)
+	}
+}
+
+// history is what the engine remembers of builds, over a restart too.
+func history(t *testing.T, m *harness.Machine) {
+	run(t, m, []line{
+		{args: "buildx history rm --all"},
+		{args: "build --no-cache -q -t recalled -", stdin: "FROM busybox\nRUN echo to be remembered\n", out: "sha256:"},
+		{args: "build --no-cache -q -", stdin: "FROM busybox\nRUN echo before it fails && exit 4\n", code: 1},
+	})
+	look := func() {
+		t.Helper()
+		ls := m.Must("docker", "buildx", "history", "ls", "--format", "{{.Ref}} {{.Status}}")
+		lines := strings.Split(strings.TrimSpace(ls), "\n")
+		if len(lines) != 2 || !strings.HasSuffix(lines[0], "Error") || !strings.HasSuffix(lines[1], "Completed") {
+			t.Fatalf("history is %q", ls)
+		}
+		failed, _, _ := strings.Cut(lines[0], " ")
+		good, _, _ := strings.Cut(lines[1], " ")
+		failed, good = filepath.Base(failed), filepath.Base(good)
+		run(t, m, []line{
+			{args: "buildx history logs " + good, err: "to be remembered"},
+			{args: "buildx history logs " + failed, err: "before it fails"},
+			{args: "buildx history inspect " + good, out: "Build Steps:"},
+			{args: "buildx history inspect " + failed, out: "exit code: 4"},
+			{args: "buildx history logs none", code: 1, err: "none"},
+		})
+	}
+	look()
+	m.Down()
+	m.Up()
+	look()
+	run(t, m, []line{{args: "buildx history rm --all"}})
+	if ls := m.Must("docker", "buildx", "history", "ls", "--format", "{{.Ref}}"); strings.TrimSpace(ls) != "" {
+		t.Errorf("history after rm --all: %q", ls)
 	}
 }
 

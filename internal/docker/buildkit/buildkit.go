@@ -29,6 +29,7 @@ import (
 type Config struct {
 	Builder *build.Builder
 	Images  *image.Store
+	Dir     string // of what is remembered of builds
 	Version string
 	Gateway func() string                                    // address that host-gateway means; "" = none
 	Hosts   func(list []string) ([]sandbox.HostAlias, error) // reads "name:address"
@@ -42,6 +43,7 @@ type Server struct {
 	sessions *session.Manager
 	conns    *conns
 	jobs     jobs
+	history  *history
 }
 
 // maxMessage bounds a message: a client may send a whole archive in pieces, but no piece is large.
@@ -54,6 +56,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, conns: newConns(), jobs: jobs{byRef: map[string]*job{}, changed: make(chan struct{})}}
 	var err error
+	if s.history, err = openHistory(cfg.Dir); err != nil {
+		return nil, err
+	}
 	if s.sessions, err = session.NewManager(); err != nil {
 		return nil, err
 	}

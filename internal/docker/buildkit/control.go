@@ -52,16 +52,20 @@ const (
 )
 
 // Solve runs a build to its end. Without a frontend the client drives it through the gateway.
-func (c *controller) Solve(ctx context.Context, req *wire.ControlSolveRequest) (_ *wire.ControlSolveResponse, err error) {
+func (c *controller) Solve(ctx context.Context, req *wire.ControlSolveRequest) (res *wire.ControlSolveResponse, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	j := &job{ref: req.Ref, req: req, ctx: ctx, began: time.Now(), returns: make(chan *wire.ReturnRequest, 1), results: map[string]*result{}}
 	if err := c.s.jobs.add(j); err != nil {
 		return nil, err
 	}
+	c.s.history.begin(j)
 	defer func() {
 		if cerr := j.close(); cerr != nil && err == nil {
 			err = cerr
+		}
+		if herr := c.s.history.end(j, res, err, time.Now()); herr != nil {
+			c.s.cfg.Log.Warn("a build is not remembered", "error", herr)
 		}
 		j.story.end()
 		c.s.jobs.forget(j)
@@ -127,6 +131,9 @@ func (c *controller) results(j *job) ([]*result, error) {
 
 // Status tells the story of a build, also of one that has not begun.
 func (c *controller) Status(req *wire.StatusRequest, stream grpc.ServerStreamingServer[wire.StatusResponse]) error {
+	if known, err := c.s.history.replay(req.Ref, stream.Send); known {
+		return err
+	}
 	j, err := c.s.jobs.find(stream.Context(), req.Ref)
 	if err != nil {
 		return err

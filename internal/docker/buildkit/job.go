@@ -3,6 +3,7 @@ package buildkit
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ type job struct {
 	returns chan *wire.ReturnRequest // what the client made of the results
 
 	mu      sync.Mutex
+	attrs   map[string]string // of the front end, as it was last asked
 	results map[string]*result
 	folders []func() // to undo when the job ends
 	ended   bool
@@ -60,6 +62,19 @@ func (j *job) keep(r *result) error {
 		return errors.Join(j.over(), r.close())
 	}
 	return nil
+}
+
+// asks notes what the front end is asked.
+func (j *job) asks(attrs map[string]string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.attrs = attrs
+}
+
+func (j *job) attributes() map[string]string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.attrs
 }
 
 func (j *job) over() error { return status.Errorf(codes.Canceled, "build %s has ended", j.ref) }
@@ -179,6 +194,13 @@ func (s *story) tell(r *wire.StatusResponse) {
 	}
 	s.told = append(s.told, r)
 	s.wake()
+}
+
+// all is what was told so far.
+func (s *story) all() []*wire.StatusResponse {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.told)
 }
 
 func (s *story) end() {

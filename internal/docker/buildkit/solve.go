@@ -57,6 +57,7 @@ func (s *Server) solve(j *job, session, name string, attrs map[string]string, in
 	if name != "dockerfile.v0" && name != "gateway.v0" {
 		return nil, status.Errorf(codes.Unimplemented, "front end %s: this builder has dockerfile.v0 only", name)
 	}
+	j.asks(attrs)
 	o, err := parse(attrs)
 	if err != nil {
 		return nil, err

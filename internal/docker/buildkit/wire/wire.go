@@ -20,6 +20,8 @@ type Control interface {
 	Status(*StatusRequest, grpc.ServerStreamingServer[StatusResponse]) error
 	Prune(*PruneRequest, grpc.ServerStreamingServer[UsageRecord]) error
 	Session(grpc.BidiStreamingServer[BytesMessage, BytesMessage]) error
+	ListenBuildHistory(*BuildHistoryRequest, grpc.ServerStreamingServer[BuildHistoryEvent]) error
+	UpdateBuildHistory(context.Context, *UpdateBuildHistoryRequest) (*UpdateBuildHistoryResponse, error)
 }
 
 // Bridge is the service by which a client drives a build of its own.
@@ -38,8 +40,9 @@ type Bridge interface {
 // Register offers both services; methods of the protocol that are not listed are answered as unimplemented.
 func Register(s *grpc.Server, c Control, b Bridge) {
 	s.RegisterService(&grpc.ServiceDesc{ServiceName: "moby.buildkit.v1.Control", HandlerType: (*Control)(nil),
-		Methods: []grpc.MethodDesc{unary("Info", Control.Info), unary("ListWorkers", Control.ListWorkers), unary("Solve", Control.Solve), unary("DiskUsage", Control.DiskUsage)},
-		Streams: []grpc.StreamDesc{stream("Status", Control.Status), stream("Prune", Control.Prune),
+		Methods: []grpc.MethodDesc{unary("Info", Control.Info), unary("ListWorkers", Control.ListWorkers), unary("Solve", Control.Solve), unary("DiskUsage", Control.DiskUsage),
+			unary("UpdateBuildHistory", Control.UpdateBuildHistory)},
+		Streams: []grpc.StreamDesc{stream("Status", Control.Status), stream("Prune", Control.Prune), stream("ListenBuildHistory", Control.ListenBuildHistory),
 			{StreamName: "Session", ServerStreams: true, ClientStreams: true, Handler: func(srv any, s grpc.ServerStream) error {
 				return srv.(Control).Session(&grpc.GenericServerStream[BytesMessage, BytesMessage]{ServerStream: s})
 			}}}}, c)

@@ -28,6 +28,55 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type BuildHistoryEventType int32
+
+const (
+	BuildHistoryEventType_STARTED  BuildHistoryEventType = 0
+	BuildHistoryEventType_COMPLETE BuildHistoryEventType = 1
+	BuildHistoryEventType_DELETED  BuildHistoryEventType = 2
+)
+
+// Enum value maps for BuildHistoryEventType.
+var (
+	BuildHistoryEventType_name = map[int32]string{
+		0: "STARTED",
+		1: "COMPLETE",
+		2: "DELETED",
+	}
+	BuildHistoryEventType_value = map[string]int32{
+		"STARTED":  0,
+		"COMPLETE": 1,
+		"DELETED":  2,
+	}
+)
+
+func (x BuildHistoryEventType) Enum() *BuildHistoryEventType {
+	p := new(BuildHistoryEventType)
+	*p = x
+	return p
+}
+
+func (x BuildHistoryEventType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (BuildHistoryEventType) Descriptor() protoreflect.EnumDescriptor {
+	return file_wire_proto_enumTypes[0].Descriptor()
+}
+
+func (BuildHistoryEventType) Type() protoreflect.EnumType {
+	return &file_wire_proto_enumTypes[0]
+}
+
+func (x BuildHistoryEventType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use BuildHistoryEventType.Descriptor instead.
+func (BuildHistoryEventType) EnumDescriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{0}
+}
+
 type Definition struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Def           [][]byte               `protobuf:"bytes,1,rep,name=def,proto3" json:"def,omitempty"`
@@ -3436,6 +3485,378 @@ func (*WarnResponse) Descriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{57}
 }
 
+type BuildHistoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ActiveOnly    bool                   `protobuf:"varint,1,opt,name=active_only,json=activeOnly,proto3" json:"active_only,omitempty"`
+	Ref           string                 `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	EarlyExit     bool                   `protobuf:"varint,3,opt,name=early_exit,json=earlyExit,proto3" json:"early_exit,omitempty"`
+	Limit         int32                  `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BuildHistoryRequest) Reset() {
+	*x = BuildHistoryRequest{}
+	mi := &file_wire_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BuildHistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BuildHistoryRequest) ProtoMessage() {}
+
+func (x *BuildHistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BuildHistoryRequest.ProtoReflect.Descriptor instead.
+func (*BuildHistoryRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *BuildHistoryRequest) GetActiveOnly() bool {
+	if x != nil {
+		return x.ActiveOnly
+	}
+	return false
+}
+
+func (x *BuildHistoryRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *BuildHistoryRequest) GetEarlyExit() bool {
+	if x != nil {
+		return x.EarlyExit
+	}
+	return false
+}
+
+func (x *BuildHistoryRequest) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type BuildHistoryEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Type          BuildHistoryEventType  `protobuf:"varint,1,opt,name=type,proto3,enum=nau.buildkit.BuildHistoryEventType" json:"type,omitempty"`
+	Record        *BuildHistoryRecord    `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BuildHistoryEvent) Reset() {
+	*x = BuildHistoryEvent{}
+	mi := &file_wire_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BuildHistoryEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BuildHistoryEvent) ProtoMessage() {}
+
+func (x *BuildHistoryEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BuildHistoryEvent.ProtoReflect.Descriptor instead.
+func (*BuildHistoryEvent) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *BuildHistoryEvent) GetType() BuildHistoryEventType {
+	if x != nil {
+		return x.Type
+	}
+	return BuildHistoryEventType_STARTED
+}
+
+func (x *BuildHistoryEvent) GetRecord() *BuildHistoryRecord {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+type BuildHistoryRecord struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Ref               string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Frontend          string                 `protobuf:"bytes,2,opt,name=frontend,proto3" json:"frontend,omitempty"`
+	FrontendAttrs     map[string]string      `protobuf:"bytes,3,rep,name=frontend_attrs,json=frontendAttrs,proto3" json:"frontend_attrs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Exporters         []*Exporter            `protobuf:"bytes,4,rep,name=exporters,proto3" json:"exporters,omitempty"`
+	Error             *status.Status         `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	CreatedAt         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	CompletedAt       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
+	ExporterResponse  map[string]string      `protobuf:"bytes,9,rep,name=exporter_response,json=exporterResponse,proto3" json:"exporter_response,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Generation        int32                  `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"`
+	Pinned            bool                   `protobuf:"varint,14,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	NumCachedSteps    int32                  `protobuf:"varint,15,opt,name=num_cached_steps,json=numCachedSteps,proto3" json:"num_cached_steps,omitempty"`
+	NumTotalSteps     int32                  `protobuf:"varint,16,opt,name=num_total_steps,json=numTotalSteps,proto3" json:"num_total_steps,omitempty"`
+	NumCompletedSteps int32                  `protobuf:"varint,17,opt,name=num_completed_steps,json=numCompletedSteps,proto3" json:"num_completed_steps,omitempty"`
+	NumWarnings       int32                  `protobuf:"varint,19,opt,name=num_warnings,json=numWarnings,proto3" json:"num_warnings,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *BuildHistoryRecord) Reset() {
+	*x = BuildHistoryRecord{}
+	mi := &file_wire_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BuildHistoryRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BuildHistoryRecord) ProtoMessage() {}
+
+func (x *BuildHistoryRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BuildHistoryRecord.ProtoReflect.Descriptor instead.
+func (*BuildHistoryRecord) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *BuildHistoryRecord) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *BuildHistoryRecord) GetFrontend() string {
+	if x != nil {
+		return x.Frontend
+	}
+	return ""
+}
+
+func (x *BuildHistoryRecord) GetFrontendAttrs() map[string]string {
+	if x != nil {
+		return x.FrontendAttrs
+	}
+	return nil
+}
+
+func (x *BuildHistoryRecord) GetExporters() []*Exporter {
+	if x != nil {
+		return x.Exporters
+	}
+	return nil
+}
+
+func (x *BuildHistoryRecord) GetError() *status.Status {
+	if x != nil {
+		return x.Error
+	}
+	return nil
+}
+
+func (x *BuildHistoryRecord) GetCreatedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return nil
+}
+
+func (x *BuildHistoryRecord) GetCompletedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CompletedAt
+	}
+	return nil
+}
+
+func (x *BuildHistoryRecord) GetExporterResponse() map[string]string {
+	if x != nil {
+		return x.ExporterResponse
+	}
+	return nil
+}
+
+func (x *BuildHistoryRecord) GetGeneration() int32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *BuildHistoryRecord) GetPinned() bool {
+	if x != nil {
+		return x.Pinned
+	}
+	return false
+}
+
+func (x *BuildHistoryRecord) GetNumCachedSteps() int32 {
+	if x != nil {
+		return x.NumCachedSteps
+	}
+	return 0
+}
+
+func (x *BuildHistoryRecord) GetNumTotalSteps() int32 {
+	if x != nil {
+		return x.NumTotalSteps
+	}
+	return 0
+}
+
+func (x *BuildHistoryRecord) GetNumCompletedSteps() int32 {
+	if x != nil {
+		return x.NumCompletedSteps
+	}
+	return 0
+}
+
+func (x *BuildHistoryRecord) GetNumWarnings() int32 {
+	if x != nil {
+		return x.NumWarnings
+	}
+	return 0
+}
+
+type UpdateBuildHistoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ref           string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
+	Pinned        bool                   `protobuf:"varint,2,opt,name=pinned,proto3" json:"pinned,omitempty"`
+	Delete        bool                   `protobuf:"varint,3,opt,name=delete,proto3" json:"delete,omitempty"`
+	Finalize      bool                   `protobuf:"varint,4,opt,name=finalize,proto3" json:"finalize,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateBuildHistoryRequest) Reset() {
+	*x = UpdateBuildHistoryRequest{}
+	mi := &file_wire_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateBuildHistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateBuildHistoryRequest) ProtoMessage() {}
+
+func (x *UpdateBuildHistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateBuildHistoryRequest.ProtoReflect.Descriptor instead.
+func (*UpdateBuildHistoryRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *UpdateBuildHistoryRequest) GetRef() string {
+	if x != nil {
+		return x.Ref
+	}
+	return ""
+}
+
+func (x *UpdateBuildHistoryRequest) GetPinned() bool {
+	if x != nil {
+		return x.Pinned
+	}
+	return false
+}
+
+func (x *UpdateBuildHistoryRequest) GetDelete() bool {
+	if x != nil {
+		return x.Delete
+	}
+	return false
+}
+
+func (x *UpdateBuildHistoryRequest) GetFinalize() bool {
+	if x != nil {
+		return x.Finalize
+	}
+	return false
+}
+
+type UpdateBuildHistoryResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateBuildHistoryResponse) Reset() {
+	*x = UpdateBuildHistoryResponse{}
+	mi := &file_wire_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateBuildHistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateBuildHistoryResponse) ProtoMessage() {}
+
+func (x *UpdateBuildHistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateBuildHistoryResponse.ProtoReflect.Descriptor instead.
+func (*UpdateBuildHistoryResponse) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{62}
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
@@ -3725,7 +4146,51 @@ const file_wire_proto_rawDesc = "" +
 	"\x03url\x18\x05 \x01(\tR\x03url\x12,\n" +
 	"\x04info\x18\x06 \x01(\v2\x18.nau.buildkit.SourceInfoR\x04info\x12+\n" +
 	"\x06ranges\x18\a \x03(\v2\x13.nau.buildkit.RangeR\x06ranges\"\x0e\n" +
-	"\fWarnResponseB#Z!nau/internal/docker/buildkit/wireb\x06proto3"
+	"\fWarnResponse\"}\n" +
+	"\x13BuildHistoryRequest\x12\x1f\n" +
+	"\vactive_only\x18\x01 \x01(\bR\n" +
+	"activeOnly\x12\x10\n" +
+	"\x03ref\x18\x02 \x01(\tR\x03ref\x12\x1d\n" +
+	"\n" +
+	"early_exit\x18\x03 \x01(\bR\tearlyExit\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\"\x86\x01\n" +
+	"\x11BuildHistoryEvent\x127\n" +
+	"\x04type\x18\x01 \x01(\x0e2#.nau.buildkit.BuildHistoryEventTypeR\x04type\x128\n" +
+	"\x06record\x18\x02 \x01(\v2 .nau.buildkit.BuildHistoryRecordR\x06record\"\xc1\x06\n" +
+	"\x12BuildHistoryRecord\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x1a\n" +
+	"\bfrontend\x18\x02 \x01(\tR\bfrontend\x12Z\n" +
+	"\x0efrontend_attrs\x18\x03 \x03(\v23.nau.buildkit.BuildHistoryRecord.FrontendAttrsEntryR\rfrontendAttrs\x124\n" +
+	"\texporters\x18\x04 \x03(\v2\x16.nau.buildkit.ExporterR\texporters\x12(\n" +
+	"\x05error\x18\x05 \x01(\v2\x12.google.rpc.StatusR\x05error\x129\n" +
+	"\n" +
+	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12=\n" +
+	"\fcompleted_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt\x12c\n" +
+	"\x11exporter_response\x18\t \x03(\v26.nau.buildkit.BuildHistoryRecord.ExporterResponseEntryR\x10exporterResponse\x12\x1e\n" +
+	"\n" +
+	"generation\x18\f \x01(\x05R\n" +
+	"generation\x12\x16\n" +
+	"\x06pinned\x18\x0e \x01(\bR\x06pinned\x12(\n" +
+	"\x10num_cached_steps\x18\x0f \x01(\x05R\x0enumCachedSteps\x12&\n" +
+	"\x0fnum_total_steps\x18\x10 \x01(\x05R\rnumTotalSteps\x12.\n" +
+	"\x13num_completed_steps\x18\x11 \x01(\x05R\x11numCompletedSteps\x12!\n" +
+	"\fnum_warnings\x18\x13 \x01(\x05R\vnumWarnings\x1a@\n" +
+	"\x12FrontendAttrsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aC\n" +
+	"\x15ExporterResponseEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"y\n" +
+	"\x19UpdateBuildHistoryRequest\x12\x10\n" +
+	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x16\n" +
+	"\x06pinned\x18\x02 \x01(\bR\x06pinned\x12\x16\n" +
+	"\x06delete\x18\x03 \x01(\bR\x06delete\x12\x1a\n" +
+	"\bfinalize\x18\x04 \x01(\bR\bfinalize\"\x1c\n" +
+	"\x1aUpdateBuildHistoryResponse*?\n" +
+	"\x15BuildHistoryEventType\x12\v\n" +
+	"\aSTARTED\x10\x00\x12\f\n" +
+	"\bCOMPLETE\x10\x01\x12\v\n" +
+	"\aDELETED\x10\x02B#Z!nau/internal/docker/buildkit/wireb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -3739,158 +4204,175 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
+var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_wire_proto_goTypes = []any{
-	(*Definition)(nil),            // 0: nau.buildkit.Definition
-	(*OpMetadata)(nil),            // 1: nau.buildkit.OpMetadata
-	(*Op)(nil),                    // 2: nau.buildkit.Op
-	(*Input)(nil),                 // 3: nau.buildkit.Input
-	(*SourceOp)(nil),              // 4: nau.buildkit.SourceOp
-	(*SourceInfo)(nil),            // 5: nau.buildkit.SourceInfo
-	(*Range)(nil),                 // 6: nau.buildkit.Range
-	(*Position)(nil),              // 7: nau.buildkit.Position
-	(*Platform)(nil),              // 8: nau.buildkit.Platform
-	(*Source)(nil),                // 9: nau.buildkit.Source
-	(*Capability)(nil),            // 10: nau.buildkit.Capability
-	(*InfoRequest)(nil),           // 11: nau.buildkit.InfoRequest
-	(*InfoResponse)(nil),          // 12: nau.buildkit.InfoResponse
-	(*Version)(nil),               // 13: nau.buildkit.Version
-	(*ListWorkersRequest)(nil),    // 14: nau.buildkit.ListWorkersRequest
-	(*ListWorkersResponse)(nil),   // 15: nau.buildkit.ListWorkersResponse
-	(*Worker)(nil),                // 16: nau.buildkit.Worker
-	(*ControlSolveRequest)(nil),   // 17: nau.buildkit.ControlSolveRequest
-	(*Policy)(nil),                // 18: nau.buildkit.Policy
-	(*CacheOptions)(nil),          // 19: nau.buildkit.CacheOptions
-	(*CacheEntry)(nil),            // 20: nau.buildkit.CacheEntry
-	(*Exporter)(nil),              // 21: nau.buildkit.Exporter
-	(*ControlSolveResponse)(nil),  // 22: nau.buildkit.ControlSolveResponse
-	(*StatusRequest)(nil),         // 23: nau.buildkit.StatusRequest
-	(*StatusResponse)(nil),        // 24: nau.buildkit.StatusResponse
-	(*Vertex)(nil),                // 25: nau.buildkit.Vertex
-	(*VertexStatus)(nil),          // 26: nau.buildkit.VertexStatus
-	(*VertexLog)(nil),             // 27: nau.buildkit.VertexLog
-	(*VertexWarning)(nil),         // 28: nau.buildkit.VertexWarning
-	(*BytesMessage)(nil),          // 29: nau.buildkit.BytesMessage
-	(*DiskUsageRequest)(nil),      // 30: nau.buildkit.DiskUsageRequest
-	(*DiskUsageResponse)(nil),     // 31: nau.buildkit.DiskUsageResponse
-	(*UsageRecord)(nil),           // 32: nau.buildkit.UsageRecord
-	(*PruneRequest)(nil),          // 33: nau.buildkit.PruneRequest
-	(*PingRequest)(nil),           // 34: nau.buildkit.PingRequest
-	(*PongResponse)(nil),          // 35: nau.buildkit.PongResponse
-	(*SolveRequest)(nil),          // 36: nau.buildkit.SolveRequest
-	(*SolveResponse)(nil),         // 37: nau.buildkit.SolveResponse
-	(*Result)(nil),                // 38: nau.buildkit.Result
-	(*RefMapDeprecated)(nil),      // 39: nau.buildkit.RefMapDeprecated
-	(*Ref)(nil),                   // 40: nau.buildkit.Ref
-	(*RefMap)(nil),                // 41: nau.buildkit.RefMap
-	(*ReturnRequest)(nil),         // 42: nau.buildkit.ReturnRequest
-	(*ReturnResponse)(nil),        // 43: nau.buildkit.ReturnResponse
-	(*InputsRequest)(nil),         // 44: nau.buildkit.InputsRequest
-	(*InputsResponse)(nil),        // 45: nau.buildkit.InputsResponse
-	(*EvaluateRequest)(nil),       // 46: nau.buildkit.EvaluateRequest
-	(*EvaluateResponse)(nil),      // 47: nau.buildkit.EvaluateResponse
-	(*ReadFileRequest)(nil),       // 48: nau.buildkit.ReadFileRequest
-	(*FileRange)(nil),             // 49: nau.buildkit.FileRange
-	(*ReadFileResponse)(nil),      // 50: nau.buildkit.ReadFileResponse
-	(*ReadDirRequest)(nil),        // 51: nau.buildkit.ReadDirRequest
-	(*ReadDirResponse)(nil),       // 52: nau.buildkit.ReadDirResponse
-	(*StatFileRequest)(nil),       // 53: nau.buildkit.StatFileRequest
-	(*StatFileResponse)(nil),      // 54: nau.buildkit.StatFileResponse
-	(*Stat)(nil),                  // 55: nau.buildkit.Stat
-	(*WarnRequest)(nil),           // 56: nau.buildkit.WarnRequest
-	(*WarnResponse)(nil),          // 57: nau.buildkit.WarnResponse
-	nil,                           // 58: nau.buildkit.Definition.MetadataEntry
-	nil,                           // 59: nau.buildkit.SourceOp.AttrsEntry
-	nil,                           // 60: nau.buildkit.Worker.LabelsEntry
-	nil,                           // 61: nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
-	nil,                           // 62: nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
-	nil,                           // 63: nau.buildkit.ControlSolveRequest.FrontendInputsEntry
-	nil,                           // 64: nau.buildkit.CacheEntry.AttrsEntry
-	nil,                           // 65: nau.buildkit.Exporter.AttrsEntry
-	nil,                           // 66: nau.buildkit.ControlSolveResponse.ExporterResponseEntry
-	nil,                           // 67: nau.buildkit.SolveRequest.FrontendOptEntry
-	nil,                           // 68: nau.buildkit.SolveRequest.FrontendInputsEntry
-	nil,                           // 69: nau.buildkit.Result.MetadataEntry
-	nil,                           // 70: nau.buildkit.RefMapDeprecated.RefsEntry
-	nil,                           // 71: nau.buildkit.RefMap.RefsEntry
-	nil,                           // 72: nau.buildkit.InputsResponse.DefinitionsEntry
-	(*timestamppb.Timestamp)(nil), // 73: google.protobuf.Timestamp
-	(*status.Status)(nil),         // 74: google.rpc.Status
+	(BuildHistoryEventType)(0),         // 0: nau.buildkit.BuildHistoryEventType
+	(*Definition)(nil),                 // 1: nau.buildkit.Definition
+	(*OpMetadata)(nil),                 // 2: nau.buildkit.OpMetadata
+	(*Op)(nil),                         // 3: nau.buildkit.Op
+	(*Input)(nil),                      // 4: nau.buildkit.Input
+	(*SourceOp)(nil),                   // 5: nau.buildkit.SourceOp
+	(*SourceInfo)(nil),                 // 6: nau.buildkit.SourceInfo
+	(*Range)(nil),                      // 7: nau.buildkit.Range
+	(*Position)(nil),                   // 8: nau.buildkit.Position
+	(*Platform)(nil),                   // 9: nau.buildkit.Platform
+	(*Source)(nil),                     // 10: nau.buildkit.Source
+	(*Capability)(nil),                 // 11: nau.buildkit.Capability
+	(*InfoRequest)(nil),                // 12: nau.buildkit.InfoRequest
+	(*InfoResponse)(nil),               // 13: nau.buildkit.InfoResponse
+	(*Version)(nil),                    // 14: nau.buildkit.Version
+	(*ListWorkersRequest)(nil),         // 15: nau.buildkit.ListWorkersRequest
+	(*ListWorkersResponse)(nil),        // 16: nau.buildkit.ListWorkersResponse
+	(*Worker)(nil),                     // 17: nau.buildkit.Worker
+	(*ControlSolveRequest)(nil),        // 18: nau.buildkit.ControlSolveRequest
+	(*Policy)(nil),                     // 19: nau.buildkit.Policy
+	(*CacheOptions)(nil),               // 20: nau.buildkit.CacheOptions
+	(*CacheEntry)(nil),                 // 21: nau.buildkit.CacheEntry
+	(*Exporter)(nil),                   // 22: nau.buildkit.Exporter
+	(*ControlSolveResponse)(nil),       // 23: nau.buildkit.ControlSolveResponse
+	(*StatusRequest)(nil),              // 24: nau.buildkit.StatusRequest
+	(*StatusResponse)(nil),             // 25: nau.buildkit.StatusResponse
+	(*Vertex)(nil),                     // 26: nau.buildkit.Vertex
+	(*VertexStatus)(nil),               // 27: nau.buildkit.VertexStatus
+	(*VertexLog)(nil),                  // 28: nau.buildkit.VertexLog
+	(*VertexWarning)(nil),              // 29: nau.buildkit.VertexWarning
+	(*BytesMessage)(nil),               // 30: nau.buildkit.BytesMessage
+	(*DiskUsageRequest)(nil),           // 31: nau.buildkit.DiskUsageRequest
+	(*DiskUsageResponse)(nil),          // 32: nau.buildkit.DiskUsageResponse
+	(*UsageRecord)(nil),                // 33: nau.buildkit.UsageRecord
+	(*PruneRequest)(nil),               // 34: nau.buildkit.PruneRequest
+	(*PingRequest)(nil),                // 35: nau.buildkit.PingRequest
+	(*PongResponse)(nil),               // 36: nau.buildkit.PongResponse
+	(*SolveRequest)(nil),               // 37: nau.buildkit.SolveRequest
+	(*SolveResponse)(nil),              // 38: nau.buildkit.SolveResponse
+	(*Result)(nil),                     // 39: nau.buildkit.Result
+	(*RefMapDeprecated)(nil),           // 40: nau.buildkit.RefMapDeprecated
+	(*Ref)(nil),                        // 41: nau.buildkit.Ref
+	(*RefMap)(nil),                     // 42: nau.buildkit.RefMap
+	(*ReturnRequest)(nil),              // 43: nau.buildkit.ReturnRequest
+	(*ReturnResponse)(nil),             // 44: nau.buildkit.ReturnResponse
+	(*InputsRequest)(nil),              // 45: nau.buildkit.InputsRequest
+	(*InputsResponse)(nil),             // 46: nau.buildkit.InputsResponse
+	(*EvaluateRequest)(nil),            // 47: nau.buildkit.EvaluateRequest
+	(*EvaluateResponse)(nil),           // 48: nau.buildkit.EvaluateResponse
+	(*ReadFileRequest)(nil),            // 49: nau.buildkit.ReadFileRequest
+	(*FileRange)(nil),                  // 50: nau.buildkit.FileRange
+	(*ReadFileResponse)(nil),           // 51: nau.buildkit.ReadFileResponse
+	(*ReadDirRequest)(nil),             // 52: nau.buildkit.ReadDirRequest
+	(*ReadDirResponse)(nil),            // 53: nau.buildkit.ReadDirResponse
+	(*StatFileRequest)(nil),            // 54: nau.buildkit.StatFileRequest
+	(*StatFileResponse)(nil),           // 55: nau.buildkit.StatFileResponse
+	(*Stat)(nil),                       // 56: nau.buildkit.Stat
+	(*WarnRequest)(nil),                // 57: nau.buildkit.WarnRequest
+	(*WarnResponse)(nil),               // 58: nau.buildkit.WarnResponse
+	(*BuildHistoryRequest)(nil),        // 59: nau.buildkit.BuildHistoryRequest
+	(*BuildHistoryEvent)(nil),          // 60: nau.buildkit.BuildHistoryEvent
+	(*BuildHistoryRecord)(nil),         // 61: nau.buildkit.BuildHistoryRecord
+	(*UpdateBuildHistoryRequest)(nil),  // 62: nau.buildkit.UpdateBuildHistoryRequest
+	(*UpdateBuildHistoryResponse)(nil), // 63: nau.buildkit.UpdateBuildHistoryResponse
+	nil,                                // 64: nau.buildkit.Definition.MetadataEntry
+	nil,                                // 65: nau.buildkit.SourceOp.AttrsEntry
+	nil,                                // 66: nau.buildkit.Worker.LabelsEntry
+	nil,                                // 67: nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
+	nil,                                // 68: nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
+	nil,                                // 69: nau.buildkit.ControlSolveRequest.FrontendInputsEntry
+	nil,                                // 70: nau.buildkit.CacheEntry.AttrsEntry
+	nil,                                // 71: nau.buildkit.Exporter.AttrsEntry
+	nil,                                // 72: nau.buildkit.ControlSolveResponse.ExporterResponseEntry
+	nil,                                // 73: nau.buildkit.SolveRequest.FrontendOptEntry
+	nil,                                // 74: nau.buildkit.SolveRequest.FrontendInputsEntry
+	nil,                                // 75: nau.buildkit.Result.MetadataEntry
+	nil,                                // 76: nau.buildkit.RefMapDeprecated.RefsEntry
+	nil,                                // 77: nau.buildkit.RefMap.RefsEntry
+	nil,                                // 78: nau.buildkit.InputsResponse.DefinitionsEntry
+	nil,                                // 79: nau.buildkit.BuildHistoryRecord.FrontendAttrsEntry
+	nil,                                // 80: nau.buildkit.BuildHistoryRecord.ExporterResponseEntry
+	(*timestamppb.Timestamp)(nil),      // 81: google.protobuf.Timestamp
+	(*status.Status)(nil),              // 82: google.rpc.Status
 }
 var file_wire_proto_depIdxs = []int32{
-	58, // 0: nau.buildkit.Definition.metadata:type_name -> nau.buildkit.Definition.MetadataEntry
-	3,  // 1: nau.buildkit.Op.inputs:type_name -> nau.buildkit.Input
-	4,  // 2: nau.buildkit.Op.source:type_name -> nau.buildkit.SourceOp
-	59, // 3: nau.buildkit.SourceOp.attrs:type_name -> nau.buildkit.SourceOp.AttrsEntry
-	7,  // 4: nau.buildkit.Range.start:type_name -> nau.buildkit.Position
-	7,  // 5: nau.buildkit.Range.end:type_name -> nau.buildkit.Position
-	5,  // 6: nau.buildkit.Source.info:type_name -> nau.buildkit.SourceInfo
-	6,  // 7: nau.buildkit.Source.ranges:type_name -> nau.buildkit.Range
-	13, // 8: nau.buildkit.InfoResponse.version:type_name -> nau.buildkit.Version
-	16, // 9: nau.buildkit.ListWorkersResponse.record:type_name -> nau.buildkit.Worker
-	60, // 10: nau.buildkit.Worker.labels:type_name -> nau.buildkit.Worker.LabelsEntry
-	8,  // 11: nau.buildkit.Worker.platforms:type_name -> nau.buildkit.Platform
-	13, // 12: nau.buildkit.Worker.version:type_name -> nau.buildkit.Version
-	0,  // 13: nau.buildkit.ControlSolveRequest.definition:type_name -> nau.buildkit.Definition
-	61, // 14: nau.buildkit.ControlSolveRequest.exporter_attrs:type_name -> nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
-	62, // 15: nau.buildkit.ControlSolveRequest.frontend_attrs:type_name -> nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
-	19, // 16: nau.buildkit.ControlSolveRequest.cache:type_name -> nau.buildkit.CacheOptions
-	63, // 17: nau.buildkit.ControlSolveRequest.frontend_inputs:type_name -> nau.buildkit.ControlSolveRequest.FrontendInputsEntry
-	18, // 18: nau.buildkit.ControlSolveRequest.source_policy:type_name -> nau.buildkit.Policy
-	21, // 19: nau.buildkit.ControlSolveRequest.exporters:type_name -> nau.buildkit.Exporter
-	20, // 20: nau.buildkit.CacheOptions.exports:type_name -> nau.buildkit.CacheEntry
-	20, // 21: nau.buildkit.CacheOptions.imports:type_name -> nau.buildkit.CacheEntry
-	64, // 22: nau.buildkit.CacheEntry.attrs:type_name -> nau.buildkit.CacheEntry.AttrsEntry
-	65, // 23: nau.buildkit.Exporter.attrs:type_name -> nau.buildkit.Exporter.AttrsEntry
-	66, // 24: nau.buildkit.ControlSolveResponse.exporter_response:type_name -> nau.buildkit.ControlSolveResponse.ExporterResponseEntry
-	25, // 25: nau.buildkit.StatusResponse.vertexes:type_name -> nau.buildkit.Vertex
-	26, // 26: nau.buildkit.StatusResponse.statuses:type_name -> nau.buildkit.VertexStatus
-	27, // 27: nau.buildkit.StatusResponse.logs:type_name -> nau.buildkit.VertexLog
-	28, // 28: nau.buildkit.StatusResponse.warnings:type_name -> nau.buildkit.VertexWarning
-	73, // 29: nau.buildkit.Vertex.started:type_name -> google.protobuf.Timestamp
-	73, // 30: nau.buildkit.Vertex.completed:type_name -> google.protobuf.Timestamp
-	73, // 31: nau.buildkit.VertexStatus.timestamp:type_name -> google.protobuf.Timestamp
-	73, // 32: nau.buildkit.VertexStatus.started:type_name -> google.protobuf.Timestamp
-	73, // 33: nau.buildkit.VertexStatus.completed:type_name -> google.protobuf.Timestamp
-	73, // 34: nau.buildkit.VertexLog.timestamp:type_name -> google.protobuf.Timestamp
-	5,  // 35: nau.buildkit.VertexWarning.info:type_name -> nau.buildkit.SourceInfo
-	6,  // 36: nau.buildkit.VertexWarning.ranges:type_name -> nau.buildkit.Range
-	32, // 37: nau.buildkit.DiskUsageResponse.record:type_name -> nau.buildkit.UsageRecord
-	73, // 38: nau.buildkit.UsageRecord.created_at:type_name -> google.protobuf.Timestamp
-	73, // 39: nau.buildkit.UsageRecord.last_used_at:type_name -> google.protobuf.Timestamp
-	10, // 40: nau.buildkit.PongResponse.frontend_caps:type_name -> nau.buildkit.Capability
-	10, // 41: nau.buildkit.PongResponse.llb_caps:type_name -> nau.buildkit.Capability
-	16, // 42: nau.buildkit.PongResponse.workers:type_name -> nau.buildkit.Worker
-	0,  // 43: nau.buildkit.SolveRequest.definition:type_name -> nau.buildkit.Definition
-	67, // 44: nau.buildkit.SolveRequest.frontend_opt:type_name -> nau.buildkit.SolveRequest.FrontendOptEntry
-	20, // 45: nau.buildkit.SolveRequest.cache_imports:type_name -> nau.buildkit.CacheEntry
-	68, // 46: nau.buildkit.SolveRequest.frontend_inputs:type_name -> nau.buildkit.SolveRequest.FrontendInputsEntry
-	38, // 47: nau.buildkit.SolveResponse.result:type_name -> nau.buildkit.Result
-	39, // 48: nau.buildkit.Result.refs_deprecated:type_name -> nau.buildkit.RefMapDeprecated
-	40, // 49: nau.buildkit.Result.ref:type_name -> nau.buildkit.Ref
-	41, // 50: nau.buildkit.Result.refs:type_name -> nau.buildkit.RefMap
-	69, // 51: nau.buildkit.Result.metadata:type_name -> nau.buildkit.Result.MetadataEntry
-	70, // 52: nau.buildkit.RefMapDeprecated.refs:type_name -> nau.buildkit.RefMapDeprecated.RefsEntry
-	0,  // 53: nau.buildkit.Ref.def:type_name -> nau.buildkit.Definition
-	71, // 54: nau.buildkit.RefMap.refs:type_name -> nau.buildkit.RefMap.RefsEntry
-	38, // 55: nau.buildkit.ReturnRequest.result:type_name -> nau.buildkit.Result
-	74, // 56: nau.buildkit.ReturnRequest.error:type_name -> google.rpc.Status
-	72, // 57: nau.buildkit.InputsResponse.definitions:type_name -> nau.buildkit.InputsResponse.DefinitionsEntry
-	49, // 58: nau.buildkit.ReadFileRequest.range:type_name -> nau.buildkit.FileRange
-	55, // 59: nau.buildkit.ReadDirResponse.entries:type_name -> nau.buildkit.Stat
-	55, // 60: nau.buildkit.StatFileResponse.stat:type_name -> nau.buildkit.Stat
-	5,  // 61: nau.buildkit.WarnRequest.info:type_name -> nau.buildkit.SourceInfo
-	6,  // 62: nau.buildkit.WarnRequest.ranges:type_name -> nau.buildkit.Range
-	1,  // 63: nau.buildkit.Definition.MetadataEntry.value:type_name -> nau.buildkit.OpMetadata
-	0,  // 64: nau.buildkit.ControlSolveRequest.FrontendInputsEntry.value:type_name -> nau.buildkit.Definition
-	0,  // 65: nau.buildkit.SolveRequest.FrontendInputsEntry.value:type_name -> nau.buildkit.Definition
-	40, // 66: nau.buildkit.RefMap.RefsEntry.value:type_name -> nau.buildkit.Ref
-	0,  // 67: nau.buildkit.InputsResponse.DefinitionsEntry.value:type_name -> nau.buildkit.Definition
-	68, // [68:68] is the sub-list for method output_type
-	68, // [68:68] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	64, // 0: nau.buildkit.Definition.metadata:type_name -> nau.buildkit.Definition.MetadataEntry
+	4,  // 1: nau.buildkit.Op.inputs:type_name -> nau.buildkit.Input
+	5,  // 2: nau.buildkit.Op.source:type_name -> nau.buildkit.SourceOp
+	65, // 3: nau.buildkit.SourceOp.attrs:type_name -> nau.buildkit.SourceOp.AttrsEntry
+	8,  // 4: nau.buildkit.Range.start:type_name -> nau.buildkit.Position
+	8,  // 5: nau.buildkit.Range.end:type_name -> nau.buildkit.Position
+	6,  // 6: nau.buildkit.Source.info:type_name -> nau.buildkit.SourceInfo
+	7,  // 7: nau.buildkit.Source.ranges:type_name -> nau.buildkit.Range
+	14, // 8: nau.buildkit.InfoResponse.version:type_name -> nau.buildkit.Version
+	17, // 9: nau.buildkit.ListWorkersResponse.record:type_name -> nau.buildkit.Worker
+	66, // 10: nau.buildkit.Worker.labels:type_name -> nau.buildkit.Worker.LabelsEntry
+	9,  // 11: nau.buildkit.Worker.platforms:type_name -> nau.buildkit.Platform
+	14, // 12: nau.buildkit.Worker.version:type_name -> nau.buildkit.Version
+	1,  // 13: nau.buildkit.ControlSolveRequest.definition:type_name -> nau.buildkit.Definition
+	67, // 14: nau.buildkit.ControlSolveRequest.exporter_attrs:type_name -> nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
+	68, // 15: nau.buildkit.ControlSolveRequest.frontend_attrs:type_name -> nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
+	20, // 16: nau.buildkit.ControlSolveRequest.cache:type_name -> nau.buildkit.CacheOptions
+	69, // 17: nau.buildkit.ControlSolveRequest.frontend_inputs:type_name -> nau.buildkit.ControlSolveRequest.FrontendInputsEntry
+	19, // 18: nau.buildkit.ControlSolveRequest.source_policy:type_name -> nau.buildkit.Policy
+	22, // 19: nau.buildkit.ControlSolveRequest.exporters:type_name -> nau.buildkit.Exporter
+	21, // 20: nau.buildkit.CacheOptions.exports:type_name -> nau.buildkit.CacheEntry
+	21, // 21: nau.buildkit.CacheOptions.imports:type_name -> nau.buildkit.CacheEntry
+	70, // 22: nau.buildkit.CacheEntry.attrs:type_name -> nau.buildkit.CacheEntry.AttrsEntry
+	71, // 23: nau.buildkit.Exporter.attrs:type_name -> nau.buildkit.Exporter.AttrsEntry
+	72, // 24: nau.buildkit.ControlSolveResponse.exporter_response:type_name -> nau.buildkit.ControlSolveResponse.ExporterResponseEntry
+	26, // 25: nau.buildkit.StatusResponse.vertexes:type_name -> nau.buildkit.Vertex
+	27, // 26: nau.buildkit.StatusResponse.statuses:type_name -> nau.buildkit.VertexStatus
+	28, // 27: nau.buildkit.StatusResponse.logs:type_name -> nau.buildkit.VertexLog
+	29, // 28: nau.buildkit.StatusResponse.warnings:type_name -> nau.buildkit.VertexWarning
+	81, // 29: nau.buildkit.Vertex.started:type_name -> google.protobuf.Timestamp
+	81, // 30: nau.buildkit.Vertex.completed:type_name -> google.protobuf.Timestamp
+	81, // 31: nau.buildkit.VertexStatus.timestamp:type_name -> google.protobuf.Timestamp
+	81, // 32: nau.buildkit.VertexStatus.started:type_name -> google.protobuf.Timestamp
+	81, // 33: nau.buildkit.VertexStatus.completed:type_name -> google.protobuf.Timestamp
+	81, // 34: nau.buildkit.VertexLog.timestamp:type_name -> google.protobuf.Timestamp
+	6,  // 35: nau.buildkit.VertexWarning.info:type_name -> nau.buildkit.SourceInfo
+	7,  // 36: nau.buildkit.VertexWarning.ranges:type_name -> nau.buildkit.Range
+	33, // 37: nau.buildkit.DiskUsageResponse.record:type_name -> nau.buildkit.UsageRecord
+	81, // 38: nau.buildkit.UsageRecord.created_at:type_name -> google.protobuf.Timestamp
+	81, // 39: nau.buildkit.UsageRecord.last_used_at:type_name -> google.protobuf.Timestamp
+	11, // 40: nau.buildkit.PongResponse.frontend_caps:type_name -> nau.buildkit.Capability
+	11, // 41: nau.buildkit.PongResponse.llb_caps:type_name -> nau.buildkit.Capability
+	17, // 42: nau.buildkit.PongResponse.workers:type_name -> nau.buildkit.Worker
+	1,  // 43: nau.buildkit.SolveRequest.definition:type_name -> nau.buildkit.Definition
+	73, // 44: nau.buildkit.SolveRequest.frontend_opt:type_name -> nau.buildkit.SolveRequest.FrontendOptEntry
+	21, // 45: nau.buildkit.SolveRequest.cache_imports:type_name -> nau.buildkit.CacheEntry
+	74, // 46: nau.buildkit.SolveRequest.frontend_inputs:type_name -> nau.buildkit.SolveRequest.FrontendInputsEntry
+	39, // 47: nau.buildkit.SolveResponse.result:type_name -> nau.buildkit.Result
+	40, // 48: nau.buildkit.Result.refs_deprecated:type_name -> nau.buildkit.RefMapDeprecated
+	41, // 49: nau.buildkit.Result.ref:type_name -> nau.buildkit.Ref
+	42, // 50: nau.buildkit.Result.refs:type_name -> nau.buildkit.RefMap
+	75, // 51: nau.buildkit.Result.metadata:type_name -> nau.buildkit.Result.MetadataEntry
+	76, // 52: nau.buildkit.RefMapDeprecated.refs:type_name -> nau.buildkit.RefMapDeprecated.RefsEntry
+	1,  // 53: nau.buildkit.Ref.def:type_name -> nau.buildkit.Definition
+	77, // 54: nau.buildkit.RefMap.refs:type_name -> nau.buildkit.RefMap.RefsEntry
+	39, // 55: nau.buildkit.ReturnRequest.result:type_name -> nau.buildkit.Result
+	82, // 56: nau.buildkit.ReturnRequest.error:type_name -> google.rpc.Status
+	78, // 57: nau.buildkit.InputsResponse.definitions:type_name -> nau.buildkit.InputsResponse.DefinitionsEntry
+	50, // 58: nau.buildkit.ReadFileRequest.range:type_name -> nau.buildkit.FileRange
+	56, // 59: nau.buildkit.ReadDirResponse.entries:type_name -> nau.buildkit.Stat
+	56, // 60: nau.buildkit.StatFileResponse.stat:type_name -> nau.buildkit.Stat
+	6,  // 61: nau.buildkit.WarnRequest.info:type_name -> nau.buildkit.SourceInfo
+	7,  // 62: nau.buildkit.WarnRequest.ranges:type_name -> nau.buildkit.Range
+	0,  // 63: nau.buildkit.BuildHistoryEvent.type:type_name -> nau.buildkit.BuildHistoryEventType
+	61, // 64: nau.buildkit.BuildHistoryEvent.record:type_name -> nau.buildkit.BuildHistoryRecord
+	79, // 65: nau.buildkit.BuildHistoryRecord.frontend_attrs:type_name -> nau.buildkit.BuildHistoryRecord.FrontendAttrsEntry
+	22, // 66: nau.buildkit.BuildHistoryRecord.exporters:type_name -> nau.buildkit.Exporter
+	82, // 67: nau.buildkit.BuildHistoryRecord.error:type_name -> google.rpc.Status
+	81, // 68: nau.buildkit.BuildHistoryRecord.created_at:type_name -> google.protobuf.Timestamp
+	81, // 69: nau.buildkit.BuildHistoryRecord.completed_at:type_name -> google.protobuf.Timestamp
+	80, // 70: nau.buildkit.BuildHistoryRecord.exporter_response:type_name -> nau.buildkit.BuildHistoryRecord.ExporterResponseEntry
+	2,  // 71: nau.buildkit.Definition.MetadataEntry.value:type_name -> nau.buildkit.OpMetadata
+	1,  // 72: nau.buildkit.ControlSolveRequest.FrontendInputsEntry.value:type_name -> nau.buildkit.Definition
+	1,  // 73: nau.buildkit.SolveRequest.FrontendInputsEntry.value:type_name -> nau.buildkit.Definition
+	41, // 74: nau.buildkit.RefMap.RefsEntry.value:type_name -> nau.buildkit.Ref
+	1,  // 75: nau.buildkit.InputsResponse.DefinitionsEntry.value:type_name -> nau.buildkit.Definition
+	76, // [76:76] is the sub-list for method output_type
+	76, // [76:76] is the sub-list for method input_type
+	76, // [76:76] is the sub-list for extension type_name
+	76, // [76:76] is the sub-list for extension extendee
+	0,  // [0:76] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -3909,13 +4391,14 @@ func file_wire_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   73,
+			NumEnums:      1,
+			NumMessages:   80,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_wire_proto_goTypes,
 		DependencyIndexes: file_wire_proto_depIdxs,
+		EnumInfos:         file_wire_proto_enumTypes,
 		MessageInfos:      file_wire_proto_msgTypes,
 	}.Build()
 	File_wire_proto = out.File
