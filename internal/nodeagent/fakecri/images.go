@@ -75,7 +75,10 @@ func (r *Runtime) ImageFsInfo(context.Context, *runtimeapi.ImageFsInfoRequest, .
 	return &runtimeapi.ImageFsInfoResponse{}, nil
 }
 
-// StreamImages is not offered.
-func (r *Runtime) StreamImages(context.Context, *runtimeapi.StreamImagesRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamImagesResponse], error) {
-	return nil, unimplemented("StreamImages")
+// StreamImages implements CRI.
+func (r *Runtime) StreamImages(ctx context.Context, in *runtimeapi.StreamImagesRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamImagesResponse], error) {
+	l, err := r.ListImages(ctx, &runtimeapi.ListImagesRequest{Filter: in.GetFilter()})
+	return inPieces(ctx, l.GetImages(), err, func(p []*runtimeapi.Image) *runtimeapi.StreamImagesResponse {
+		return &runtimeapi.StreamImagesResponse{Images: p}
+	})
 }

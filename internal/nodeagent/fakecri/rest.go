@@ -15,49 +15,9 @@ func unimplemented(method string) error {
 	return status.Errorf(codes.Unimplemented, "call %s: the fake runtime does not offer it", method)
 }
 
-// StreamPodSandboxes is not offered.
-func (r *Runtime) StreamPodSandboxes(context.Context, *runtimeapi.StreamPodSandboxesRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamPodSandboxesResponse], error) {
-	return nil, unimplemented("StreamPodSandboxes")
-}
-
-// StreamContainers is not offered.
-func (r *Runtime) StreamContainers(context.Context, *runtimeapi.StreamContainersRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamContainersResponse], error) {
-	return nil, unimplemented("StreamContainers")
-}
-
-// Exec is not offered.
-func (r *Runtime) Exec(context.Context, *runtimeapi.ExecRequest, ...grpc.CallOption) (*runtimeapi.ExecResponse, error) {
-	return nil, unimplemented("Exec")
-}
-
-// Attach is not offered.
-func (r *Runtime) Attach(context.Context, *runtimeapi.AttachRequest, ...grpc.CallOption) (*runtimeapi.AttachResponse, error) {
-	return nil, unimplemented("Attach")
-}
-
-// PortForward is not offered.
-func (r *Runtime) PortForward(context.Context, *runtimeapi.PortForwardRequest, ...grpc.CallOption) (*runtimeapi.PortForwardResponse, error) {
-	return nil, unimplemented("PortForward")
-}
-
-// StreamContainerStats is not offered.
-func (r *Runtime) StreamContainerStats(context.Context, *runtimeapi.StreamContainerStatsRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamContainerStatsResponse], error) {
-	return nil, unimplemented("StreamContainerStats")
-}
-
-// StreamPodSandboxStats is not offered.
-func (r *Runtime) StreamPodSandboxStats(context.Context, *runtimeapi.StreamPodSandboxStatsRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamPodSandboxStatsResponse], error) {
-	return nil, unimplemented("StreamPodSandboxStats")
-}
-
 // CheckpointContainer is not offered.
 func (r *Runtime) CheckpointContainer(context.Context, *runtimeapi.CheckpointContainerRequest, ...grpc.CallOption) (*runtimeapi.CheckpointContainerResponse, error) {
 	return nil, unimplemented("CheckpointContainer")
-}
-
-// StreamPodSandboxMetrics is not offered.
-func (r *Runtime) StreamPodSandboxMetrics(context.Context, *runtimeapi.StreamPodSandboxMetricsRequest, ...grpc.CallOption) (grpc.ServerStreamingClient[runtimeapi.StreamPodSandboxMetricsResponse], error) {
-	return nil, unimplemented("StreamPodSandboxMetrics")
 }
 
 // RuntimeConfig is not offered.

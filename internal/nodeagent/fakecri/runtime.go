@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/cri-streaming/pkg/streaming"
 	"k8s.io/utils/clock"
 )
 
@@ -45,6 +46,7 @@ type Runtime struct {
 	pulls      int
 	watchers   map[*watcher]struct{}
 	calls      map[string]int
+	streams    streaming.Server // nil before ServeStreams
 }
 
 type sandbox struct {
