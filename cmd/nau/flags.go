@@ -47,7 +47,7 @@ func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
 	f.StringVar(&c.EtcdKey, "etcd-keyfile", "", "its key")
 	f.StringVar(&c.CRIEndpoint, "container-runtime-endpoint", "", "run pods on another CRI runtime (unix:///run/containerd/containerd.sock) instead of Nau's engine")
 	f.StringVar(&c.CgroupRoot, "cgroup-root", "", "cgroup below which all containers run (default /nau)")
-	f.StringSliceVar(&c.InsecureRegistries, "insecure-registry", nil, "registry (HOST[:PORT]) to be spoken to by plain HTTP; loopback always may")
+	f.StringSliceVar(&c.InsecureRegistries, "insecure-registry", nil, "registry (HOST[:PORT], or a range of addresses) to be spoken to by plain HTTP; loopback always may")
 	mirrors := f.StringSlice("registry-mirror", nil, "HOST=URL: ask URL first for images of registry HOST (docker.io=http://127.0.0.1:5000)")
 	runtimes := f.StringArray("runtime", nil, "NAME=PATH: a further OCI runtime, for docker run --runtime NAME and for RuntimeClasses with handler NAME")
 	f.StringVar(&c.DefaultRuntime, "default-runtime", "", "name of the OCI runtime of containers that name none (default nau-oci, the built-in one)")

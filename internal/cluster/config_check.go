@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -28,8 +29,8 @@ func (c *Config) Check() error {
 		wrong("--max-pods", c.MaxPods, "a number of pods")
 	}
 	for _, r := range c.InsecureRegistries {
-		if !isHost(r) {
-			wrong("--insecure-registry", r, "HOST[:PORT]")
+		if _, err := netip.ParsePrefix(r); err != nil && !isHost(r) {
+			wrong("--insecure-registry", r, "HOST[:PORT] or a range of addresses")
 		}
 	}
 	for _, e := range c.EtcdEndpoints {

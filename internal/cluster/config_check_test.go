@@ -18,8 +18,10 @@ func TestCheck(t *testing.T) {
 		{"no name", func(c *Config) { c.NodeName = "" }, `--node-name "" is not`},
 		{"domain", func(c *Config) { c.ClusterDomain = "Up.Case" }, `--cluster-domain "Up.Case" is not a DNS domain`},
 		{"pods", func(c *Config) { c.MaxPods = -1 }, `--max-pods "-1" is not a number of pods`},
-		{"registries", func(c *Config) { c.InsecureRegistries = []string{"h", "h:5000", "10.0.0.1:5000", "[fd42::1]:5000"} }, ""},
-		{"registry with a scheme", func(c *Config) { c.InsecureRegistries = []string{"http://h"} }, `--insecure-registry "http://h" is not HOST[:PORT]`},
+		{"registries", func(c *Config) {
+			c.InsecureRegistries = []string{"h", "h:5000", "10.0.0.1:5000", "[fd42::1]:5000", "198.51.100.0/24", "fd42::/64"}
+		}, ""},
+		{"registry with a scheme", func(c *Config) { c.InsecureRegistries = []string{"http://h"} }, `--insecure-registry "http://h" is not HOST[:PORT] or a range`},
 		{"registry with a path", func(c *Config) { c.InsecureRegistries = []string{"h/p"} }, "--insecure-registry"},
 		{"registry's port", func(c *Config) { c.InsecureRegistries = []string{"h:99999"} }, "--insecure-registry"},
 		{"etcd", func(c *Config) { c.EtcdEndpoints = []string{"https://a:2379", "http://[::1]:2379", "b:2379"} }, ""},
