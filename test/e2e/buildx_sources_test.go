@@ -216,6 +216,13 @@ func provenance(t *testing.T, m *harness.Machine) {
 		{args: build + "--provenance=true -t " + at + ":min --push " + ctx},
 		{args: build + "--provenance=mode=max,version=v1 -t " + at + ":v1 --push " + ctx},
 		{args: build + "-t " + at + ":none --push " + ctx},
+		{args: "build -q -t scanner -", stdin: "FROM busybox\nCOPY --chmod=755 <<'EOF' /scan\n#!/bin/sh\nset -e\n" +
+			`printf '{"predicateType": "https://spdx.dev/Document", "predicate": {"name": "found %s"}}' "$(cat $BUILDKIT_SCAN_SOURCE/a)" > $BUILDKIT_SCAN_DESTINATION/x.spdx.json` +
+			"\nEOF\nENTRYPOINT [\"/bin/sh\", \"/scan\"]\n"},
+		{args: build + "--sbom=generator=scanner -t " + at + ":sbom --push " + ctx, err: "scan with docker.io/library/scanner:latest"},
+		{args: "buildx imagetools inspect " + at + ":sbom --format '{{json .SBOM.SPDX}}'", out: `"name": "found one"`},
+		{args: "run --rm " + at + ":sbom", out: "7\n"},
+		{args: build + "--sbom=generator=busybox -t " + at + ":sbom --push " + ctx, code: 1, err: "no statement"},
 		{args: "run --rm " + at + ":max", out: "7\n"},
 		{args: "buildx imagetools inspect " + at + ":max", out: "attestation-manifest"},
 		{args: "buildx imagetools inspect " + at + ":max --format '{{json .Provenance.SLSA}}'", out: `"build-arg:V": "7"`},

@@ -162,21 +162,37 @@ func (s *Server) assemble(j *job, results []*result, e exporter, names, subjectN
 	if attested(results) {
 		g.Index = true
 		for i, r := range results {
-			st, err := r.facts.statement(m.images[i], r.platform, subjectNames)
+			said, err := r.statements(m.images[i], subjectNames)
 			if err != nil {
 				return m, err
 			}
-			g.Statements = append(g.Statements, []image.Statement{st})
+			g.Statements = append(g.Statements, said)
 		}
 	}
 	m.target, err = s.cfg.Images.Gather(j.ctx, g, names)
 	return m, err
 }
 
-// attested tells whether somebody asked for the results' provenance. What clients ask for by themselves is not made: an image would be another one,
-// with the time of day in it, each time that it is built.
+// attested tells whether somebody asked for statements about the results. What clients ask for by themselves is not made: an image would be another
+// one, with the time of day in it, each time that it is built.
 func attested(results []*result) bool {
-	return len(results) > 0 && !slices.ContainsFunc(results, func(r *result) bool { return r.facts == nil || r.facts.asked.inline })
+	return slices.ContainsFunc(results, func(r *result) bool { return len(r.scans) > 0 || r.facts != nil && !r.facts.asked.inline })
+}
+
+// statements are what is said about a result's image.
+func (r *result) statements(img *image.Image, names []string) (out []image.Statement, err error) {
+	for _, s := range r.scans {
+		st, err := s.statement(img, r.platform, names)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, st)
+	}
+	if r.facts == nil || r.facts.asked.inline {
+		return out, nil
+	}
+	st, err := r.facts.statement(img, r.platform, names)
+	return append(out, st), err
 }
 
 // told tells of what was made.
@@ -334,7 +350,7 @@ func (s *Server) exportFiles(j *job, t *teller, results []*result, e exporter) (
 	st := t.begin(name)
 	defer func() { st.end(err) }()
 	if attested(results) {
-		return status.Errorf(codes.Unimplemented, "exporter %s: provenance goes with images and OCI archives: build with --provenance=false", e.kind)
+		return status.Errorf(codes.Unimplemented, "exporter %s: provenance and SBOMs go with images and OCI archives: build with --provenance=false and without --sbom", e.kind)
 	}
 	fs, err := filesOf(results, e.flag("platform-split", len(results) > 1))
 	if err != nil {

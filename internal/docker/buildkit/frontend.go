@@ -43,13 +43,13 @@ type options struct {
 	Call       string // a request other than to build: "frontend.lint", …
 	Syntax     string // image of the front end that is asked for
 	Provenance *asked // nil = none
+	Scanner    string // image that scans the results; "" = none
 	Attrs      map[string]string
 }
 
 // refused are attributes that change what is built and that nobody here carries out.
 var refused = map[string]string{
-	"attest:sbom": "an SBOM needs a scanner image; build without --sbom, and scan the image",
-	"device":      "devices are not given to builds; build without --device",
+	"device": "devices are not given to builds; build without --device",
 }
 
 // parse reads attributes. What it does not know does not change a build's outcome.
@@ -130,8 +130,13 @@ func parse(attrs map[string]string) (o options, err error) {
 					return o, status.Errorf(codes.Unimplemented, "%s: %s", name, why)
 				}
 			}
-			if rest == "provenance" {
+			switch name {
+			case "attest:provenance":
 				o.Provenance, err = parseProvenance(v)
+			case "attest:sbom":
+				if o.Scanner, err = parseSBOM(v); status.Code(err) == codes.Unimplemented {
+					return o, err
+				}
 			}
 		}
 		if err != nil {

@@ -40,6 +40,7 @@ type result struct {
 	def      *wire.Definition
 	img      *image.Image
 	facts    *facts // nil: no provenance was asked for
+	scans    []scan // what a scanner says of it
 	inline   bool   // the image is to carry the cache's keys
 }
 

@@ -311,12 +311,17 @@ func (f facts) complete() bool { return len(f.locals) == 0 }
 // statement says the provenance of an image under its names.
 func (f facts) statement(img *image.Image, platform string, names []string) (image.Statement, error) {
 	kind, p := f.predicate()
+	return statement(kind, p, img, platform, names)
+}
+
+// statement says something about an image, under its names.
+func statement(kind string, predicate any, img *image.Image, platform string, names []string) (image.Statement, error) {
 	doc := struct {
 		Type          string    `json:"_type"`
 		PredicateType string    `json:"predicateType"`
 		Subject       []subject `json:"subject"`
 		Predicate     any       `json:"predicate"`
-	}{statementType, kind, subjects(img.Manifest, platform, names), p}
+	}{statementType, kind, subjects(img.Manifest, platform, names), predicate}
 	b, err := json.Marshal(doc)
 	return image.Statement{Predicate: kind, Body: b}, err
 }

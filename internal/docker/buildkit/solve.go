@@ -409,6 +409,11 @@ func (f *frontend) build() (*solved, error) {
 				return err
 			}
 			r.facts = f.facts(res)
+			if f.o.Scanner != "" {
+				if err := f.scan(r); err != nil {
+					return err
+				}
+			}
 			out.results[i] = r
 			return nil
 		})

@@ -1,12 +1,15 @@
 package build
 
 import (
+	"io"
 	"os"
 	"path"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nau/internal/kernel"
 )
 
 // File describes one file of a result.
@@ -49,6 +52,20 @@ func ListBelow(dir, name string) (out []File, err error) {
 		out = append(out, f)
 	}
 	return out, nil
+}
+
+// OpenBelow opens a file of a folder; nothing leads out of the folder.
+func OpenBelow(dir, name string) (io.ReadCloser, error) {
+	t, err := openTree(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	fd, err := kernel.OpenInRoot(t.root, strings.TrimPrefix(path.Clean("/"+name), "/"), unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
 }
 
 // look describes a name without following a link that it is.
