@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -399,6 +400,31 @@ func TestHostilePacks(t *testing.T) {
 		part := append(append(sized(6, 4), off...), d...)
 		chain = append(chain, part)
 		last = len(part)
+	}
+	// A large object, and changes of it, each a change of the one before.
+	const large = cheap + 1
+	body := deflate(make([]byte, large))
+	costly := [][]byte{sized(3, large), body}
+	last = len(costly[0]) + len(body)
+	for range 3 {
+		size := []byte{0x80 | large&0x7f, 0x80 | large>>7&0x7f, 0x80 | large>>14&0x7f, large >> 21}
+		change := append(append(slices.Clone(size), size...), 0xf0, 0xff, 0xff, 0xff) // and copies something
+		back := []byte{byte(last & 0x7f)}
+		for n := last>>7 - 1; n >= 0; n = n>>7 - 1 {
+			back = append([]byte{0x80 | byte(n&0x7f)}, back...)
+		}
+		part := append(append(sized(6, int64(len(change))), back...), deflate(change)...)
+		costly = append(costly, part)
+		last = len(part)
+	}
+	defer func(n int64) { maxWork = n }(maxWork)
+	maxWork = 9 * large
+	if err := lookOver(bytes.NewReader(pack(4, costly...)), true); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "have to be made") {
+		t.Errorf("costly changes: %v", err)
+	}
+	maxWork = 10 * large
+	if err := lookOver(bytes.NewReader(pack(4, costly...)), true); err != nil {
+		t.Errorf("changes that cost what is allowed: %v", err)
 	}
 	for name, b := range map[string][]byte{
 		"many objects":        pack(maxObjects + 1),

@@ -27,7 +27,11 @@ const (
 	maxObjects = 2 << 20
 	maxObject  = 256 << 20 // bytes of one
 	maxChanges = 512       // of changes of changes
+	cheap      = 48 << 20  // bytes of an object that the decoder remembers while it decodes what is a change of it
 )
+
+// maxWork bounds the bytes that are to be made to decode a pack: the whole chain again for each large change. It is a variable for tests.
+var maxWork int64 = 128 << 30
 
 // store is a repository in a folder.
 type store struct {
@@ -94,6 +98,7 @@ func lookOver(r io.Reader, offsets bool) error {
 		return fmt.Errorf("%w: its pack has %d objects, more than %d", ErrRefused, n, maxObjects)
 	}
 	chain := map[int64]int16{}
+	work := int64(0)
 	for range n {
 		h, err := s.NextObjectHeader()
 		if err != nil {
@@ -117,16 +122,22 @@ func lookOver(r io.Reader, offsets bool) error {
 		if c.n != h.Length {
 			return fmt.Errorf("%w: an object of its pack has %d bytes and says %d", ErrRefused, c.n, h.Length)
 		}
+		size := c.n
 		if h.Type.IsDelta() {
 			for at := 0; at < 2; at++ {
-				size, rest, err := deltaSize(c.head)
-				if err != nil {
+				if size, c.head, err = deltaSize(c.head); err != nil {
 					return err
 				}
-				if c.head = rest; size > maxObject {
+				if size > maxObject {
 					return fmt.Errorf("%w: a file of it has more than %d bytes", ErrRefused, maxObject)
 				}
 			}
+		}
+		if work += size; size > cheap {
+			work += size * int64(chain[h.Offset])
+		}
+		if work > maxWork {
+			return fmt.Errorf("%w: more than %d bytes have to be made to decode its pack", ErrRefused, maxWork)
 		}
 	}
 	return nil
