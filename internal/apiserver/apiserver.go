@@ -114,7 +114,9 @@ func New(cfg Config) (*Server, error) {
 	s.long, s.stalled = newTally(longRunningMost), stalledFor
 	s.metrics = newMetrics()
 	s.health.extra = cfg.Ready
-	s.health.store = cfg.Store
+	if cfg.Store != nil {
+		s.health.healthy = cfg.Store.Healthy
+	}
 	s.stages = s.pipeline()
 	s.registry = newRegistry(s.open, s.Store.Drop)
 	if err := s.registry.add(cfg.Table...); err != nil {

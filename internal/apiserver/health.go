@@ -8,13 +8,12 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-
-	"nau/internal/store"
+	"time"
 )
 
 // health answers /livez, /readyz and /healthz: one path a check, all of them together, and a list with ?verbose.
 type health struct {
-	store    *store.Store
+	healthy  func(context.Context) error // of the store; nil: there is none
 	extra    map[string]func() error
 	stopping atomic.Bool
 }
@@ -37,11 +36,22 @@ func (h *health) checks(more map[string]func() error) []check {
 	return list
 }
 
+// storeAnswers is how long the store may take to answer a check: who asks for health shall not hang with a store that does.
+const storeAnswers = 2 * time.Second
+
 func (h *health) etcd(ctx context.Context) error {
-	if h.store == nil {
+	if h.healthy == nil {
 		return nil
 	}
-	return h.store.Healthy(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, storeAnswers, fmt.Errorf("the store has not answered within %s", storeAnswers))
+	defer cancel()
+	if err := h.healthy(ctx); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	return nil
 }
 
 func (h *health) serve(c *call, endpoint string) error {
