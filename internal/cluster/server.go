@@ -123,8 +123,26 @@ func Start(ctx context.Context, c *Config, started time.Time) (_ *Server, err er
 	}
 	s.reached(PhaseAPI)
 	s.group.Go(func() error { return s.keepKubeconfig(groupCtx, renew) })
+	s.group.Go(func() error { return untilBroken(groupCtx, opened) })
 	s.group.Go(func() error { return s.settle(groupCtx) })
 	return s, nil
+}
+
+// broken is a store that may come to serve no more, as on a full or broken disk.
+type broken interface {
+	Failed() <-chan struct{}
+	Err() error
+}
+
+// untilBroken ends the instance with its store: without one it answers nothing, and only a new start reads the disk again.
+// The containers run on.
+func untilBroken(ctx context.Context, s broken) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.Failed():
+		return fmt.Errorf("the store has failed: %w; containers run on: mend the disk, then `nau up` again", s.Err())
+	}
 }
 
 func openKeys(c *Config) (*pki.PKI, error) {
