@@ -124,8 +124,8 @@ func validatePodTerms(p *field.Path, required []corev1.PodAffinityTerm, preferre
 func validatePodTerm(p *field.Path, t corev1.PodAffinityTerm) field.ErrorList {
 	errs := meta.LabelSelector(p.Child("labelSelector"), t.LabelSelector)
 	errs = append(errs, meta.LabelSelector(p.Child("namespaceSelector"), t.NamespaceSelector)...)
-	for i, ns := range t.Namespaces {
-		errs = append(errs, meta.DNSLabel(p.Child("namespace").Index(i), ns)...)
+	for _, ns := range t.Namespaces {
+		errs = append(errs, meta.DNSLabel(p.Child("namespace"), ns)...)
 	}
 	errs = append(errs, matchKeys(p, "matchLabelKeys", t.MatchLabelKeys, t.LabelSelector)...)
 	errs = append(errs, matchKeys(p, "mismatchLabelKeys", t.MismatchLabelKeys, t.LabelSelector)...)
@@ -135,7 +135,7 @@ func validatePodTerm(p *field.Path, t corev1.PodAffinityTerm) field.ErrorList {
 		}
 	}
 	if t.TopologyKey == "" {
-		return append(errs, field.Required(p.Child("topologyKey"), "can not be empty"))
+		errs = append(errs, field.Required(p.Child("topologyKey"), "can not be empty"))
 	}
 	return append(errs, metav1validation.ValidateLabelName(t.TopologyKey, p.Child("topologyKey"))...)
 }
@@ -163,7 +163,9 @@ func validateSpread(p *field.Path, constraints []corev1.TopologySpreadConstraint
 	seen := sets.New[pair]()
 	for i, c := range constraints {
 		at := p.Index(i)
-		errs = append(errs, meta.Positive(at.Child("maxSkew"), c.MaxSkew)...)
+		if c.MaxSkew <= 0 {
+			errs = append(errs, field.Invalid(at.Child("maxSkew"), c.MaxSkew, "must be greater than zero"))
+		}
 		if c.TopologyKey == "" {
 			errs = append(errs, field.Required(at.Child("topologyKey"), "can not be empty"))
 		} else {

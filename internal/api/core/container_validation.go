@@ -410,13 +410,13 @@ func validateEnvFrom(p *field.Path, sources []corev1.EnvFromSource) field.ErrorL
 		n := 0
 		if s.ConfigMapRef != nil {
 			n++
-			if s.ConfigMapRef.Name != "" {
+			if errs = append(errs, meta.Required(at.Child("configMapRef", "name"), s.ConfigMapRef.Name)...); s.ConfigMapRef.Name != "" {
 				errs = append(errs, meta.DNSSubdomain(at.Child("configMapRef", "name"), s.ConfigMapRef.Name)...)
 			}
 		}
 		if s.SecretRef != nil {
 			n++
-			if s.SecretRef.Name != "" {
+			if errs = append(errs, meta.Required(at.Child("secretRef", "name"), s.SecretRef.Name)...); s.SecretRef.Name != "" {
 				errs = append(errs, meta.DNSSubdomain(at.Child("secretRef", "name"), s.SecretRef.Name)...)
 			}
 		}

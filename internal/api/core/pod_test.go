@@ -144,7 +144,23 @@ func TestValidatePodReportsAll(t *testing.T) {
 			}
 			p.Spec.Tolerations = []corev1.Toleration{{Operator: "Equal"}}
 		}, []string{"FieldValueRequired spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms",
-			"FieldValueRequired spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey", "FieldValueInvalid spec.tolerations[0].operator"}},
+			"FieldValueRequired spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey",
+			"FieldValueInvalid spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey", "FieldValueInvalid spec.tolerations[0].operator"}},
+		"faults are said to be where upstream says": {func(p *corev1.Pod) {
+			yes, host := true, "h"
+			c := &p.Spec.Containers[0]
+			p.Spec.HostAliases = []corev1.HostAlias{{IP: "01.2.3.4"}}
+			c.EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{}}, {SecretRef: &corev1.SecretEnvSource{}}}
+			c.ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: "cpu", RestartPolicy: corev1.NotRequired}, {ResourceName: "cpu", RestartPolicy: corev1.NotRequired}}
+			p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "a"}, {Name: "a"}}
+			p.Spec.ShareProcessNamespace, p.Spec.HostPID = &yes, true
+			p.Spec.SetHostnameAsFQDN, p.Spec.HostnameOverride = &yes, &host
+			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: "both", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{{},
+				{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "a"}}, Secret: &corev1.SecretProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "a"}}}}}}})
+			p.Spec.SecurityContext = &corev1.PodSecurityContext{}
+		}, []string{"FieldValueInvalid spec.hostAliases[0].ip", "FieldValueRequired spec.containers[0].envFrom[0].configMapRef.name",
+			"FieldValueRequired spec.containers[0].envFrom[1].secretRef.name", "FieldValueDuplicate spec.containers[0].resizePolicy[1]", "FieldValueDuplicate spec.schedulingGates[1]",
+			"FieldValueInvalid spec.securityContext.shareProcessNamespace", "FieldValueForbidden spec.hostnameOverride", "FieldValueForbidden spec.volumes[0].projected.sources[1]"}},
 		"host ports": {func(p *corev1.Pod) {
 			p.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 80, HostPort: 8080}, {ContainerPort: 81, HostPort: 8080}, {ContainerPort: 99999}}
 		}, []string{"FieldValueDuplicate spec.containers[0].ports[1].hostPort", "FieldValueInvalid spec.containers[0].ports[2].containerPort"}},

@@ -111,9 +111,9 @@ func validatePodSpec(p *field.Path, spec *corev1.PodSpec, scope specScope) field
 	gates := sets.New[string]()
 	for i, g := range spec.SchedulingGates {
 		at := p.Child("schedulingGates").Index(i)
-		errs = append(errs, meta.QualifiedName(at.Child("name"), g.Name)...)
+		errs = append(errs, meta.QualifiedName(at, g.Name)...)
 		if gates.Has(g.Name) {
-			errs = append(errs, field.Duplicate(at.Child("name"), g.Name))
+			errs = append(errs, field.Duplicate(at, g.Name))
 		}
 		gates.Insert(g.Name)
 	}
@@ -144,15 +144,15 @@ func validatePodSpec(p *field.Path, spec *corev1.PodSpec, scope specScope) field
 			errs = append(errs, field.TooLong(at, "", 64))
 		}
 		if spec.SetHostnameAsFQDN != nil && *spec.SetHostnameAsFQDN {
-			errs = append(errs, field.Forbidden(p.Child("setHostnameAsFQDN"), "may not be specified when hostnameOverride is specified"))
+			errs = append(errs, field.Forbidden(at, "may not be specified when setHostnameAsFQDN is true"))
 		}
 		if spec.HostNetwork {
-			errs = append(errs, field.Forbidden(p.Child("hostNetwork"), "may not be specified when hostnameOverride is specified"))
+			errs = append(errs, field.Forbidden(at, "may not be specified when hostNetwork is true"))
 		}
 	}
 	errs = append(errs, ValidateTolerations(p.Child("tolerations"), spec.Tolerations)...)
 	for i, alias := range spec.HostAliases {
-		errs = append(errs, validation.IsValidIPForLegacyField(p.Child("hostAliases").Index(i).Child("ip"), alias.IP, false, nil)...)
+		errs = append(errs, validation.IsValidIPForLegacyField(p.Child("hostAliases").Index(i).Child("ip"), alias.IP, !scope.update, nil)...)
 		for j, name := range alias.Hostnames {
 			errs = append(errs, meta.DNSSubdomain(p.Child("hostAliases").Index(i).Child("hostnames").Index(j), name)...)
 		}
@@ -316,7 +316,7 @@ func ValidateTolerations(p *field.Path, tolerations []corev1.Toleration) field.E
 			errs = append(errs, meta.Invalid(at.Child("operator"), t.Value, validation.IsValidLabelValue(t.Value))...)
 		case corev1.TolerationOpExists:
 			if t.Value != "" {
-				errs = append(errs, field.Invalid(at.Child("operator"), t, "value must be empty when `operator` is 'Exists'"))
+				errs = append(errs, field.Invalid(at.Child("operator"), t.Value, "value must be empty when `operator` is 'Exists'"))
 			}
 		default:
 			errs = append(errs, field.NotSupported(at.Child("operator"), t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))

@@ -97,7 +97,7 @@ func validateHandler(p *field.Path, h handler, grace *int64) field.ErrorList {
 		}
 		if h.sleep.Seconds < 0 || h.sleep.Seconds > limit {
 			return field.ErrorList{field.Invalid(at, h.sleep.Seconds,
-				"must be non-negative and less than terminationGracePeriodSeconds ("+int64String(limit)+"). Only 1 to "+int64String(limit)+" is allowed")}
+				"must be non-negative and less than terminationGracePeriodSeconds ("+int64String(limit)+")")}
 		}
 		return nil
 	})

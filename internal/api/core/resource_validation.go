@@ -35,7 +35,7 @@ func validateResourceName(p *field.Path, name string, standard []string) field.E
 		if anyStandard(name) {
 			return field.ErrorList{field.Invalid(p, name, "must be a standard resource for containers")}
 		}
-		return field.ErrorList{field.Invalid(p, name, notStandardOrQualified)}
+		return field.ErrorList{field.Invalid(p, name, notStandardOrQualified), field.Invalid(p, name, "must be a standard resource for containers")}
 	}
 	if !nativeResource(corev1.ResourceName(name)) && !extendedResource(corev1.ResourceName(name)) {
 		return field.ErrorList{field.Invalid(p, name, "doesn't follow extended resource name standard")}
@@ -144,7 +144,7 @@ func wholePages(p *field.Path, name corev1.ResourceName, q resource.Quantity) fi
 		return field.ErrorList{field.Invalid(p, string(name), "must name a page size")}
 	}
 	if q.Value()%size.Value() != 0 {
-		return field.ErrorList{field.Invalid(p, q.String(), "must be a positive integer multiple of "+string(name))}
+		return field.ErrorList{field.Invalid(p, q.String(), q.String()+" is not positive integer multiple of "+string(name))}
 	}
 	return nil
 }
@@ -202,9 +202,9 @@ func validatePodResources(p *field.Path, spec *corev1.PodSpec) field.ErrorList {
 func validateResizePolicy(p *field.Path, policies []corev1.ContainerResizePolicy, restart corev1.RestartPolicy) field.ErrorList {
 	var errs field.ErrorList
 	seen := sets.New[corev1.ResourceName]()
-	for _, policy := range policies {
+	for i, policy := range policies {
 		if seen.Has(policy.ResourceName) {
-			errs = append(errs, field.Duplicate(p, policy.ResourceName))
+			errs = append(errs, field.Duplicate(p.Index(i), policy.ResourceName))
 		}
 		seen.Insert(policy.ResourceName)
 		errs = append(errs, meta.OneOf(p, policy.ResourceName, corev1.ResourceCPU, corev1.ResourceMemory)...)

@@ -289,34 +289,34 @@ func validateProjections(p *field.Path, sources []corev1.VolumeProjection) field
 	for i, s := range sources {
 		at := p.Child("sources").Index(i)
 		n := 0
-		more := func(name string) bool {
+		more := func() bool {
 			n++
 			if n > 1 {
-				errs = append(errs, field.Forbidden(at.Child(name), "may not specify more than 1 volume type"))
+				errs = append(errs, field.Forbidden(at, "may not specify more than 1 volume type per source"))
 			}
 			return n == 1
 		}
-		if s.Secret != nil && more("secret") {
+		if s.Secret != nil && more() {
 			errs = append(errs, meta.Required(at.Child("secret", "name"), s.Secret.Name)...)
 			errs = append(errs, validateFiles(at.Child("secret"), nil, s.Secret.Items)...)
 			for j, f := range s.Secret.Items {
 				conflict(at.Child("secret", "items").Index(j).Child("path"), f.Path)
 			}
 		}
-		if s.ConfigMap != nil && more("configMap") {
+		if s.ConfigMap != nil && more() {
 			errs = append(errs, meta.Required(at.Child("configMap", "name"), s.ConfigMap.Name)...)
 			errs = append(errs, validateFiles(at.Child("configMap"), nil, s.ConfigMap.Items)...)
 			for j, f := range s.ConfigMap.Items {
 				conflict(at.Child("configMap", "items").Index(j).Child("path"), f.Path)
 			}
 		}
-		if s.DownwardAPI != nil && more("downwardAPI") {
+		if s.DownwardAPI != nil && more() {
 			errs = append(errs, validateDownward(at.Child("downwardAPI"), s.DownwardAPI.Items)...)
 			for j, f := range s.DownwardAPI.Items {
 				conflict(at.Child("downwardAPI", "items").Index(j).Child("path"), f.Path)
 			}
 		}
-		if t := s.ServiceAccountToken; t != nil && more("serviceAccountToken") {
+		if t := s.ServiceAccountToken; t != nil && more() {
 			token := at.Child("serviceAccountToken")
 			if e := t.ExpirationSeconds; e != nil && *e < 600 {
 				errs = append(errs, field.Invalid(token.Child("expirationSeconds"), *e, "may not specify a duration less than 10 minutes"))
@@ -331,7 +331,7 @@ func validateProjections(p *field.Path, sources []corev1.VolumeProjection) field
 			}
 			conflict(token, t.Path)
 		}
-		if b := s.ClusterTrustBundle; b != nil && more("clusterTrustBundle") {
+		if b := s.ClusterTrustBundle; b != nil && more() {
 			bundle := at.Child("clusterTrustBundle")
 			switch {
 			case b.Name != nil && b.SignerName != nil, b.Name != nil && b.LabelSelector != nil:
@@ -343,7 +343,7 @@ func validateProjections(p *field.Path, sources []corev1.VolumeProjection) field
 			errs = append(errs, filePath(bundle.Child("path"), b.Path)...)
 			conflict(bundle, b.Path)
 		}
-		if c := s.PodCertificate; c != nil && more("podCertificate") {
+		if c := s.PodCertificate; c != nil && more() {
 			cert := at.Child("podCertificate")
 			errs = append(errs, meta.Required(cert.Child("signerName"), c.SignerName)...)
 			if kinds := []string{"RSA3072", "RSA4096", "ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519"}; !slices.Contains(kinds, c.KeyType) {
@@ -358,9 +358,6 @@ func validateProjections(p *field.Path, sources []corev1.VolumeProjection) field
 					conflict(cert.Child(f.name), f.value)
 				}
 			}
-		}
-		if n == 0 {
-			errs = append(errs, field.Required(at, "must specify a volume type"))
 		}
 	}
 	return errs

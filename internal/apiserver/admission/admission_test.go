@@ -200,7 +200,7 @@ func TestPodsGetWhatTheyNeed(t *testing.T) {
 		t.Errorf("%v %+v", err, quiet.Spec.Volumes)
 	}
 	lost := &corev1.Pod{Spec: corev1.PodSpec{ServiceAccountName: "none"}}
-	if err := run(t.Context(), c, request(Create, "pods", "a", "p", lost, nil)); err == nil || err.Error() != `pods "p" is forbidden: error looking up service account a/none: serviceaccounts "none" not found` {
+	if err := run(t.Context(), c, request(Create, "pods", "a", "p", lost, nil)); err == nil || err.Error() != `pods "p" is forbidden: error looking up service account a/none: serviceaccount "none" not found` {
 		t.Errorf("%v", err)
 	}
 	full := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{}}, Volumes: []corev1.Volume{{Name: "kube-api-access-mine"}}}}

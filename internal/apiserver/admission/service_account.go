@@ -115,13 +115,21 @@ func (s *ServiceAccount) find(ctx context.Context, namespace, name string) (*cor
 		return sa, nil
 	}
 	if sa, err = s.live.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{}); err == nil || name != defaultAccount || !apierrors.IsNotFound(err) {
-		return sa, err
+		return sa, lacking(err, name)
 	}
 	s.news.await(ctx, s.Patience, func() bool {
 		sa, err = s.accounts.ServiceAccounts(namespace).Get(name)
 		return err == nil
 	})
-	return sa, err
+	return sa, lacking(err, name)
+}
+
+// lacking says in upstream's words, which name one account, that there is none.
+func lacking(err error, name string) error {
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewNotFound(corev1.Resource("serviceaccount"), name)
+	}
+	return err
 }
 
 func automount(sa *corev1.ServiceAccount, pod *corev1.Pod) bool {
