@@ -343,7 +343,7 @@ func (c *Collection) reindex(before, after *Entry) {
 	for _, field := range c.cfg.Index {
 		values := c.index[field]
 		if before != nil {
-			value := before.Fields()[field]
+			value := before.Fields().Get(field)
 			if keys := values[value]; keys != nil {
 				delete(keys, before.Key)
 				if len(keys) == 0 {
@@ -352,7 +352,7 @@ func (c *Collection) reindex(before, after *Entry) {
 			}
 		}
 		if after != nil {
-			value := after.Fields()[field]
+			value := after.Fields().Get(field)
 			keys := values[value]
 			if keys == nil {
 				keys = map[string]*Entry{}
@@ -377,11 +377,11 @@ func (c *Collection) narrowly(ch *change) {
 	for _, field := range c.cfg.Index {
 		var before string
 		if ch.previous != nil {
-			before = ch.previous.Fields()[field]
+			before = ch.previous.Fields().Get(field)
 			to(field, before)
 		}
 		if ch.entry != nil {
-			if after := ch.entry.Fields()[field]; ch.previous == nil || after != before {
+			if after := ch.entry.Fields().Get(field); ch.previous == nil || after != before {
 				to(field, after)
 			}
 		}

@@ -30,8 +30,28 @@ type Entry struct {
 
 type attributes struct {
 	labels labels.Set
-	fields fields.Set
+	fields pairs
 }
+
+// pairs are fields with their values. An entry has some ten, for its whole life: a map would take three times the memory.
+type pairs []pair
+
+type pair struct{ name, value string }
+
+func (p pairs) find(name string) (string, bool) {
+	for i := range p {
+		if p[i].name == name {
+			return p[i].value, true
+		}
+	}
+	return "", false
+}
+
+// Has implements [fields.Fields].
+func (p pairs) Has(name string) bool { _, ok := p.find(name); return ok }
+
+// Get implements [fields.Fields].
+func (p pairs) Get(name string) string { v, _ := p.find(name); return v }
 
 // form is one encoding, in a list that only grows at its head, or is replaced.
 type form struct {
@@ -46,7 +66,7 @@ type form struct {
 func (e *Entry) Labels() labels.Set { return e.attributes().labels }
 
 // Fields are the object's selectable fields. Read only.
-func (e *Entry) Fields() fields.Set { return e.attributes().fields }
+func (e *Entry) Fields() fields.Fields { return e.attributes().fields }
 
 // attributes computes the sets at first use; a second, concurrent computation
 // is harmless.
@@ -55,7 +75,12 @@ func (e *Entry) attributes() *attributes {
 		return a
 	}
 	a := new(attributes)
-	a.labels, a.fields = e.codec.Attributes(e.Object)
+	var named fields.Set
+	a.labels, named = e.codec.Attributes(e.Object)
+	a.fields = make(pairs, 0, len(named))
+	for name, value := range named {
+		a.fields = append(a.fields, pair{name, value})
+	}
 	e.attrs.Store(a)
 	return a
 }
@@ -83,6 +108,9 @@ func (e *Entry) Encoded(name string, encode func(runtime.Object) ([]byte, error)
 	e.forms.Store(&form{name: name, bytes: b, next: e.forms.Load()})
 	return b, nil
 }
+
+// Has tells whether the entry is held in that form already.
+func (e *Entry) Has(name string) bool { return e.encoded(name) != nil }
 
 func (e *Entry) encoded(name string) []byte {
 	for f := e.forms.Load(); f != nil; f = f.next {

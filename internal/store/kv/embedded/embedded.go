@@ -50,11 +50,11 @@ const (
 	commitInterval = time.Second
 	commitLimit    = 20_000
 
-	// snapshotEvery bounds the replay, and with the size of its segments the log
-	// that a start has to read.
-	snapshotEvery = 5_000
+	// snapshotEvery bounds the replay, the part of the log that raft keeps in
+	// memory, and with the size of its segments the log that a start has to read.
+	snapshotEvery = 2_500
 	segmentBytes  = 8 << 20
-	catchUp       = 1_000
+	catchUp       = 100 // nobody lags behind
 
 	maxRequestBytes = 8 << 20 // objects are bounded by 3 MiB above
 )
