@@ -364,16 +364,33 @@ func (ep *endpoint) json(e *store.Entry) ([]byte, error) {
 // message is the entry's protobuf message without envelope, made once.
 func (ep *endpoint) message(e *store.Entry) ([]byte, error) {
 	return e.Encoded(ep.protoForm, func(o runtime.Object) ([]byte, error) {
-		v, err := ep.toVersion(o)
+		m, err := ep.asMessage(o)
 		if err != nil {
 			return nil, err
 		}
-		m, ok := v.(wire.Message)
-		if !ok {
-			return nil, fmt.Errorf("encode %s: no protobuf form", ep.gvk)
-		}
 		return wire.MarshalMessage(m)
 	})
+}
+
+// envelope is the entry's protobuf message in its envelope, for one reader.
+func (ep *endpoint) envelope(e *store.Entry) ([]byte, error) {
+	m, err := ep.asMessage(e.Object)
+	if err != nil {
+		return nil, err
+	}
+	return wire.MarshalEnvelope(m, ep.gvk)
+}
+
+func (ep *endpoint) asMessage(o runtime.Object) (wire.Message, error) {
+	v, err := ep.toVersion(o)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := v.(wire.Message)
+	if !ok {
+		return nil, fmt.Errorf("encode %s: no protobuf form", ep.gvk)
+	}
+	return m, nil
 }
 
 // document is the entry as a client gets it, in JSON.

@@ -23,6 +23,13 @@ func (c *call) respondEntry(code int, e *store.Entry) error {
 	}
 	ep := c.ep
 	if c.accept.Media == wire.Protobuf && ep.proto {
+		if (c.r.Method == http.MethodPut || c.r.Method == http.MethodPatch) && !e.Has(ep.protoForm) { // who changed it reads this state once
+			b, err := ep.envelope(e)
+			if err != nil {
+				return err
+			}
+			return c.respondBytes(code, wire.TypeProtobuf, b)
+		}
 		raw, err := ep.message(e)
 		if err != nil {
 			return err

@@ -47,6 +47,7 @@ type Server struct {
 // began, for the phases.
 func Start(ctx context.Context, c *Config, started time.Time) (_ *Server, err error) {
 	s := &Server{config: c, started: started, ready: make(chan struct{})}
+	paceCollector()
 	if s.lock, err = host.Acquire(c.RunDir); err != nil {
 		return nil, err
 	}
