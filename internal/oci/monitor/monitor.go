@@ -62,7 +62,7 @@ type CreateRequest struct {
 	Log       LogConfig `json:"log"`
 	Terminal  bool      `json:"terminal,omitempty"`
 	OpenStdin bool      `json:"openStdin,omitempty"` // else standard input is /dev/null
-	StdinOnce bool      `json:"stdinOnce,omitempty"` // close standard input when the first attached stdin ends
+	StdinOnce bool      `json:"stdinOnce,omitempty"` // close standard input, if it is no terminal, when the first attached stdin ends
 	Size      [2]uint16 `json:"size,omitempty"`      // terminal: columns, rows; zero: unset
 	Runtime   string    `json:"runtime,omitempty"`   // "": built in; else an absolute path of an OCI runtime
 }

@@ -227,6 +227,44 @@ func TestStdinOnceEndsWithItsClient(t *testing.T) {
 	}
 }
 
+// Docker says StdinOnce of every container that is run with -it, and detaching from one leaves its shell alone.
+func TestATerminalOutlivesItsFirstClient(t *testing.T) {
+	c, _ := begin(t, shortDir(t))
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	s := ocitest.Spec(t, "sh", "-c", "read a; echo first.; read b || echo ended; echo $a-$b.")
+	s.Process.Terminal = true
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, s), Terminal: true, OpenStdin: true, StdinOnce: true}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Delete(ctx, id, true)
+	for i, turn := range []struct{ typed, want string }{{"one\n", "first."}, {"two\n", "one-two."}} {
+		streams, err := c.Attach(ctx, id, monitor.AttachOptions{Stdin: true, Stdout: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			if _, err := c.Start(ctx, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := io.WriteString(streams.Stdin, turn.typed); err != nil {
+			t.Fatal(err)
+		}
+		seen := ""
+		for buf := make([]byte, 512); !strings.Contains(seen, turn.want); {
+			n, err := streams.Stdout.Read(buf)
+			if seen += string(buf[:n]); err != nil {
+				t.Fatalf("after %q: %v; want %q", seen, err, turn.want)
+			}
+		}
+		if strings.Contains(seen, "ended") {
+			t.Errorf("the shell was told of an end: %q", seen)
+		}
+		streams.Close()
+	}
+}
+
 func TestKillPauseAndForcedDelete(t *testing.T) {
 	c, _ := begin(t, shortDir(t))
 	ctx := contextFor(t)

@@ -271,7 +271,7 @@ func (s *streams) closeStdin() error {
 	return f.Close()
 }
 
-// feed copies a client's input to the container until either ends.
+// feed copies a client's input to the container until either ends. Who leaves a terminal ends nothing: the next who comes types on.
 func (s *streams) feed(from *os.File) {
 	defer from.Close()
 	s.mu.Lock()
@@ -281,7 +281,7 @@ func (s *streams) feed(from *os.File) {
 		return
 	}
 	_, err := io.Copy(stdin, from)
-	if s.once && !errors.Is(err, os.ErrClosed) {
+	if s.once && !s.isTerminal(stdin) && !errors.Is(err, os.ErrClosed) {
 		_ = s.closeStdin()
 	}
 }
