@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -586,4 +588,39 @@ func TestAStatusOfAnOldVersionIsPatchedIn(t *testing.T) {
 			t.Errorf("writes %q, want an update that is refused and a patch", writes)
 		}
 	})
+}
+
+// A runtime that sends events is never listed again; one that has none is listed each second, and what happens in it is seen then.
+func TestRuntimesAreListedOnlyWhereTheySendNoEvents(t *testing.T) {
+	const hour = time.Hour / time.Second
+	for _, c := range []struct {
+		name   string
+		events bool
+		lists  int // in an hour without anything happening
+	}{{"events", true, 0}, {"no events", false, int(hour)}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newStage(t, fakecri.Options{Fail: func(op, _ string) error {
+					if op == "GetContainerEvents" && !c.events {
+						return status.Error(codes.Unimplemented, "unknown method GetContainerEvents")
+					}
+					return nil
+				}})
+				s.create(pod("a", "c"))
+				s.await("a", "ready", 0, ready)
+				before := s.runtime.Calls("ListContainers")
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if n := s.runtime.Calls("ListContainers") - before; n < c.lists-1 || n > c.lists {
+					t.Errorf("%d lists in an hour, want %d", n, c.lists)
+				}
+				s.runtime.Exit(s.runtime.Find("a", "c"), 1, "", "")
+				ended := time.Now()
+				s.await("a", "restarted", 0, func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount == 1 && ready(p) })
+				if d := time.Since(ended); d > lookPeriod+100*time.Millisecond {
+					t.Errorf("the end was seen after %v", d)
+				}
+			})
+		})
+	}
 }
