@@ -110,21 +110,30 @@ func wire(a *place, nameA string, b *place, nameB string) {
 	b.up(nameB)
 }
 
-// settled waits until the kernel has noticed that a link's other end is up; what is sent before is lost.
+// settled waits until the kernel has noticed that links' other ends are up; what is sent before is lost.
 func (p *place) settled(links ...string) {
 	p.t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
-		waiting := ""
-		for _, name := range links {
-			if mustLink(p, name).Attrs().OperState != netlink.OperUp {
-				waiting = name
+	updates, done := make(chan netlink.LinkUpdate), make(chan struct{})
+	err := netlink.LinkSubscribeWithOptions(updates, done, netlink.LinkSubscribeOptions{Namespace: &p.ns, ListExisting: true})
+	p.must(err)
+	defer func() {
+		close(done)
+		for range updates { // until the subscription has ended
+		}
+	}()
+	waiting := map[string]bool{}
+	for _, name := range links {
+		waiting[name] = true
+	}
+	limit := time.After(20 * time.Second)
+	for len(waiting) > 0 {
+		select {
+		case u := <-updates:
+			if a := u.Attrs(); a.OperState == netlink.OperUp {
+				delete(waiting, a.Name)
 			}
-		}
-		if waiting == "" {
-			return
-		}
-		if time.Now().After(end) {
-			p.t.Fatalf("link %s does not come up", waiting)
+		case <-limit:
+			p.t.Fatalf("links %v do not come up", waiting)
 		}
 	}
 }
