@@ -31,7 +31,7 @@ func find() (tools, error) {
 	program := func(at *string, name, pack string) {
 		path, err := exec.LookPath(name)
 		if err != nil {
-			lacks = append(lacks, harness.Lacking{What: name, Package: pack})
+			lacks = append(lacks, harness.Lacking{What: name, Remedy: harness.Package(pack)})
 		}
 		*at = path
 	}
@@ -40,11 +40,11 @@ func find() (tools, error) {
 	program(&t.kubectl, "kubectl", "kubernetes-client")
 	program(&t.docker, "docker", "docker-cli")
 	if t.mke2fs = "/sbin/mke2fs"; !exists(t.mke2fs) {
-		lacks = append(lacks, harness.Lacking{What: "mke2fs", Package: "e2fsprogs"})
+		lacks = append(lacks, harness.Lacking{What: "mke2fs", Remedy: harness.Package("e2fsprogs")})
 	}
 	kernels, _ := filepath.Glob("/boot/vmlinuz-*-cloud-amd64")
 	if len(kernels) == 0 {
-		lacks = append(lacks, harness.Lacking{What: "/boot/vmlinuz-*-cloud-amd64", Package: "linux-image-cloud-amd64"})
+		lacks = append(lacks, harness.Lacking{What: "/boot/vmlinuz-*-cloud-amd64", Remedy: harness.Package("linux-image-cloud-amd64")})
 	} else {
 		t.kernel = kernels[len(kernels)-1]
 		t.modules = filepath.Join("/lib/modules", strings.TrimPrefix(filepath.Base(t.kernel), "vmlinuz-"))
