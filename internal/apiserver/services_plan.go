@@ -30,8 +30,19 @@ func settleFamilies(s, old *corev1.ServiceSpec, families []corev1.IPFamily) *fie
 			s.IPFamilies = slices.Clone(old.IPFamilies)
 		}
 	}
+	// What contradicts itself is refused here: what follows would settle it in silence.
+	if ips := spec.Child("clusterIPs"); len(s.ClusterIPs) > 0 && s.ClusterIP == "" {
+		return field.Invalid(ips, s.ClusterIPs, "must be empty when `clusterIP` is not specified")
+	} else if len(s.ClusterIPs) > 0 && s.ClusterIP != s.ClusterIPs[0] {
+		return field.Invalid(ips, s.ClusterIPs, "first value must match `clusterIP`")
+	}
 	for i, f := range s.IPFamilies {
-		if !slices.Contains(families, f) {
+		switch {
+		case slices.Contains(s.IPFamilies[:i], f):
+			return field.Duplicate(spec.Child("ipFamilies").Index(i), f)
+		case f != corev1.IPv4Protocol && f != corev1.IPv6Protocol:
+			return field.NotSupported(spec.Child("ipFamilies").Index(i), f, []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol})
+		case !slices.Contains(families, f):
 			return field.Invalid(spec.Child("ipFamilies").Index(i), f, "not configured on this cluster")
 		}
 	}
@@ -74,7 +85,7 @@ func settleFamilies(s, old *corev1.ServiceSpec, families []corev1.IPFamily) *fie
 	case corev1.IPFamilyPolicySingleStack:
 		if len(s.IPFamilies) > 1 {
 			if old == nil || old.IPFamilyPolicy == nil || *old.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack || !slices.Equal(s.IPFamilies, old.IPFamilies) {
-				return field.Invalid(spec.Child("ipFamilies"), s.IPFamilies, "may only hold up to 1 value when ipFamilyPolicy is SingleStack")
+				return field.Invalid(spec.Child("ipFamilyPolicy"), *s.IPFamilyPolicy, "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified")
 			}
 			s.IPFamilies = s.IPFamilies[:1] // from dual to single stack
 		}

@@ -77,3 +77,29 @@ func TestServiceAddresses(t *testing.T) {
 	}
 	c.do("GET", "/apis/networking.k8s.io/v1/ipaddresses/"+up.Spec.ClusterIPs[1], nil).want(404)
 }
+
+// A service that contradicts itself is refused, not settled one way or the other.
+func TestContradictoryServices(t *testing.T) {
+	c := newCluster(t)
+	c.namespace("ns")
+	const path = "/api/v1/namespaces/ns/services"
+	for spec, want := range map[string]string{
+		`"ipFamilies":["IPv4","IPv4"]`:                                `spec.ipFamilies[1]: Duplicate value: "IPv4"`,
+		`"ipFamilies":["IPv5"]`:                                       `spec.ipFamilies[0]: Unsupported value: "IPv5": supported values: "IPv4", "IPv6"`,
+		`"ipFamilyPolicy":"SingleStack","ipFamilies":["IPv4","IPv6"]`: `spec.ipFamilyPolicy: Invalid value: "SingleStack": must be 'RequireDualStack' or 'PreferDualStack'`,
+		`"clusterIPs":["10.43.0.77","fd43::77"]`:                      "spec.clusterIPs: Invalid value: [\"10.43.0.77\",\"fd43::77\"]: must be empty when `clusterIP` is not specified",
+		`"clusterIP":"10.43.0.78","clusterIPs":["10.43.0.79"]`:        "spec.clusterIPs: Invalid value: [\"10.43.0.79\"]: first value must match `clusterIP`",
+	} {
+		c.do("POST", path, `{"metadata":{"name":"s"},"spec":{"ports":[{"port":80}],`+spec+`}}`).fails(422, metav1.StatusReasonInvalid, want)
+	}
+	c.do("POST", "/api/v1/namespaces", `{"metadata":{"name":"other"},"spec":{"finalizers":["x"]}}`).fails(422, metav1.StatusReasonInvalid, "spec.finalizers: Invalid value: \"x\": name is neither a standard finalizer name")
+	// What an update leaves out or changes back is no contradiction.
+	var s corev1.Service
+	c.do("POST", path, `{"metadata":{"name":"s"},"spec":{"ports":[{"port":80}]}}`).want(201, &s)
+	c.do("PATCH", path+"/s", `{"spec":{"clusterIP":null}}`, "Content-Type", "application/merge-patch+json").want(200)
+	c.do("PATCH", path+"/s", `{"spec":{"type":"ExternalName","externalName":"x.y","clusterIP":""}}`, "Content-Type", "application/merge-patch+json").want(200)
+	c.do("PATCH", path+"/s", `{"spec":{"type":"ClusterIP"}}`, "Content-Type", "application/merge-patch+json").want(200, &s)
+	if s.Spec.ClusterIP == "" {
+		t.Errorf("no address after the way back: %+v", s.Spec)
+	}
+}

@@ -41,8 +41,10 @@ func prepareNamespaceUpdate(n, o *corev1.Namespace) {
 
 func validateNamespace(n *corev1.Namespace) field.ErrorList {
 	var errs field.ErrorList
-	for i, f := range n.Spec.Finalizers {
-		errs = append(errs, meta.Invalid(field.NewPath("spec", "finalizers").Index(i), string(f), validation.IsQualifiedName(string(f)))...)
+	for _, f := range n.Spec.Finalizers {
+		at := field.NewPath("spec", "finalizers")
+		errs = append(errs, meta.Invalid(at, string(f), validation.IsQualifiedName(string(f)))...)
+		errs = append(errs, meta.Finalizer(at, string(f))...)
 	}
 	return errs
 }

@@ -122,9 +122,15 @@ func finalizers(r *api.Resource, m metav1.Object) (errs field.ErrorList) {
 		return nil
 	}
 	for i, f := range m.GetFinalizers() {
-		if !strings.Contains(f, "/") && !standardFinalizers[f] {
-			errs = append(errs, field.Invalid(metadataPath.Child("finalizers").Index(i), f, "name is neither a standard finalizer name nor is it fully qualified"))
-		}
+		errs = append(errs, Finalizer(metadataPath.Child("finalizers").Index(i), f)...)
 	}
 	return errs
+}
+
+// Finalizer checks that the name has a prefix or is a standard one.
+func Finalizer(p *field.Path, name string) field.ErrorList {
+	if strings.Contains(name, "/") || standardFinalizers[name] {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(p, name, "name is neither a standard finalizer name nor is it fully qualified")}
 }
