@@ -160,15 +160,17 @@ func (c *Collection) page(s *snapshot, start string, opts ListOptions) *Page {
 	all := labels == nil && fields == nil
 	if all && opts.Limit == 0 && opts.Prefix == "" {
 		page.Entries = make([]*Entry, 0, s.tree.Len())
+	} else if all && opts.Limit > 0 {
+		page.Entries = make([]*Entry, 0, min(opts.Limit, int64(s.tree.Len())))
 	}
-	full, remaining := false, int64(0)
+	full, next := false, ""
 	s.tree.Ascend(&Entry{Key: start}, func(e *Entry) bool {
 		if !strings.HasPrefix(e.Key, opts.Prefix) {
 			return false
 		}
 		if full {
-			remaining++
-			return all // with a selector it is enough to know that there is more
+			next = e.Key
+			return false
 		}
 		if all || e.selects(labels, fields) {
 			page.Entries = append(page.Entries, e)
@@ -176,15 +178,28 @@ func (c *Collection) page(s *snapshot, start string, opts ListOptions) *Page {
 		}
 		return true
 	})
-	if remaining > 0 {
+	if next != "" {
 		last := page.Entries[len(page.Entries)-1].Key
 		page.Continue = encodeContinue(last[len(opts.Prefix):], s.revision)
-		if all {
+		if all { // with a selector it is enough to know that there is more
+			end := s.tree.Len()
+			if opts.Prefix != "" {
+				end = rank(s.tree, kv.After(opts.Prefix))
+			}
+			remaining := int64(end - rank(s.tree, next))
 			page.Remaining = &remaining
 		}
 		c.keep(s)
 	}
 	return page
+}
+
+// rank is how many entries come before key.
+func rank(tree *btree.BTreeG[*Entry], key string) int {
+	return sort.Search(tree.Len(), func(i int) bool {
+		e, _ := tree.GetAt(i)
+		return e.Key >= key
+	})
 }
 
 // keptPages bounds the snapshots that are held for lists being paged; older ones
