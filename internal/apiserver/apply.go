@@ -144,6 +144,6 @@ func applyError(err error) error {
 	if _, ok := err.(apierrors.APIStatus); ok {
 		return err
 	}
-	// Upstream gives no reason, so that clients show the text as it is.
-	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}}
+	// It is the client's document that cannot be merged, or is none. Upstream gives no reason, so that clients show the text as it is.
+	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusBadRequest, Message: err.Error()}}
 }

@@ -30,6 +30,7 @@ import (
 	"nau/internal/apiserver/authz"
 	"nau/internal/apiserver/identity"
 	"nau/internal/apiserver/wire"
+	"nau/internal/house/spent"
 )
 
 func TestErrorsAreWhatClientsParse(t *testing.T) {
@@ -331,9 +332,30 @@ func FuzzBodies(f *testing.F) {
 		if kind > 2 {
 			method, path = "PATCH", "/api/v1/namespaces/ns/pods/web?dryRun=All&fieldManager=f"
 		}
-		if r := c.do(method, path, body, "Content-Type", types[kind]); r.code >= 500 {
-			t.Errorf("%s %s: %d %s", types[kind], body, r.code, r.body)
-		}
+		spent.On(t, len(body), func() {
+			if r := c.do(method, path, body, "Content-Type", types[kind]); r.code >= 500 {
+				t.Errorf("%s %s: %d %s", types[kind], body, r.code, r.body)
+			}
+		})
+	})
+}
+
+// Whatever a client selects by, the answer is a list or a 400.
+func FuzzSelectors(f *testing.F) {
+	for _, s := range []string{"a", "!a", "a=b", "a==b,c!=d", "a in (b,c)", "a notin (b),!c", "a>1,b<2", "metadata.name=web", "spec.nodeName!=,status.phase=Running"} {
+		f.Add(s, s)
+	}
+	c := newCluster(f)
+	c.do("POST", "/api/v1/namespaces", `{"metadata":{"name":"ns"}}`).want(201)
+	c.do("POST", "/api/v1/namespaces/ns/pods", podBody).want(201)
+	f.Fuzz(func(t *testing.T, label, field string) {
+		c.t = t
+		q := url.Values{"labelSelector": {label}, "fieldSelector": {field}}.Encode()
+		spent.On(t, len(q), func() {
+			if r := c.do("GET", "/api/v1/namespaces/ns/pods?"+q, nil); r.code != 200 && r.code != 400 {
+				t.Errorf("%q %q: %d %s", label, field, r.code, r.body)
+			}
+		})
 	})
 }
 

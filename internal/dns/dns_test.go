@@ -18,6 +18,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+
+	"nau/internal/house/spent"
 )
 
 func testServer(t testing.TB, upstreams ...string) *Server {
@@ -239,15 +241,17 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(packed)
 	s := testServer(f)
 	f.Fuzz(func(t *testing.T, packet []byte) {
-		var q dns.Msg
-		if q.Unpack(packet) != nil {
-			return
-		}
-		m := s.Answer(&q)
-		m.Truncate(dns.MinMsgSize)
-		if _, err := m.Pack(); err != nil && len(q.Question) == 1 {
-			t.Fatalf("an answer that cannot be packed: %v", err)
-		}
+		spent.On(t, len(packet), func() {
+			var q dns.Msg
+			if q.Unpack(packet) != nil {
+				return
+			}
+			m := s.Answer(&q)
+			m.Truncate(dns.MinMsgSize)
+			if _, err := m.Pack(); err != nil && len(q.Question) == 1 {
+				t.Fatalf("an answer that cannot be packed: %v", err)
+			}
+		})
 	})
 }
 

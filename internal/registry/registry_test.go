@@ -24,6 +24,7 @@ import (
 
 	"nau/internal/engine/content"
 	"nau/internal/engine/image/remote"
+	"nau/internal/house/spent"
 )
 
 // bed is a registry over HTTP.
@@ -520,7 +521,7 @@ func FuzzPaths(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, query string) {
 		r := &http.Request{Method: method, URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{"Content-Type": {"a/b"}}, Body: io.NopCloser(strings.NewReader("{}")), Host: "x"}
 		w := httptest.NewRecorder()
-		g.ServeHTTP(w, r)
+		spent.On(t, len(path)+len(query), func() { g.ServeHTTP(w, r) })
 		if w.Code >= 500 {
 			t.Errorf("%s %s?%s: %d", method, path, query, w.Code)
 		}

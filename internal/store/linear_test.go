@@ -20,6 +20,8 @@ import (
 	"github.com/anishathalye/porcupine"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"nau/internal/house/spent"
 )
 
 // Many writers, many watchers that come and go: each watcher must see exactly
@@ -392,7 +394,9 @@ func FuzzContinue(f *testing.F) {
 	f.Add("")
 	f.Add("eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6NSwic3RhcnQiOiIuLi8uLi9hIn0")
 	f.Fuzz(func(t *testing.T, s string) {
-		token, err := decodeContinue(s)
+		var token token
+		var err error
+		spent.On(t, len(s), func() { token, err = decodeContinue(s) })
 		if err != nil {
 			if !errors.Is(err, ErrBadContinue) {
 				t.Errorf("%q: %v", s, err)

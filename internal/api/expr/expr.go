@@ -196,6 +196,7 @@ func (e *Env) Compile(source string, want []*cel.Type) (*Program, error) {
 		return nil, fmt.Errorf("must evaluate to one of [%s]", strings.Join(names, " "))
 	}
 	run, err := e.env.Program(ast,
+		boundedRanges(),
 		cel.InterruptCheckFrequency(100),
 		cel.CostLimit(limits.PerCallLimit),
 		cel.CostTracking(&library.CostEstimator{}))

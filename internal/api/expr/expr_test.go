@@ -2,8 +2,11 @@ package expr
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+
+	"nau/internal/house/spent"
 )
 
 func env(t testing.TB, n Names) *Env {
@@ -118,6 +121,44 @@ func TestPatchesHaveTypes(t *testing.T) {
 	}
 }
 
+// A list that is made of a number is bounded, wherever the number comes from.
+func TestRanges(t *testing.T) {
+	e, err := For(Names{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for source, want := range map[string]string{
+		"lists.range(0).size() == 0":                                       "true",
+		"lists.range(3) == [0, 1, 2]":                                      "true",
+		"lists.range(lists.range(4).size()).map(x, x * 2) == [0, 2, 4, 6]": "true",
+		"lists.range(1024).size() == 1024":                                 "true",
+		"lists.range(1025).size() > 0":                                     "1025 elements are more than 1024",
+		"lists.range(1000000000).size() > 0":                               "1000000000 elements are more than 1024",
+		"lists.range(object.n).size() > 0":                                 "9000000000 elements are more than 1024",
+		"[1].all(x, lists.range(x * 1000000000).size() > 0)":               "more than 1024",
+		"lists.range(object.none).size() > 0":                              "no such key",
+		"lists.range(object.s).size() > 0":                                 "no such overload",
+	} {
+		p, err := e.Compile(source, Bool)
+		if err != nil {
+			t.Errorf("%s: %v", source, err)
+			continue
+		}
+		budget := ConditionBudget
+		out, err := p.Run(context.Background(), Values{"object": map[string]any{"n": int64(9_000_000_000), "s": "x"}}, &budget)
+		got := fmt.Sprint(err)
+		if err == nil {
+			got = fmt.Sprint(out.Value())
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %s, want %s", source, got, want)
+		}
+		if budget == ConditionBudget {
+			t.Errorf("%s cost nothing", source)
+		}
+	}
+}
+
 // FuzzCompile: whatever is written into an object, compiling and running it ends within its bounds, without a panic.
 func FuzzCompile(f *testing.F) {
 	for _, s := range []string{"object.metadata.name == 'x'", "[1,2].all(x, x > 0)", "'a'.matches('(a+)+')", "variables", "{", "\x00", "quantity('1e')",
@@ -132,14 +173,16 @@ func FuzzCompile(f *testing.F) {
 		if len(s) > 2048 {
 			return
 		}
-		p, err := e.Compile(s, Any)
-		if err != nil {
-			if err.Error() == "" {
-				t.Error("an error without words")
+		spent.On(t, len(s), func() {
+			p, err := e.Compile(s, Any)
+			if err != nil {
+				if err.Error() == "" {
+					t.Error("an error without words")
+				}
+				return
 			}
-			return
-		}
-		budget := ConditionBudget
-		_, _ = p.Run(context.Background(), Values{"object": map[string]any{"a": []any{int64(1), "x", nil}}, "oldObject": nil, "request": map[string]any{}, "params": nil, "namespaceObject": nil}, &budget)
+			budget := ConditionBudget
+			_, _ = p.Run(context.Background(), Values{"object": map[string]any{"a": []any{int64(1), "x", nil}}, "oldObject": nil, "request": map[string]any{}, "params": nil, "namespaceObject": nil}, &budget)
+		})
 	})
 }

@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
+
+	"nau/internal/house/spent"
 )
 
 func TestStorageBytesGoRound(t *testing.T) {
@@ -87,9 +89,10 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, form uint8) {
 		media := []string{Protobuf, JSON, YAML}[form%3]
 		s, _ := ForMediaType(media, form&4 != 0)
-		obj, _, err := s.Decode(data, nil, nil)
-		if err == nil && obj == nil {
-			t.Fatal("neither object nor error")
-		}
+		spent.On(t, len(data), func() {
+			if obj, _, err := s.Decode(data, nil, nil); err == nil && obj == nil {
+				t.Fatal("neither object nor error")
+			}
+		})
 	})
 }

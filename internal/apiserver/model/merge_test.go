@@ -10,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+
+	"nau/internal/house/spent"
 )
 
 func FuzzMergePatchIsRFC7386(f *testing.F) {
@@ -29,7 +31,8 @@ func FuzzMergePatchIsRFC7386(f *testing.F) {
 		}
 		for _, strategic := range []bool{false, true} {
 			got := pod()
-			err := MergePatch(got, patch, strategic)
+			var err error
+			spent.On(t, len(text), func() { err = MergePatch(got, patch, strategic) })
 			if errors.Is(err, ErrNotPlain) {
 				continue
 			}

@@ -10,6 +10,7 @@ import (
 
 	"nau/internal/docker/buildkit/wire"
 	"nau/internal/engine/build"
+	"nau/internal/house/spent"
 )
 
 func TestParse(t *testing.T) {
@@ -58,7 +59,9 @@ func FuzzParse(f *testing.F) {
 	f.Add("ulimit", "nofile=1:2")
 	f.Add("cache-imports", `[{"Type":"x"}]`)
 	f.Add("context:x::linux/arm64", "local:x")
-	f.Fuzz(func(t *testing.T, name, value string) { _, _ = parse(map[string]string{name: value}) })
+	f.Fuzz(func(t *testing.T, name, value string) {
+		spent.On(t, len(name)+len(value), func() { _, _ = parse(map[string]string{name: value}) })
+	})
 }
 
 func TestExporters(t *testing.T) {

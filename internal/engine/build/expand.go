@@ -173,14 +173,14 @@ func (e *expander) add(c instructions.Command) error {
 	vars := variables(e.args, e.config.Env)
 	if x, ok := c.(instructions.SupportsSingleWordExpansion); ok {
 		lex := shell.NewLex(e.plan.escape)
-		if err := x.Expand(func(w string) (string, error) { out, _, err := lex.ProcessWord(w, vars); return out, err }); err != nil {
+		if err := x.Expand(func(w string) (string, error) { return e.plan.expand(lex, w, vars) }); err != nil {
 			return at(c, err)
 		}
 	}
 	if x, ok := c.(instructions.SupportsSingleWordExpansionRaw); ok {
 		lex := shell.NewLex(e.plan.escape)
 		lex.RawQuotes, lex.RawEscapes, lex.SkipProcessQuotes = true, true, true
-		if err := x.ExpandRaw(func(w string) (string, error) { out, _, err := lex.ProcessWord(w, vars); return out, err }); err != nil {
+		if err := x.ExpandRaw(func(w string) (string, error) { return e.plan.expand(lex, w, vars) }); err != nil {
 			return at(c, err)
 		}
 	}
@@ -310,6 +310,9 @@ func (e *expander) expose(c *instructions.ExposeCommand, step *Step, vars shell.
 	}
 	var all []string
 	for _, w := range c.Ports {
+		if err := bounded(w, vars); err != nil {
+			return err
+		}
 		words, err := lex.ProcessWords(w, vars)
 		if err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -47,7 +48,8 @@ type Plan struct {
 
 	escape rune
 	opts   Options
-	global []arg // ARG before the first FROM, with their values
+	global []arg        // ARG before the first FROM, with their values
+	words  atomic.Int64 // bytes of all words that were expanded
 }
 
 // Stage is one FROM with what follows.
@@ -211,8 +213,7 @@ func variables(args []arg, env []string) shell.EnvGetter {
 
 // word expands one word.
 func (p *Plan) word(w string, args []arg, env []string) (string, error) {
-	out, _, err := shell.NewLex(p.escape).ProcessWord(w, variables(args, env))
-	return out, err
+	return p.expand(shell.NewLex(p.escape), w, variables(args, env))
 }
 
 func (p *Plan) stage(i int, in *instructions.Stage) error {

@@ -14,6 +14,7 @@ import (
 
 	"nau/internal/engine/image"
 	"nau/internal/engine/layer"
+	"nau/internal/house/spent"
 )
 
 func options() Options {
@@ -249,6 +250,32 @@ func TestStubs(t *testing.T) {
 	}
 }
 
+func TestWordsAreBounded(t *testing.T) {
+	double := func(first string, times int) string {
+		return "FROM scratch\nENV A=" + first + "\n" + strings.Repeat("ENV A=$A$A\n", times)
+	}
+	for name, tt := range map[string]struct {
+		dockerfile string
+		fine       bool
+	}{
+		"doubled a little":  {double("xxxxxxxx", 10), true},
+		"doubled for ever":  {double("xxxxxxxx", 40), false},
+		"replaced":          {"FROM scratch\nENV A=" + strings.Repeat("x", 4096) + "\nENV B=${A//x/$A}\n", false},
+		"replaced a little": {"FROM scratch\nENV A=linux/arm64 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin\nENV B=${A//\\//-}\n", true},
+		"many of them":      {double(strings.Repeat("x", 1000), 9) + strings.Repeat("ENV B=$A\n", 200), false},
+		"ports of a range":  {double("1", 10) + "EXPOSE " + strings.Repeat("$A", 2000) + "\n", false},
+		"a path that grows": {"FROM scratch\nENV PATH=/usr/bin\n" + strings.Repeat("ENV PATH=$PATH:/opt/x/bin\n", 100), true},
+	} {
+		p, err := Parse([]byte(tt.dockerfile), options())
+		if err == nil {
+			_, _, _, err = p.Expand(0, ImageConfig{}, Scope{})
+		}
+		if (err == nil) != tt.fine || err != nil && !strings.Contains(err.Error(), "longer than") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // FuzzPlan: no Dockerfile makes the plan maker panic or name a place outside the root.
 func FuzzPlan(f *testing.F) {
 	for _, s := range []string{"FROM a\nRUN x", "ARG A=1\nFROM a:$A AS b\nCOPY --from=b . .\nFROM b\nRUN <<E\nx\nE\n", "# escape=`\nFROM a\nADD --chmod=u+x http://x/y /z/\n",
@@ -258,32 +285,35 @@ func FuzzPlan(f *testing.F) {
 	if b, err := os.ReadFile("testdata/Dockerfile.nginx"); err == nil {
 		f.Add(string(b))
 	}
-	f.Fuzz(func(t *testing.T, dockerfile string) {
-		p, err := Parse([]byte(dockerfile), options())
+	f.Fuzz(func(t *testing.T, dockerfile string) { spent.On(t, len(dockerfile), func() { plan(t, dockerfile) }) })
+}
+
+// plan makes all steps of a Dockerfile and checks where they lead.
+func plan(t *testing.T, dockerfile string) {
+	p, err := Parse([]byte(dockerfile), options())
+	if err != nil {
+		return
+	}
+	for i := range p.Stages {
+		if p.Stages[i].Parent >= i {
+			t.Fatalf("stage %d continues stage %d", i, p.Stages[i].Parent)
+		}
+		steps, cfg, _, err := p.Expand(i, ImageConfig{}, Scope{})
 		if err != nil {
-			return
+			continue
 		}
-		for i := range p.Stages {
-			if p.Stages[i].Parent >= i {
-				t.Fatalf("stage %d continues stage %d", i, p.Stages[i].Parent)
+		if _, err := json.Marshal(cfg); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range steps {
+			if s.Copy != nil && (!strings.HasPrefix(s.Copy.Dest, "/") || slices.Contains(strings.Split(s.Copy.Dest, "/"), "..")) {
+				t.Fatalf("destination %q", s.Copy.Dest)
 			}
-			steps, cfg, _, err := p.Expand(i, ImageConfig{}, Scope{})
-			if err != nil {
-				continue
-			}
-			if _, err := json.Marshal(cfg); err != nil {
-				t.Fatal(err)
-			}
-			for _, s := range steps {
-				if s.Copy != nil && (!strings.HasPrefix(s.Copy.Dest, "/") || slices.Contains(strings.Split(s.Copy.Dest, "/"), "..")) {
-					t.Fatalf("destination %q", s.Copy.Dest)
-				}
-				if s.Dir != nil && !strings.HasPrefix(s.Dir.Path, "/") {
-					t.Fatalf("folder %q", s.Dir.Path)
-				}
+			if s.Dir != nil && !strings.HasPrefix(s.Dir.Path, "/") {
+				t.Fatalf("folder %q", s.Dir.Path)
 			}
 		}
-	})
+	}
 }
 
 func TestOnlyTheParserOfBuildKit(t *testing.T) {

@@ -29,6 +29,7 @@ import (
 	"nau/internal/engine/content"
 	"nau/internal/engine/image/remote"
 	"nau/internal/engine/layer"
+	"nau/internal/house/spent"
 	"nau/internal/registry"
 )
 
@@ -952,13 +953,15 @@ func FuzzParseManifest(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[]}`), ocispec.MediaTypeImageIndex)
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[],"layers":[]}`), "")
 	f.Fuzz(func(t *testing.T, b []byte, media string) {
-		x, err := parseManifest(b, media)
-		if err == nil && (x.index == nil) == (x.manifest == nil) {
-			t.Error("neither or both")
-		}
-		if err == nil && x.index != nil {
-			choose(x.index.Manifests, HostPlatform())
-		}
+		spent.On(t, len(b)+len(media), func() {
+			x, err := parseManifest(b, media)
+			if err == nil && (x.index == nil) == (x.manifest == nil) {
+				t.Error("neither or both")
+			}
+			if err == nil && x.index != nil {
+				choose(x.index.Manifests, HostPlatform())
+			}
+		})
 	})
 }
 
