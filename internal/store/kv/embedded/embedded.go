@@ -20,6 +20,7 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/config"
 	"go.etcd.io/etcd/server/v3/etcdserver"
+	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
 	"go.etcd.io/etcd/server/v3/features"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/raft/v3"
@@ -201,8 +202,12 @@ func (m *Member) lead(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	_, err := m.Revision(ctx)
-	return err
+	// The member calls itself leader a moment before it tells its readers so, and drops what was asked in between.
+	for {
+		if _, err := m.Revision(ctx); !errors.Is(err, etcderrors.ErrLeaderChanged) {
+			return err
+		}
+	}
 }
 
 // Put implements [kv.Backend].
