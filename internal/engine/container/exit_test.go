@@ -37,7 +37,7 @@ func TestExitWithoutAMonitor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := &Manager{records: dir, all: map[string]*entry{}, set: Settings{RunDir: t.TempDir(), Runtime: forgetful{}, Sandboxes: noSandboxes{},
+		m := &Manager{records: dir, set: Settings{RunDir: t.TempDir(), Runtime: forgetful{}, Sandboxes: noSandboxes{},
 			Events: &events.Bus{}, Log: slog.New(slog.DiscardHandler)}}
 		cmd := exec.Command("sh", "-c", script)
 		stdin, err := cmd.StdinPipe()
@@ -49,7 +49,7 @@ func TestExitWithoutAMonitor(t *testing.T) {
 		}
 		id := record.NewID()
 		e := &entry{rec: &Record{ID: id, State: Running, Pid: cmd.Process.Pid}, gone: make(chan struct{})}
-		m.all[id] = e
+		m.index.Put(id, e)
 		e.hold(cmd.Process.Pid)
 		stdin.Close()
 		_ = cmd.Wait() // somebody else reaps it, as the system's init does with orphans

@@ -49,7 +49,7 @@ func Open(ctx context.Context, s Settings, keep func(id string) bool) (*Manager,
 	if err := os.MkdirAll(s.RunDir, 0o711); err != nil {
 		return nil, err
 	}
-	m := &Manager{set: s, records: dir, all: map[string]*entry{}, names: map[string]string{}, images: map[string]int{}}
+	m := &Manager{set: s, records: dir, images: map[string]int{}}
 	recs, damaged, err := dir.All()
 	if err != nil {
 		return nil, err
@@ -62,11 +62,9 @@ func Open(ctx context.Context, s Settings, keep func(id string) bool) (*Manager,
 		if r.State == Running || r.State == Paused {
 			e.gone = make(chan struct{})
 		}
-		m.all[id] = e
+		m.index.Put(id, e)
+		m.index.Reserve(r.Config.Name, id)
 		m.images[r.Image.String()]++
-		if r.Config.Name != "" {
-			m.names[r.Config.Name] = id
-		}
 	}
 	if m.seq, err = openCursor(filepath.Join(s.RunDir, "seq")); err != nil {
 		return nil, err
@@ -92,7 +90,7 @@ func (m *Manager) Close() {
 	m.stop()
 	m.done.Wait()
 	m.mu.RLock()
-	for _, e := range m.all {
+	for _, e := range m.index.All() {
 		if e.op.TryLock() { // an operation that is still under way lets go by itself, or with the program
 			e.release()
 			e.op.Unlock()
@@ -120,8 +118,8 @@ func (m *Manager) reconcile(ctx context.Context, keep func(string) bool) error {
 		}
 	}
 	m.mu.RLock()
-	all := make([]*entry, 0, len(m.all))
-	for _, e := range m.all {
+	all := make([]*entry, 0, m.index.Len())
+	for _, e := range m.index.All() {
 		all = append(all, e)
 	}
 	m.mu.RUnlock()

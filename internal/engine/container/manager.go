@@ -47,8 +47,7 @@ type Manager struct {
 	set     Settings
 	records record.Dir[Record]
 	mu      sync.RWMutex
-	all     map[string]*entry
-	names   map[string]string
+	index   record.Index[*entry]
 	images  map[string]int           // image ID → containers
 	waiting map[string][]*Attachment // container ID → who joins its next run
 	seq     *cursor
@@ -141,7 +140,7 @@ func (m *Manager) Create(ctx context.Context, c Config) (*Record, error) {
 		return nil, fmt.Errorf("create container %s: %w", cmp.Or(c.Name, r.ID[:12]), err)
 	}
 	m.mu.Lock()
-	m.all[r.ID] = &entry{rec: r}
+	m.index.Put(r.ID, &entry{rec: r})
 	m.images[r.Image.String()]++
 	m.mu.Unlock()
 	m.publish(r, events.Create)
@@ -206,24 +205,18 @@ func (m *Manager) runtimePath(r *Record) (string, error) {
 }
 
 func (m *Manager) reserve(name, id string) error {
-	if name == "" {
-		return nil
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if owner, taken := m.names[name]; taken {
+	if owner, ok := m.index.Reserve(name, id); !ok {
 		return fmt.Errorf("name container %s: %w by %s", name, ErrNameTaken, owner)
 	}
-	m.names[name] = id
 	return nil
 }
 
 func (m *Manager) unreserve(name, id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.names[name] == id {
-		delete(m.names, name)
-	}
+	m.index.Release(name, id)
 }
 
 func (m *Manager) publish(r *Record, a events.Action) {
@@ -237,7 +230,7 @@ func (m *Manager) publish(r *Record, a events.Action) {
 func (m *Manager) entry(id string) (*entry, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if e, ok := m.all[id]; ok {
+	if e, ok := m.index.Get(id); ok {
 		return e, nil
 	}
 	return nil, fmt.Errorf("find container %s: %w", id, ErrNotFound)
@@ -291,32 +284,27 @@ func (m *Manager) Get(id string) (*Record, error) {
 func (m *Manager) Find(key string) (*Record, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if e, ok := m.all[key]; ok {
-		return e.rec, nil
-	}
-	if id, ok := m.names[strings.TrimPrefix(key, "/")]; ok && m.all[id] != nil {
-		return m.all[id].rec, nil
-	}
-	var found *Record
-	for id, e := range m.all {
-		if key != "" && strings.HasPrefix(id, key) {
-			if found != nil {
-				return nil, fmt.Errorf("find container %s: %w", key, ErrAmbiguous)
-			}
-			found = e.rec
+	if name, ok := strings.CutPrefix(key, "/"); ok { // Docker's form of a name
+		if e, ok := m.index.Named(name); ok {
+			return e.rec, nil
 		}
-	}
-	if found == nil {
 		return nil, fmt.Errorf("find container %s: %w", key, ErrNotFound)
 	}
-	return found, nil
+	e, matches := m.index.Find(key)
+	switch matches {
+	case 0:
+		return nil, fmt.Errorf("find container %s: %w", key, ErrNotFound)
+	case 1:
+		return e.rec, nil
+	}
+	return nil, fmt.Errorf("find container %s: %w", key, ErrAmbiguous)
 }
 
 // List returns all containers, newest first. The records are read-only.
 func (m *Manager) List() []*Record {
 	m.mu.RLock()
-	out := make([]*Record, 0, len(m.all))
-	for _, e := range m.all {
+	out := make([]*Record, 0, m.index.Len())
+	for _, e := range m.index.All() {
 		out = append(out, e.rec)
 	}
 	m.mu.RUnlock()
@@ -328,7 +316,7 @@ func (m *Manager) List() []*Record {
 func (m *Manager) In(sandbox string) []*Record {
 	var out []*Record
 	m.mu.RLock()
-	for _, e := range m.all {
+	for _, e := range m.index.All() {
 		if e.rec.Config.Sandbox == sandbox {
 			out = append(out, e.rec)
 		}
@@ -345,7 +333,7 @@ func (m *Manager) ImageUsed(id string) (users []string, running bool) {
 	if m.images[id] == 0 {
 		return nil, false
 	}
-	for cid, e := range m.all {
+	for cid, e := range m.index.All() {
 		if e.rec.Image.String() == id {
 			users = append(users, cid)
 			running = running || e.rec.State == Running || e.rec.State == Paused
@@ -394,10 +382,7 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 		return fmt.Errorf("remove container %s: %w", id[:12], err)
 	}
 	m.mu.Lock()
-	delete(m.all, id)
-	if m.names[r.Config.Name] == id {
-		delete(m.names, r.Config.Name)
-	}
+	m.index.Remove(id, r.Config.Name)
 	if m.images[r.Image.String()]--; m.images[r.Image.String()] <= 0 {
 		delete(m.images, r.Image.String())
 	}

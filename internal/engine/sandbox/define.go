@@ -67,7 +67,7 @@ func (m *Manager) define(id string, c Config) (*Record, error) {
 		return nil, errors.Join(err, m.records.Delete(r.ID))
 	}
 	m.mu.Lock()
-	m.all[r.ID] = &entry{rec: r}
+	m.index.Put(r.ID, &entry{rec: r})
 	m.mu.Unlock()
 	return r, nil
 }

@@ -48,8 +48,7 @@ type Manager struct {
 	set     Settings
 	records record.Dir[Record]
 	mu      sync.RWMutex
-	all     map[string]*entry
-	names   map[string]string // Config.Name → ID
+	index   record.Index[*entry]
 }
 
 // entry is one sandbox. op serialises its operations; rec is replaced, never changed, under Manager.mu.
@@ -64,7 +63,7 @@ func Open(s Settings) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Manager{set: s, records: dir, all: map[string]*entry{}, names: map[string]string{}}
+	m := &Manager{set: s, records: dir}
 	for _, d := range []string{m.nsDir(), filepath.Join(s.RunDir, "sandboxes")} {
 		if err := os.MkdirAll(d, 0o711); err != nil {
 			return nil, err
@@ -86,10 +85,8 @@ func Open(s Settings) (*Manager, error) {
 				return nil, err
 			}
 		}
-		m.all[id] = &entry{rec: r}
-		if r.Config.Name != "" {
-			m.names[r.Config.Name] = id
-		}
+		m.index.Put(id, &entry{rec: r})
+		m.index.Reserve(r.Config.Name, id)
 	}
 	return m, m.sweep()
 }
@@ -131,7 +128,7 @@ func (m *Manager) alive(r *Record) bool {
 
 // sweep removes pins and files of sandboxes that are not Ready or not known.
 func (m *Manager) sweep() error {
-	live := func(id string) bool { e, ok := m.all[id]; return ok && e.rec.State == Ready }
+	live := func(id string) bool { e, ok := m.index.Get(id); return ok && e.rec.State == Ready }
 	gone := map[string]bool{}
 	for _, dir := range []string{m.nsDir(), filepath.Join(m.set.RunDir, "sandboxes")} {
 		entries, err := os.ReadDir(dir)
@@ -157,7 +154,7 @@ func (m *Manager) Endpoints() []network.Endpoint {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	var out []network.Endpoint
-	for _, e := range m.all {
+	for _, e := range m.index.All() {
 		if e.rec.State == Ready {
 			out = append(out, e.rec.Endpoints...)
 		}
@@ -179,31 +176,25 @@ func (m *Manager) Run(ctx context.Context, c Config) (*Record, error) {
 		return nil, errors.Join(fmt.Errorf("run sandbox %s: %w", cmp.Or(c.Name, r.ID[:12]), err), m.teardown(context.WithoutCancel(ctx), r))
 	}
 	m.mu.Lock()
-	m.all[r.ID] = &entry{rec: r}
+	m.index.Put(r.ID, &entry{rec: r})
 	m.mu.Unlock()
 	m.set.Events.Publish(events.Event{Kind: events.Sandbox, Action: events.Start, ID: r.ID})
 	return r, nil
 }
 
 func (m *Manager) reserve(name, id string) error {
-	if name == "" {
-		return nil
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if owner, taken := m.names[name]; taken {
+	if owner, ok := m.index.Reserve(name, id); !ok {
 		return fmt.Errorf("run sandbox %s: %w by %s", name, ErrNameTaken, owner)
 	}
-	m.names[name] = id
 	return nil
 }
 
 func (m *Manager) unreserve(name, id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.names[name] == id {
-		delete(m.names, name)
-	}
+	m.index.Release(name, id)
 }
 
 // build makes everything that r describes, and writes the record when all stands.
@@ -506,11 +497,8 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 		return err
 	}
 	m.mu.Lock()
-	_, had := m.all[id]
-	delete(m.all, id)
-	if m.names[e.rec.Config.Name] == id {
-		delete(m.names, e.rec.Config.Name)
-	}
+	_, had := m.index.Get(id)
+	m.index.Remove(id, e.rec.Config.Name)
 	m.mu.Unlock()
 	if had {
 		m.set.Events.Publish(events.Event{Kind: events.Sandbox, Action: events.Destroy, ID: id})
@@ -546,7 +534,8 @@ func (m *Manager) save(r *Record) error {
 func (m *Manager) entry(id string) *entry {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.all[id]
+	e, _ := m.index.Get(id)
+	return e
 }
 
 func (m *Manager) current(e *entry) *Record {
@@ -565,7 +554,7 @@ func (m *Manager) swap(e *entry, r *Record) {
 func (m *Manager) Get(id string) (*Record, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if e, ok := m.all[id]; ok {
+	if e, ok := m.index.Get(id); ok {
 		return e.rec, nil
 	}
 	return nil, fmt.Errorf("find sandbox %s: %w", id, ErrNotFound)
@@ -575,32 +564,21 @@ func (m *Manager) Get(id string) (*Record, error) {
 func (m *Manager) Find(key string) (*Record, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if e, ok := m.all[key]; ok {
+	e, matches := m.index.Find(key)
+	switch matches {
+	case 0:
+		return nil, fmt.Errorf("find sandbox %s: %w", key, ErrNotFound)
+	case 1:
 		return e.rec, nil
 	}
-	if id, ok := m.names[key]; ok && m.all[id] != nil {
-		return m.all[id].rec, nil
-	}
-	var found *Record
-	for id, e := range m.all {
-		if key != "" && strings.HasPrefix(id, key) {
-			if found != nil {
-				return nil, fmt.Errorf("find sandbox %s: %w", key, ErrAmbiguous)
-			}
-			found = e.rec
-		}
-	}
-	if found == nil {
-		return nil, fmt.Errorf("find sandbox %s: %w", key, ErrNotFound)
-	}
-	return found, nil
+	return nil, fmt.Errorf("find sandbox %s: %w", key, ErrAmbiguous)
 }
 
 // List returns all sandboxes, newest first. The records are read-only.
 func (m *Manager) List() []*Record {
 	m.mu.RLock()
-	out := make([]*Record, 0, len(m.all))
-	for _, e := range m.all {
+	out := make([]*Record, 0, m.index.Len())
+	for _, e := range m.index.All() {
 		out = append(out, e.rec)
 	}
 	m.mu.RUnlock()
