@@ -122,12 +122,15 @@ func TestAnatomyByHand(t *testing.T) {
 	m.Must("docker", "pull", "-q", "busybox")
 	m.Must("docker", "run", "-d", "--name", "byhand", "-p", "8090:80", "-m", "64m", "--cpus", "0.5", "--pids-limit", "77", "-v", "kept:/kept", "-w", "/tmp",
 		"--hostname", "hand", "--cap-drop", "NET_RAW", "busybox", "sleep", "100000")
+	m.Must("docker", "network", "create", "--subnet", "172.30.0.0/24", "shop")
+	m.Must("docker", "run", "-d", "--name", "strict", "--network", "shop", "--ip", "172.30.0.9", "-u", "1000:1000", "--group-add", "5", "--cap-add", "NET_ADMIN", "--security-opt", "no-new-privileges",
+		"--read-only", "--tmpfs", "/t:size=1m,mode=1777", "--ulimit", "nofile=100:200", "--oom-score-adj", "500", "--cpuset-cpus", "0", "--memory-reservation", "32m", "busybox", "sleep", "100000")
 	if r := m.Do(handPod, "kubectl", "apply", "-f", "-"); r.Code != 0 {
 		t.Fatal(r.Stderr)
 	}
 	m.Kubectl("wait", "--for=condition=Ready", "pod/byhand", "--timeout=60s")
 	m.Until("10.42", "kubectl", "get", "endpointslices", "-l", "kubernetes.io/service-name=byhand", "-o", "jsonpath={.items[*].endpoints[*].addresses[*]}")
-	for _, name := range []string{"byhand", "pod/byhand"} {
+	for _, name := range []string{"byhand", "strict", "pod/byhand"} {
 		t.Run(strings.ReplaceAll(name, "/", "-"), func(t *testing.T) { byHand(t, m.In(t), name, nft) })
 	}
 }
