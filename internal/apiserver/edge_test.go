@@ -395,4 +395,9 @@ func TestMetadataOfTheServer(t *testing.T) {
 	if !after.DeletionTimestamp.Equal(before.DeletionTimestamp) {
 		t.Errorf("the deletion's time is %v, was %v", after.DeletionTimestamp, before.DeletionTimestamp)
 	}
+	for _, query := range []string{"", "?dryRun=All"} {
+		if st := c.do("POST", cms+query, `{"metadata":{"name":"a"}}`).fails(409, metav1.StatusReasonAlreadyExists, `configmaps "a" already exists`); st.Message != `object is being deleted: configmaps "a" already exists` {
+			t.Errorf("%q: %s", query, st.Message)
+		}
+	}
 }

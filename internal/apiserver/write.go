@@ -147,11 +147,25 @@ func (w *writing) create(ctx context.Context, obj runtime.Object) (*store.Entry,
 		}
 	}
 	w.srv.admission.Settle(ctx, attr, err)
+	if errors.Is(err, store.ErrExists) {
+		return nil, w.taken(ctx, m.GetName())
+	}
 	if err != nil {
 		return nil, translate(err, w.gr(), m.GetName())
 	}
 	committed = true
 	return entry, nil
+}
+
+// taken says that there is an object of that name already, and if so that it is on its way out: to try again helps then.
+func (w *writing) taken(ctx context.Context, name string) error {
+	err := apierrors.NewAlreadyExists(w.gr(), name)
+	if e, gerr := w.ep.open().Get(ctx, w.ep.key(w.namespace(), name), 0); gerr == nil {
+		if m, merr := meta.Accessor(e.Object); merr == nil && m.GetDeletionTimestamp() != nil {
+			err.ErrStatus.Message = "object is being deleted: " + err.ErrStatus.Message
+		}
+	}
+	return err
 }
 
 // signRequest writes into a certificate signing request who made it: approvers and signers decide on that.

@@ -486,6 +486,9 @@ func TestAssembled(t *testing.T) {
 	if st := review("dev", "other"); st.Authenticated {
 		t.Errorf("%+v", st)
 	}
+	if st := review("x"); st.Authenticated || st.Error != "invalid bearer token" {
+		t.Errorf("%+v", st)
+	}
 	if st := review("dev"); !st.Authenticated || !slices.Contains(st.User.Groups, identity.Authenticated) {
 		t.Errorf("%+v", st)
 	}

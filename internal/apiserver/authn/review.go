@@ -22,10 +22,12 @@ func Review(ctx context.Context, tokens TokenAuthenticator, apiAudiences []strin
 		return out
 	}
 	resp, ok, err := tokens.AuthenticateToken(ctx, review.Spec.Token, audiences)
-	if err != nil {
+	switch {
+	case err != nil:
 		out.Status.Error = err.Error()
-	}
-	if !ok || err != nil {
+		return out
+	case !ok:
+		out.Status.Error = "invalid bearer token"
 		return out
 	}
 	resp = named(resp)
