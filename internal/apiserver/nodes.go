@@ -182,18 +182,13 @@ func nodeError(err error) error {
 
 // podLog passes a container's log through: as plain text, flushed as it comes.
 func (c *call) podLog(nodes NodeDialer) error {
-	pod, err := c.pod()
+	q, err := logOptions(c.query, c.info.Name)
 	if err != nil {
 		return err
 	}
-	q := url.Values{}
-	for _, name := range []string{"follow", "previous", "timestamps", "sinceSeconds", "sinceTime", "tailLines", "limitBytes", "stream"} {
-		if v := c.query.Get(name); v != "" {
-			q.Set(name, v)
-		}
-	}
-	if q.Has("sinceSeconds") && q.Has("sinceTime") {
-		return apierrors.NewBadRequest("at most one of `sinceTime` or `sinceSeconds` may be specified")
+	pod, err := c.pod()
+	if err != nil {
+		return err
 	}
 	container, err := containerOf(pod, c.query.Get("container"))
 	if err != nil {

@@ -253,6 +253,9 @@ func resizedResources(p *field.Path, new, old *corev1.Container) field.ErrorList
 	if new.Name != old.Name {
 		errs = append(errs, field.Forbidden(p.Child("name"), "containers may not be renamed or reordered on resize"))
 	}
+	if !apiequality.Semantic.DeepEqual(new.ResizePolicy, old.ResizePolicy) {
+		errs = append(errs, field.Forbidden(field.NewPath("spec"), "only cpu and memory resources are mutable"))
+	}
 	for _, part := range []struct {
 		name    string
 		is, was corev1.ResourceList
