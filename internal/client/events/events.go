@@ -269,8 +269,8 @@ func (w *Writer) attempt(x *write) bool {
 	switch {
 	case err == nil:
 	case errors.As(err, &refused) && !apierrors.IsTooManyRequests(err) && !apierrors.IsServiceUnavailable(err):
-		// An Event of a namespace that is being deleted is nobody's loss.
-		if !apierrors.IsAlreadyExists(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		// An Event of a namespace that is being deleted, or is gone, is nobody's loss.
+		if !apierrors.IsAlreadyExists(err) && !apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			w.log.Warn("write event", "namespace", x.key.namespace, "event", x.key.name, "error", err)
 		}
 	case w.ctx.Err() != nil:
