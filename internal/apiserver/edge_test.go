@@ -289,6 +289,38 @@ func TestSelfDescription(t *testing.T) {
 	}
 }
 
+// What may stand in a field is told where the API enumerates it: `kubectl explain` shows it.
+func TestEnumerationsAreTold(t *testing.T) {
+	c := newCluster(t)
+	var doc struct {
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]struct {
+					Enum  []string
+					Items struct{ Enum []string }
+				}
+			}
+		}
+	}
+	c.do("GET", "/openapi/v3/api/v1", nil).want(200, &doc)
+	for field, want := range map[string]string{
+		"PodSpec.restartPolicy":                 "Always Never OnFailure",
+		"PodSpec.dnsPolicy":                     "ClusterFirst ClusterFirstWithHostNet Default None",
+		"ContainerPort.protocol":                "SCTP TCP UDP",
+		"Container.imagePullPolicy":             "Always IfNotPresent Never",
+		"Taint.effect":                          "NoExecute NoSchedule PreferNoSchedule",
+		"PersistentVolumeClaimSpec.accessModes": "ReadOnlyMany ReadWriteMany ReadWriteOnce ReadWriteOncePod",
+		"PodSpec.nodeName":                      "",
+		"LabelSelectorRequirement.operator":     "",
+	} {
+		kind, name, _ := strings.Cut(field, ".")
+		p := doc.Components.Schemas["io.k8s.api.core.v1."+kind].Properties[name]
+		if got := strings.Join(append(p.Enum, p.Items.Enum...), " "); got != want {
+			t.Errorf("%s: %q, want %q", field, got, want)
+		}
+	}
+}
+
 func FuzzLocate(f *testing.F) {
 	for _, p := range []string{"/api/v1/pods", "/apis/apps/v1/namespaces/a/deployments/b/scale", "/api/v1/watch/pods", "/api/v1/namespaces/x/finalize", "/apis//", "/api/v1/namespaces/a/pods/b/proxy/c/d?x=y", "//"} {
 		f.Add("GET", p)

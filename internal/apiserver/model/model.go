@@ -6,6 +6,7 @@
 package model
 
 //go:generate go run gen/main.go
+//go:generate go run gen/enums/main.go
 
 import (
 	"encoding/json"
@@ -216,4 +217,12 @@ func cachedFields(t reflect.Type) []Field {
 	f := Fields(t)
 	fieldCache.Store(t, f)
 	return f
+}
+
+// Enum is what a string type may hold, sorted, where the API says that it is an enumeration; nil otherwise.
+func Enum(t reflect.Type) []string {
+	if t.Kind() != reflect.String || t.PkgPath() == "" {
+		return nil
+	}
+	return enums[t.PkgPath()+"."+t.Name()]
 }

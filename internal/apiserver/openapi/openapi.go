@@ -246,7 +246,11 @@ func (d *document) schema(t reflect.Type) object {
 	}
 	switch model.ShapeOf(t) {
 	case model.String:
-		return object{"type": "string"}
+		s := object{"type": "string"}
+		if values := model.Enum(t); len(values) > 0 {
+			s["enum"] = anys(values)
+		}
+		return s
 	case model.Boolean:
 		return object{"type": "boolean"}
 	case model.Integer:
