@@ -185,6 +185,9 @@ func (s *Server) redefine() error {
 		if r.Config.Origin != Origin {
 			continue
 		}
+		if _, err := s.e.Sandboxes.Get(r.Config.Sandbox); err == nil {
+			continue // nearly always: its definition need not be read
+		}
 		if st := load(r); st.Own && st.Place != nil {
 			if err := s.e.Sandboxes.Redefine(r.Config.Sandbox, *st.Place); err != nil {
 				return fmt.Errorf("define the sandbox of container %s again: %w", r.ID[:12], err)

@@ -191,13 +191,6 @@ func (a *Agent) worker(uid string) *worker {
 	return a.workers[uid]
 }
 
-// kick makes a pod's worker look again.
-func (a *Agent) kick(uid string) {
-	if w := a.worker(uid); w != nil {
-		w.kick()
-	}
-}
-
 // reprobe tells a pod's worker that probes say something else than before.
 func (a *Agent) reprobe(uid string) {
 	if w := a.worker(uid); w != nil {

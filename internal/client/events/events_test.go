@@ -186,7 +186,7 @@ func TestItGivesUp(t *testing.T) {
 }
 
 func TestAFloodIsRefusedAndWrittenAFewAtOnce(t *testing.T) {
-	in(t, func(_ *Writer, s *sink, to record.EventSink) {
+	in(t, func(_ *Writer, s *sink, _ record.EventSink) {
 		var mu sync.Mutex
 		var now, most int
 		s.fail = func(string) error { return nil }
@@ -202,7 +202,7 @@ func TestAFloodIsRefusedAndWrittenAFewAtOnce(t *testing.T) {
 		}}
 		w := New(clock.RealClock{}, slog.New(slog.DiscardHandler))
 		defer w.Close()
-		to = w.Core(slow)
+		to := w.Core(slow)
 		refused := 0
 		for i := range capacity + 10 {
 			if _, err := to.Create(event(string(rune('a'+i%26))+time.Duration(i).String(), 1)); err != nil {

@@ -54,6 +54,7 @@ func fork(args *cloneArgs, p *Program, report uintptr) (pid uintptr, errno sysca
 
 // run is the child. The first step is not one of the program's. It allocates nothing, calls nothing but raw system calls, and does not return.
 //
+//lint:ignore U1000 clone_*.s calls it
 //go:nosplit
 //go:norace
 func run(steps *step, n int, report uintptr) {

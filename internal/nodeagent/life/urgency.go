@@ -10,8 +10,8 @@ const (
 	// startDelay is how long the status of a pod that is just being started may wait for the next one, which replaces it.
 	startDelay = 100 * time.Millisecond
 	// generationDelay is how long a status may wait that says only that the node has seen a change of the pod: what the change
-	// leads to follows as a rule, the end of a deleted pod for one.
-	generationDelay = 2 * time.Second
+	// leads to follows as a rule, the end of a deleted pod for one. No status waits longer than a second.
+	generationDelay = time.Second
 )
 
 // Urgency tells whether a status has to be written over the API server's, and how long that may wait for a better one.

@@ -55,7 +55,7 @@ const (
 	statusPeriod  = 5 * time.Minute
 	notReadyPoll  = time.Second
 	imagesInNode  = 50
-	imagesDelay   = 10 * time.Second // from an image's coming or going to the status that shows it; upstream looks as often
+	imagesDelay   = time.Second // from an image's coming or going to the status that shows it
 	retryMin      = 50 * time.Millisecond
 	retryMax      = 5 * time.Second
 	leaseLifetime = 40 // seconds

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Source is a place in a repository.
@@ -63,6 +64,9 @@ func Parse(s string) (Source, error) {
 	}
 	if u.Host == "" || strings.HasPrefix(u.Host, "-") || strings.Trim(u.Path, "/") == "" {
 		return bad("it names no server or no repository")
+	}
+	if strings.ContainsFunc(u.Path, unicode.IsControl) {
+		return bad("its path has characters that are not printed")
 	}
 	fragment, query := u.Fragment, u.RawQuery
 	u.Fragment, u.RawFragment, u.RawQuery, u.ForceQuery = "", "", "", false

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -48,7 +49,7 @@ func (c *checkout) dial(ctx context.Context, src Source) (session, error) {
 	if err != nil {
 		return nil, err
 	}
-	auth, err := c.authorization(ctx, src.URL.Host)
+	auth, err := c.authorization(ctx, src.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -123,11 +124,15 @@ func (h header) String() string            { return "header: ***" }
 func (h header) SetAuth(req *http.Request) { req.Header.Set("Authorization", string(h)) }
 
 // authorization is what the build has for a server: a header of its own, or a token.
-func (c *checkout) authorization(ctx context.Context, host string) (smart.AuthMethod, error) {
+func (c *checkout) authorization(ctx context.Context, u *url.URL) (smart.AuthMethod, error) {
 	if c.opts.Secret == nil {
 		return nil, nil
 	}
-	for _, id := range []string{"GIT_AUTH_HEADER." + host, "GIT_AUTH_TOKEN." + host, "GIT_AUTH_HEADER", "GIT_AUTH_TOKEN"} {
+	ids := []string{"GIT_AUTH_HEADER." + u.Host, "GIT_AUTH_TOKEN." + u.Host}
+	if origin(u) == c.home {
+		ids = append(ids, "GIT_AUTH_HEADER", "GIT_AUTH_TOKEN")
+	}
+	for _, id := range ids {
 		b, err := c.opts.Secret(ctx, id)
 		if err != nil {
 			return nil, fmt.Errorf("read secret %s: %w", id, err)
@@ -145,6 +150,9 @@ func (c *checkout) authorization(ctx context.Context, host string) (smart.AuthMe
 	}
 	return nil, nil
 }
+
+// origin is the server of an address and how it is spoken to.
+func origin(u *url.URL) string { return u.Scheme + "://" + strings.ToLower(u.Host) }
 
 // bounded lets no answer be larger than what it is for.
 type bounded struct{ next http.RoundTripper }

@@ -37,7 +37,8 @@ type Options struct {
 	Keep       bool         // keep the repository as .git, unless the source says otherwise
 	Client     *http.Client // nil = the default
 	KnownHosts string       // file of SSH host keys seen before; a server that is new is added, one with another key is refused
-	// Secret answers for GIT_AUTH_TOKEN and GIT_AUTH_HEADER, alone or followed by a dot and the host; nil with nil = there is none.
+	// Secret answers for GIT_AUTH_TOKEN and GIT_AUTH_HEADER, alone or followed by a dot and the host; nil with nil = there is none. Alone,
+	// they are for the server of the source: a repository chooses where its submodules are, but not who hears the build's secrets.
 	Secret func(ctx context.Context, id string) ([]byte, error)
 	// Agent opens a connection to an SSH agent; nil = there is none.
 	Agent func(ctx context.Context) (net.Conn, error)
@@ -52,7 +53,7 @@ type Commit struct {
 
 // Checkout fills dir, which is empty, with a source's files. All of them belong to root and are dated by their commit.
 func Checkout(ctx context.Context, src Source, opts Options, dir string) (Commit, error) {
-	c := &checkout{opts: opts}
+	c := &checkout{opts: opts, home: origin(src.URL)}
 	keep := opts.Keep
 	if src.Keep != nil {
 		keep = *src.Keep
@@ -67,6 +68,7 @@ func Checkout(ctx context.Context, src Source, opts Options, dir string) (Commit
 // checkout is one Checkout under way; its submodules count together.
 type checkout struct {
 	opts    Options
+	home    string // the server that the build named: secrets for no server in particular are for it, and not for those of submodules
 	modules int
 	spent   budget
 }

@@ -130,7 +130,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, address := range []string{"https://e.com/b.git?what=1", "https://e.com/b.git?ref=a&tag=b", "https://e.com/b.git?ref=a&ref=b", "https://e.com/b.git?ref=a#b",
 		"https://e.com/b.git?checksum=xyz", "https://e.com/b.git#-upload", "https://e.com/b.git#a..b", "file:///etc/x.git", "ext::sh -c id", "https:///b.git",
-		"ssh://-oProxyCommand=id/a", "https://e.com", "https://e.com/b.git?submodules=maybe", "https://e.com/b.git?commit=aaaa&checksum=bbbb"} {
+		"ssh://-oProxyCommand=id/a", "https://e.com", "https://e.com/b.git?submodules=maybe", "git://e.com/a%00b.git", "https://e.com/b.git?commit=aaaa&checksum=bbbb"} {
 		if got, err := Parse(address); err == nil {
 			t.Errorf("%s is taken: %+v", address, got)
 		} else if !errors.Is(err, ErrAddress) {
@@ -486,6 +486,45 @@ func TestCredentials(t *testing.T) {
 	defer lure.Close()
 	if _, _, _, err := checkOut(t, lure.URL+"/r.git", secrets(map[string]string{"GIT_AUTH_TOKEN": "secret"})); err == nil || seen != "" {
 		t.Errorf("a credential went elsewhere: %q (%v)", seen, err)
+	}
+}
+
+// A repository says where its submodules are: a server that it chooses hears nothing of a secret that was not named for that server.
+func TestCredentialsStayWithTheServerThatWasNamed(t *testing.T) {
+	token := "Basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:secret"))
+	inner, outer := gittest.New(t), gittest.New(t)
+	commit := inner.Commit("refs/heads/main", inner.Files(map[string]gittest.File{"in": gittest.Regular("x")}))
+	outer.Token = token
+	served := gittest.Serve(t, map[string]*gittest.Repo{"inner.git": inner, "outer.git": outer})
+	var heard []string
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		heard = append(heard, req.Header.Get("Authorization"))
+		http.NotFound(w, req)
+	}))
+	defer elsewhere.Close()
+	host := strings.TrimPrefix(elsewhere.URL, "http://")
+	for name, c := range map[string]struct {
+		at      string
+		secrets map[string]string
+		heard   string
+		ok      bool
+	}{
+		"the same server":          {served, map[string]string{"GIT_AUTH_TOKEN": "secret"}, "", true},
+		"another":                  {elsewhere.URL, map[string]string{"GIT_AUTH_TOKEN": "secret"}, "", false},
+		"another, by a header":     {elsewhere.URL, map[string]string{"GIT_AUTH_HEADER": token}, "", false},
+		"another that has its own": {elsewhere.URL, map[string]string{"GIT_AUTH_TOKEN": "secret", "GIT_AUTH_HEADER." + host: "its own"}, "its own", false},
+	} {
+		heard = nil
+		outer.Commit("refs/heads/main", outer.Files(map[string]gittest.File{
+			".gitmodules": gittest.Regular(fmt.Sprintf("[submodule \"x\"]\n\tpath = x\n\turl = %s/inner.git\n", c.at)),
+			"x":           {Mode: filemode.Submodule, Content: commit.String()}}))
+		_, _, _, err := checkOut(t, served+"/outer.git", Options{Secret: func(_ context.Context, id string) ([]byte, error) { return []byte(c.secrets[id]), nil }})
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		if asked := c.at == elsewhere.URL; asked == (len(heard) == 0) || slices.ContainsFunc(heard, func(h string) bool { return h != c.heard }) {
+			t.Errorf("%s: heard %q, want %q", name, heard, c.heard)
+		}
 	}
 }
 
