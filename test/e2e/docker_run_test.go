@@ -83,9 +83,10 @@ func TestDockerRunFlags(t *testing.T) {
 	device := blockDevice()
 	memory := limitFile("memory/memory.limit_in_bytes", "memory.max")
 	rows := map[string][]line{
-		"add-host":      {{args: "--add-host a:192.0.2.7 --add-host me=host-gateway busybox cat /etc/hosts", out: "192.0.2.7\ta"}},
-		"annotation":    {{args: "--annotation a.b=c --name annotated busybox true"}, {args: "inspect -f '{{index .HostConfig.Annotations \"a.b\"}}' annotated", out: "c\n"}},
-		"attach":        {{args: "-a stderr busybox sh -c 'echo out; echo err >&2'", err: "err\n"}},
+		"add-host":   {{args: "--add-host a:192.0.2.7 --add-host me=host-gateway busybox cat /etc/hosts", out: "192.0.2.7\ta"}},
+		"annotation": {{args: "--annotation a.b=c --name annotated busybox true"}, {args: "inspect -f '{{index .HostConfig.Annotations \"a.b\"}}' annotated", out: "c\n"}},
+		"attach": {{args: "-a stderr busybox sh -c 'echo out; echo err >&2'", err: "err\n"},
+			{args: "-t -a stderr busybox echo out"}, {args: "-i -a stdin busybox true"}},
 		"blkio-weight":  {{args: "--blkio-weight 500 busybox true"}},
 		"cap-add":       {{args: "--cap-add NET_ADMIN busybox grep CapEff /proc/self/status", out: "00000000a80435fb"}},
 		"cap-drop":      {{args: "--cap-drop ALL busybox grep CapEff /proc/self/status", out: "0000000000000000"}},

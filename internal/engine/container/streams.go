@@ -138,12 +138,15 @@ func (m *Manager) Attach(ctx context.Context, id string, s Streams) error {
 	return m.converse(ctx, id, st, s)
 }
 
-// wanted says which of a container's streams s needs.
+// wanted says which of a container's streams s needs. One output is always among them: its end is the end of the conversation.
 func (s Streams) wanted(r *Record) monitor.AttachOptions {
-	return monitor.AttachOptions{Stdin: s.Stdin != nil && r.Config.OpenStdin, Stdout: s.Stdout != nil, Stderr: s.Stderr != nil && !r.Config.Process.Terminal}
+	o := monitor.AttachOptions{Stdin: s.Stdin != nil && r.Config.OpenStdin, Stdout: s.Stdout != nil, Stderr: s.Stderr != nil && !r.Config.Process.Terminal}
+	o.Stdout = o.Stdout || !o.Stderr
+	return o
 }
 
-// converse copies between the monitor's ends and the caller's until the container ends, the output ends, or ctx ends.
+// converse copies between the monitor's ends and the caller's until the container ends, the output ends, or ctx ends; for a caller that takes no
+// output, until what it gives has ended.
 func (m *Manager) converse(ctx context.Context, id string, st *monitor.AttachStreams, s Streams) error {
 	var once sync.Once
 	closeAll := func() { once.Do(func() { _ = st.Close() }) }
@@ -167,14 +170,20 @@ func (m *Manager) converse(ctx context.Context, id string, st *monitor.AttachStr
 		from *os.File
 		to   io.Writer
 	}{{st.Stdout, s.Stdout}, {st.Stderr, s.Stderr}} {
+		if o.to == nil {
+			o.to = io.Discard
+		}
 		if o.from != nil {
 			out.Go(func() { _, _ = io.Copy(o.to, o.from) })
 		}
 	}
-	if st.Stdout == nil && st.Stderr == nil {
+	if st.Stdin != nil && s.Stdout == nil && s.Stderr == nil {
+		over := make(chan struct{})
+		go func() { out.Wait(); close(over) }()
 		select {
 		case <-in:
-		case <-ctx.Done():
+			closeAll()
+		case <-over:
 		}
 	}
 	out.Wait()
