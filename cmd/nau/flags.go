@@ -17,6 +17,7 @@ import (
 	"nau/internal/cluster"
 	"nau/internal/engine/cdi"
 	"nau/internal/engine/container"
+	"nau/internal/engine/subid"
 )
 
 // placeFlags are the two directories that tell instances apart.
@@ -53,18 +54,20 @@ func clusterFlags(cmd *cobra.Command, c *cluster.Config) (finish func() error) {
 	f.StringVar(&c.DefaultRuntime, "default-runtime", "", "name of the OCI runtime of containers that name none (default nau-oci, the built-in one)")
 	f.StringSliceVar(&c.CDIDirs, "cdi-spec-dir", cdi.DefaultDirs, "folder with CDI descriptions of devices; what is in a later one wins")
 	finishDocker := dockerFlags(cmd, &c.Docker)
-	remap := f.String("userns-remap", "", "refused: dockerd's remapping of all containers' users is not supported (docs/scope.md)")
+	remap := f.String("userns-remap", "", "run Docker's containers in user namespaces whose ids are those of this user in /etc/subuid and /etc/subgid: default (dockremap), `USER[:GROUP]` or UID[:GID]")
 	f.IntVar(&c.MaxPods, "max-pods", c.MaxPods, "pods that the node takes")
 	f.IntVar(&c.PodPids, "pod-max-pids", c.PodPids, "processes and threads that a pod may have at once; 0 is no limit")
 	return func() error {
-		if *remap != "" {
-			return fmt.Errorf("%w: --userns-remap %s: containers' users are not remapped here: run containers as a user of their own (docker run --user), without capabilities and with no-new-privileges", errFlags, *remap)
-		}
 		if c.PodPids < 0 {
 			return flagError("--pod-max-pids", strconv.Itoa(c.PodPids), "a number of processes, or 0 for no limit")
 		}
 		c.NodeIPs = []net.IP(*nodeIPs)
 		var err error
+		if *remap != "" {
+			if c.Remap, err = subid.System.Remap(*remap); err != nil {
+				return fmt.Errorf("%w: --userns-remap: %w", errFlags, err)
+			}
+		}
 		if c.PodCIDRs, err = prefixes("--pod-cidr", *pods); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"nau/internal/cluster/host"
+	"nau/internal/kernel/idmap"
 )
 
 // Config is everything that an instance of Nau is told. Default fills it in.
@@ -45,6 +46,7 @@ type Config struct {
 	InsecureRegistries                []string
 	RegistryMirrors                   map[string][]string // registry host → endpoint URLs, tried in order
 	Runtimes                          map[string]string   // name → OCI runtime binary, for RuntimeClass handlers and docker run --runtime
+	Remap                             idmap.Map           // of Docker's containers; zero is the host's own ids
 	DefaultRuntime                    string              // name of one of them; "" is nau-oci
 	CDIDirs                           []string            // of descriptions of vendors' devices
 	Docker                            DockerAccess

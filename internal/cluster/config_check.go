@@ -33,6 +33,9 @@ func (c *Config) Check() error {
 			wrong("--insecure-registry", r, "HOST[:PORT] or a range of addresses")
 		}
 	}
+	if !c.Remap.IsZero() && c.CRIEndpoint != "" {
+		errs = append(errs, usage("--userns-remap is of Docker's containers, of which there are none with --container-runtime-endpoint: pods have spec.hostUsers"))
+	}
 	for _, e := range c.EtcdEndpoints {
 		if !isEndpoint(e) {
 			wrong("--etcd-endpoints", e, "https://HOST:PORT, http://HOST:PORT or HOST:PORT")

@@ -155,7 +155,7 @@ func openEngine(ctx context.Context, c *Config) (*engine.Engine, error) {
 		Instance: c.Name(), Bridge: c.bridge(), CgroupParent: c.CgroupRoot,
 		PodCIDRs: c.nodePodCIDRs(), ClusterCIDRs: c.PodCIDRs, ServiceCIDRs: c.ServiceCIDRs, Own: c.dnsPorts(),
 		Registries: image.Registries{Insecure: c.InsecureRegistries, Mirrors: c.RegistryMirrors},
-		Runtimes:   c.Runtimes, Runtime: c.DefaultRuntime, CDIDirs: c.CDIDirs, Log: c.Log,
+		Runtimes:   c.Runtimes, Runtime: c.DefaultRuntime, CDIDirs: c.CDIDirs, Remap: c.Remap, Log: c.Log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open engine: %w", err)

@@ -86,7 +86,7 @@ func (s *Server) getArchive(c *call) error {
 		return err
 	}
 	c.w.Header().Set("Content-Type", "application/x-tar")
-	return layer.ArchivePath(c.ctx(), c.w, root, name)
+	return layer.ArchivePath(c.ctx(), c.w, root, name, r.Owners)
 }
 
 func (s *Server) putArchive(c *call) error {
@@ -115,7 +115,7 @@ func (s *Server) putArchive(c *call) error {
 	if err == nil && !info.Mode.IsDir() {
 		return badRequest("extraction point is not a directory")
 	}
-	err = layer.Extract(c.ctx(), root, name, c.Body, layer.ExtractOptions{Overwrite: !c.flag("noOverwriteDirNonDir")})
+	err = layer.Extract(c.ctx(), root, name, c.Body, layer.ExtractOptions{Overwrite: !c.flag("noOverwriteDirNonDir"), Owners: r.Owners})
 	if err != nil {
 		return err
 	}
@@ -189,5 +189,5 @@ func (s *Server) exportContainer(c *call) error {
 	}
 	c.w.Header().Set("Content-Type", "application/octet-stream")
 	s.hub.container("export", r, nil)
-	return layer.Archive(c.ctx(), c.w, root)
+	return layer.Archive(c.ctx(), c.w, root, r.Owners)
 }

@@ -24,7 +24,7 @@ import (
 // openBuilder opens the builder, which removes what a crash left of builds.
 func (s *Server) openBuilder() (err error) {
 	cfg := build.Config{Dir: filepath.Join(s.e.Config().DataDir, "build"), Images: s.e.Images, Layers: s.e.Layers, Containers: s.e.Containers,
-		Sandboxes: s.e.Sandboxes, Log: s.log}
+		Sandboxes: s.e.Sandboxes, Remap: s.e.Config().Remap, Log: s.log}
 	if n := s.defaultNetwork(); n != nil {
 		cfg.Network = n.spec.Name
 	}

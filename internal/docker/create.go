@@ -20,6 +20,7 @@ import (
 	"nau/internal/engine/image"
 	"nau/internal/engine/record"
 	"nau/internal/engine/spec"
+	"nau/internal/kernel/idmap"
 )
 
 var nameRule = regexp.MustCompile(`^/?[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
@@ -163,6 +164,9 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 	if err := checkModes(cfg, host); err != nil {
 		return nil, nil, err
 	}
+	if err := checkRemap(s.e.Config().Remap, host); err != nil {
+		return nil, nil, err
+	}
 	merge(cfg, imageConfig(img))
 	if len(cfg.Entrypoint) == 0 && len(cfg.Cmd) == 0 {
 		return nil, nil, badRequest("no command specified")
@@ -199,7 +203,11 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 			undo()
 		}
 	}()
-	if e.Mounts, st.Mounts, err = s.realise(ctx, wishes, img); err != nil {
+	var owners idmap.Map
+	if sb, err := s.e.Sandboxes.Get(e.Sandbox); err == nil {
+		owners = sb.Config.Owners
+	}
+	if e.Mounts, st.Mounts, err = s.realise(ctx, wishes, img, owners); err != nil {
 		return nil, nil, err
 	}
 	if e.Extra, err = json.Marshal(st); err != nil {
@@ -356,6 +364,9 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 		return undo, err
 	}
 	sc.Ephemeral = host.AutoRemove
+	if !host.UsernsMode.IsHost() {
+		sc.Owners = s.e.Config().Remap
+	}
 	sb, err := s.e.Sandboxes.Define(sc)
 	if err != nil {
 		return undo, badRequest("%v", err)

@@ -15,6 +15,7 @@ import (
 	"nau/internal/engine/container"
 	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
+	"nau/internal/kernel/idmap"
 )
 
 // security maps capabilities, security options and hidden paths.
@@ -167,6 +168,26 @@ func sandboxConfig(c *dc.Config, h *dc.HostConfig, nets []attachment, gateway ne
 	var err error
 	out.Hosts, err = extraHosts(h.ExtraHosts, gateway)
 	return out, err
+}
+
+// checkRemap refuses what a container in a user namespace cannot be: its root has no power over the host's namespaces. The texts are dockerd's.
+func checkRemap(remap idmap.Map, h *dc.HostConfig) error {
+	if remap.IsZero() || h.UsernsMode.IsHost() {
+		return nil
+	}
+	switch {
+	case h.Privileged:
+		return badRequest("privileged mode is incompatible with user namespaces.  You must run the container in the host namespace when running privileged mode")
+	case h.NetworkMode.IsHost():
+		return badRequest("cannot share the host's network namespace when user namespaces are enabled")
+	case h.PidMode.IsHost():
+		return badRequest("cannot share the host PID namespace when user namespaces are enabled")
+	case h.IpcMode.IsHost():
+		return badRequest("cannot share the host's IPC namespace when user namespaces are enabled: use --userns=host")
+	case h.UTSMode.IsHost():
+		return badRequest("cannot share the host's UTS namespace when user namespaces are enabled: use --userns=host")
+	}
+	return nil
 }
 
 // checkModes refuses what cannot be, of the request as it came: what the image has is not merged in yet.

@@ -70,7 +70,7 @@ func (s *Server) getInfo(c *call) error {
 	for _, o := range []struct {
 		holds bool
 		name  string
-	}{{h.AppArmor, "name=apparmor"}, {h.Seccomp, "name=seccomp,profile=builtin"}, {h.CgroupV2, "name=cgroupns"}} {
+	}{{h.AppArmor, "name=apparmor"}, {h.Seccomp, "name=seccomp,profile=builtin"}, {!cfg.Remap.IsZero(), "name=userns"}, {h.CgroupV2, "name=cgroupns"}} {
 		if o.holds {
 			doc.SecurityOptions = append(doc.SecurityOptions, o.name)
 		}

@@ -22,6 +22,7 @@ import (
 	"nau/internal/engine/spec"
 	"nau/internal/engine/volume"
 	"nau/internal/kernel"
+	"nau/internal/kernel/idmap"
 )
 
 // wish is one mount as asked for, in whatever way.
@@ -310,7 +311,7 @@ func wishes(c *dc.Config, h *dc.HostConfig, host spec.Host, find func(string) (*
 }
 
 // realise makes the volumes of a container's wishes and fills them with what the image has at their place.
-func (s *Server) realise(ctx context.Context, all []wish, img *image.Image) (mounts []spec.Mount, points []dc.MountPoint, err error) {
+func (s *Server) realise(ctx context.Context, all []wish, img *image.Image, owners idmap.Map) (mounts []spec.Mount, points []dc.MountPoint, err error) {
 	for _, w := range all {
 		if w.volume != nil {
 			if w.volume.Name == "" {
@@ -322,6 +323,9 @@ func (s *Server) realise(ctx context.Context, all []wish, img *image.Image) (mou
 			}
 			if fresh {
 				s.hub.volume("create", v.Name, nil)
+				if err := give(s.volumes.Path(v.Name), owners); err != nil {
+					return nil, nil, err
+				}
 			}
 			w.point.Name, w.point.Driver, w.point.Source = v.Name, "local", s.volumes.Path(v.Name)
 			w.mount.Source = w.point.Source
@@ -329,7 +333,7 @@ func (s *Server) realise(ctx context.Context, all []wish, img *image.Image) (mou
 				w.point.Mode = "z"
 			}
 			if !w.noCopy && w.subpath == "" && len(v.Options) == 0 {
-				if err := s.copyUp(ctx, img, w.point.Destination, w.point.Source); err != nil {
+				if err := s.copyUp(ctx, img, w.point.Destination, w.point.Source, owners); err != nil {
 					return nil, nil, fmt.Errorf("copy %s of the image into volume %s: %w", w.point.Destination, v.Name, err)
 				}
 			}
@@ -360,7 +364,7 @@ func subFolder(root, sub string) (string, error) {
 }
 
 // copyUp fills an empty volume with the image's content at target.
-func (s *Server) copyUp(ctx context.Context, img *image.Image, target, into string) error {
+func (s *Server) copyUp(ctx context.Context, img *image.Image, target, into string, owners idmap.Map) error {
 	s.filling.Lock()
 	defer s.filling.Unlock()
 	if entries, err := os.ReadDir(into); err != nil || len(entries) > 0 {
@@ -399,22 +403,36 @@ func (s *Server) copyUp(ctx context.Context, img *image.Image, target, into stri
 		return nil // nothing there, or no folder
 	}
 	defer kernel.Close(dir)
-	if err := likeFolder(dir, into); err != nil {
+	if err := likeFolder(dir, into, owners); err != nil {
 		return err
 	}
 	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(layer.Archive(ctx, pw, kernel.FdPath(dir)+"/.")) }()
+	go func() { pw.CloseWithError(layer.Archive(ctx, pw, kernel.FdPath(dir)+"/.", idmap.Map{})) }()
 	defer pr.Close()
-	return layer.Extract(ctx, into, "/", pr, layer.ExtractOptions{})
+	return layer.Extract(ctx, into, "/", pr, layer.ExtractOptions{Owners: owners})
 }
 
-// likeFolder gives a volume the owner and mode of the image's folder.
-func likeFolder(dir int, into string) error {
+// give lets the root of a container's user namespace own a new volume, as dockerd does.
+func give(dir string, owners idmap.Map) error {
+	if owners.IsZero() {
+		return nil
+	}
+	root := owners.Root()
+	return os.Chown(dir, root.UID, root.GID)
+}
+
+// likeFolder gives a volume the owner, as the container has it, and mode of the image's folder.
+func likeFolder(dir int, into string, owners idmap.Map) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(dir, "", &st, unix.AT_EMPTY_PATH); err != nil {
 		return err
 	}
-	return errors.Join(os.Chown(into, int(st.Uid), int(st.Gid)), unix.Chmod(into, st.Mode&0o7777))
+	uid, gid, ok := owners.Host(int(st.Uid), int(st.Gid))
+	if !ok {
+		root := owners.Root()
+		uid, gid = root.UID, root.GID
+	}
+	return errors.Join(os.Chown(into, uid, gid), unix.Chmod(into, st.Mode&0o7777))
 }
 
 // empty is an empty folder: an overlay without an upper one needs two lower ones.

@@ -42,7 +42,7 @@ func (s *Server) view(ctx context.Context, r *container.Record, volumes bool) (r
 		unlock()
 	}
 	if volumes {
-		if err := showMounts(dir, r.Config.Mounts); err != nil {
+		if err := showMounts(dir, r.Config.Mounts, r.Owners.Root()); err != nil {
 			done()
 			return "", nil, err
 		}
@@ -52,7 +52,7 @@ func (s *Server) view(ctx context.Context, r *container.Record, volumes bool) (r
 
 // showMounts binds what a container mounts into its root file system, where the links in there lead and no further. It is bound privately,
 // so that its end is the end of nothing else. What is not on this host any more is left out.
-func showMounts(root string, mounts []spec.Mount) error {
+func showMounts(root string, mounts []spec.Mount, owner kernel.Owner) error {
 	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", root, err)
@@ -67,7 +67,7 @@ func showMounts(root string, mounts []spec.Mount) error {
 			continue
 		}
 		if err == nil {
-			err = showMount(fd, m, info.IsDir())
+			err = showMount(fd, m, info.IsDir(), owner)
 		}
 		if err != nil {
 			return fmt.Errorf("show mount at %s: %w", m.Target, err)
@@ -76,7 +76,7 @@ func showMounts(root string, mounts []spec.Mount) error {
 	return nil
 }
 
-func showMount(root int, m spec.Mount, folder bool) error {
+func showMount(root int, m spec.Mount, folder bool, owner kernel.Owner) error {
 	tree, err := kernel.CloneTree(unix.AT_FDCWD, m.Source, !m.NonRecursive)
 	if err != nil {
 		return err
@@ -89,9 +89,9 @@ func showMount(root int, m spec.Mount, folder bool) error {
 	if err := tree.SetAttr(attr); err != nil {
 		return err
 	}
-	make := kernel.CreateInRoot
+	make := owner.CreateInRoot
 	if folder {
-		make = kernel.MkdirInRoot
+		make = owner.MkdirInRoot
 	}
 	at, err := make(root, m.Target, 0o755)
 	if err != nil {

@@ -31,6 +31,7 @@ import (
 	"nau/internal/engine/record"
 	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
+	"nau/internal/kernel/idmap"
 	"nau/internal/oci/monitor"
 )
 
@@ -57,6 +58,7 @@ type Config struct {
 	Runtimes   map[string]string // further OCI runtimes: handler's name → path
 	Runtime    string            // handler's name of who names none; default the built-in one
 	CDIDirs    []string          // default cdi.DefaultDirs
+	Remap      idmap.Map         // of Docker's containers that ask for nothing else; default none
 
 	Log *slog.Logger
 }
@@ -154,6 +156,11 @@ func Open(ctx context.Context, cfg Config) (e *Engine, err error) {
 	}
 	if e.Layers, err = layer.Open(layer.Config{Dir: filepath.Join(cfg.DataDir, "layers"), Log: cfg.Log}); err != nil {
 		return e, errors.Join(err, <-started)
+	}
+	if !cfg.Remap.IsZero() {
+		if err := e.Layers.CanMapOwners(); err != nil {
+			return e, errors.Join(err, <-started)
+		}
 	}
 	if e.Images, err = image.Open(e.imageConfig()); err != nil {
 		return e, errors.Join(err, <-started)

@@ -26,9 +26,33 @@ func OpenInRoot(dir int, name string, flags int, mode uint32) (int, error) {
 	return fd, nil
 }
 
+// Owner owns what is made in a root; the zero value is root.
+type Owner struct{ UID, GID int }
+
+// own gives what was just made to its owner.
+func (o Owner) own(at int, name string) error {
+	if o == (Owner{}) {
+		return nil
+	}
+	if err := unix.Fchownat(at, name, o.UID, o.GID, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("set owner of %s in root: %w", name, err)
+	}
+	return nil
+}
+
 // MkdirInRoot makes name and the folders above it, following links inside the root only, and returns a handle (O_PATH) of
 // it. Folders that exist are left as they are.
 func MkdirInRoot(dir int, name string, mode uint32) (int, error) {
+	return Owner{}.MkdirInRoot(dir, name, mode)
+}
+
+// CreateInRoot makes an empty file at name if there is nothing, with the folders above, and returns a handle (O_PATH).
+func CreateInRoot(dir int, name string, mode uint32) (int, error) {
+	return Owner{}.CreateInRoot(dir, name, mode)
+}
+
+// MkdirInRoot is the function of that name, and gives the owner what it makes.
+func (o Owner) MkdirInRoot(dir int, name string, mode uint32) (int, error) {
 	fd, err := OpenInRoot(dir, name, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err == nil {
 		return fd, nil
@@ -37,20 +61,26 @@ func MkdirInRoot(dir int, name string, mode uint32) (int, error) {
 		return -1, err
 	}
 	parent, last := path.Split(path.Clean("/" + name))
-	at, err := MkdirInRoot(dir, strings.TrimSuffix(parent, "/")+"/", mode)
+	at, err := o.MkdirInRoot(dir, strings.TrimSuffix(parent, "/")+"/", mode)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(at)
-	if err := unix.Mkdirat(at, last, mode); err != nil && err != unix.EEXIST {
+	switch err := unix.Mkdirat(at, last, mode); err {
+	case nil:
+		if err := o.own(at, last); err != nil {
+			return -1, err
+		}
+	case unix.EEXIST:
+	default:
 		return -1, fmt.Errorf("make folder %s in root: %w", name, err)
 	}
 	// A link that points nowhere lands here too: it exists and still does not open.
 	return OpenInRoot(dir, name, unix.O_PATH|unix.O_DIRECTORY, 0)
 }
 
-// CreateInRoot makes an empty file at name if there is nothing, with the folders above, and returns a handle (O_PATH).
-func CreateInRoot(dir int, name string, mode uint32) (int, error) {
+// CreateInRoot is the function of that name, and gives the owner what it makes.
+func (o Owner) CreateInRoot(dir int, name string, mode uint32) (int, error) {
 	fd, err := OpenInRoot(dir, name, unix.O_PATH, 0)
 	if err == nil {
 		return fd, nil
@@ -59,7 +89,7 @@ func CreateInRoot(dir int, name string, mode uint32) (int, error) {
 		return -1, err
 	}
 	parent, last := path.Split(path.Clean("/" + name))
-	at, err := MkdirInRoot(dir, parent, 0o755)
+	at, err := o.MkdirInRoot(dir, parent, 0o755)
 	if err != nil {
 		return -1, err
 	}
@@ -68,6 +98,12 @@ func CreateInRoot(dir int, name string, mode uint32) (int, error) {
 	if err != nil && err != unix.EEXIST {
 		return -1, fmt.Errorf("make file %s in root: %w", name, err)
 	}
-	Close(made)
+	if err == nil {
+		err = o.own(at, last)
+		Close(made)
+		if err != nil {
+			return -1, err
+		}
+	}
 	return OpenInRoot(dir, name, unix.O_PATH, 0)
 }

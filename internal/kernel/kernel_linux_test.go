@@ -176,7 +176,7 @@ func TestOverlayOfManyFolders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ways := map[string]func(int) (*Tree, error){"aside": o.mountAside}
+	ways := map[string]func(int) (*Tree, error){"aside": func(attrs int) (*Tree, error) { return o.mountAside(attrs, nil) }}
 	if CanOverlayAppend() {
 		ways["one by one"] = o.mountEach
 	}

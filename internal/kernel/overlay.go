@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,6 +17,11 @@ type Overlay struct {
 	Upper, Work string
 	Source      string  // shown in mountinfo; "" is "overlay"
 	Extra       []Param // such as {Key: "volatile", Flag: true}
+
+	// With a user namespace, the lower folders, all below Base, are shown through its mapping (Linux 5.19): what user 0 owns there belongs to the
+	// namespace's root. Upper is not: its files are owned by the users that the host sees.
+	Base   string
+	UserNS int
 }
 
 // Mount mounts the overlay detached. Each lower folder is a parameter of its own (lowerdir+), so that neither their number nor colons in their names
@@ -23,12 +29,43 @@ type Overlay struct {
 func (o Overlay) Mount(attrs int) (*Tree, error) {
 	o.Source = cmp.Or(o.Source, "overlay")
 	switch {
+	case o.UserNS > 0:
+		return o.mountMapped(attrs)
 	case CanOverlayAppend():
 		return o.mountEach(attrs)
 	case o.fits():
 		return NewFilesystem("overlay", o.Source, attrs, o.options()...)
 	}
-	return o.mountAside(attrs)
+	return o.mountAside(attrs, nil)
+}
+
+// mountMapped mounts over one mapped clone of Base. Before Linux 6.15 a layer has to lie in the mounting thread's own mounts, so that the clone is
+// given a place there, out of sight.
+func (o Overlay) mountMapped(attrs int) (*Tree, error) {
+	clone, err := CloneTree(unix.AT_FDCWD, o.Base, false)
+	if err != nil {
+		return nil, err
+	}
+	defer clone.Close()
+	if err := clone.SetAttr(Attr{UserNS: o.UserNS, Propagation: unix.MS_PRIVATE}); err != nil {
+		return nil, fmt.Errorf("map owners of %s: %w", o.Base, err)
+	}
+	place := "/proc/self/fd/" + strconv.Itoa(clone.Fd())
+	plain, base := o, strings.TrimSuffix(o.Base, "/")
+	plain.Base, plain.UserNS, plain.Lower = "", 0, make([]string, len(o.Lower))
+	for i, dir := range o.Lower {
+		rest, ok := strings.CutPrefix(dir, base+"/")
+		if !ok {
+			return nil, fmt.Errorf("map owners of %s: it is not below %s", dir, o.Base)
+		}
+		plain.Lower[i] = place + "/" + rest
+	}
+	if CanOverlayAppend() {
+		if tree, err := plain.mountEach(attrs); !errors.Is(err, unix.EINVAL) {
+			return tree, err
+		}
+	}
+	return plain.mountAside(attrs, func() error { return clone.AttachPath(o.Base) })
 }
 
 func (o Overlay) mountEach(attrs int) (*Tree, error) {
@@ -65,14 +102,20 @@ func (o Overlay) fits() bool {
 }
 
 // mountAside mounts with mount(2), which takes a page of options, in a mount namespace of one thread, and takes the mount from there. Folders are
-// named by descriptors: the page holds the 500 that overlayfs allows at most only with such names. attrs are set afterwards.
-func (o Overlay) mountAside(attrs int) (tree *Tree, err error) {
+// named by descriptors: the page holds the 500 that overlayfs allows at most only with such names. attrs are set afterwards. first, if any, runs in
+// that namespace before all else.
+func (o Overlay) mountAside(attrs int, first func() error) (tree *Tree, err error) {
 	err = OnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("unshare mounts for an overlay: %w", err)
 		}
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 			return fmt.Errorf("keep mounts private for an overlay: %w", err)
+		}
+		if first != nil {
+			if err := first(); err != nil {
+				return err
+			}
 		}
 		named, hold, err := o.byDescriptor()
 		defer closeAll(hold)

@@ -19,7 +19,7 @@ func TestDockerInfo(t *testing.T) {
 	cdi := filepath.Join(m.Dir, "cdi")
 	write(t, filepath.Join(cdi, "gpu.json"), `{"cdiVersion":"0.6.0","kind":"vendor.example/gpu","devices":[{"name":"0","containerEdits":{"deviceNodes":[{"path":"/dev/gpu0","hostPath":"/dev/zero"}]}}]}`)
 	m.Up("--insecure-registry", "registry.example:5000,198.51.100.0/24", "--registry-mirror", "docker.io=http://127.0.0.1:5999", "--cdi-spec-dir", cdi)
-	if r := m.Do("", m.Nau, "up", "-d", "--data-dir", m.DataDir, "--run-dir", m.RunDir, "--userns-remap", "default"); r.Code != 2 || !strings.Contains(r.Stderr, "--userns-remap default: containers' users are not remapped here") {
+	if r := m.Do("", m.Nau, "up", "-d", "--data-dir", m.DataDir, "--run-dir", m.RunDir, "--userns-remap", "nobody"); r.Code != 2 || !strings.Contains(r.Stderr, "--userns-remap: remap users to nobody: /etc/subuid has no range for nobody: add a line") {
 		t.Errorf("--userns-remap: code %d, %s", r.Code, r.Stderr)
 	}
 	events := m.Command("docker", "events")

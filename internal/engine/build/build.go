@@ -28,6 +28,7 @@ import (
 	"nau/internal/engine/layer"
 	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
+	"nau/internal/kernel/idmap"
 )
 
 // Kinds of errors; test with errors.Is.
@@ -84,7 +85,8 @@ type Config struct {
 	Layers     *layer.Store
 	Containers *container.Manager // nil: no RUN
 	Sandboxes  *sandbox.Manager
-	Network    string // that RUN steps join; "" = none
+	Network    string    // that RUN steps join; "" = none
+	Remap      idmap.Map // of the user namespaces of RUN steps; zero = none
 	Log        *slog.Logger
 }
 

@@ -26,6 +26,7 @@ import (
 	"nau/internal/engine/layer"
 	"nau/internal/engine/testbed"
 	"nau/internal/engine/testbed/busybox"
+	"nau/internal/kernel/idmap"
 )
 
 func TestMain(m *testing.M) { testbed.Main(m) }
@@ -146,7 +147,7 @@ func (b *bed) tree(img *image.Image, from int) map[string]string {
 			b.t.Fatal(err)
 		}
 		var a bytes.Buffer
-		if err := layer.Archive(b.t.Context(), &a, lower[0]); err != nil {
+		if err := layer.Archive(b.t.Context(), &a, lower[0], idmap.Map{}); err != nil {
 			b.t.Fatal(err)
 		}
 		tr := tar.NewReader(&a)

@@ -202,7 +202,7 @@ func (r *solving) box(i int, mode string) (string, error) {
 	if id != "" {
 		return id, nil
 	}
-	c := sandbox.Config{Origin: Origin, Hostname: cmp.Or(r.req.Hostname, "buildkitsandbox"), Hosts: r.req.Hosts, ShmSize: r.req.ShmSize, Cgroup: r.req.Cgroup}
+	c := sandbox.Config{Origin: Origin, Hostname: cmp.Or(r.req.Hostname, "buildkitsandbox"), Hosts: r.req.Hosts, ShmSize: r.req.ShmSize, Cgroup: r.req.Cgroup, Owners: r.b.cfg.Remap}
 	switch {
 	case mode == "host":
 		c.HostNet, c.Hostname = true, ""

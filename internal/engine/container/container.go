@@ -27,6 +27,7 @@ import (
 	"nau/internal/engine/layer"
 	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
+	"nau/internal/kernel/idmap"
 	"nau/internal/oci/monitor"
 )
 
@@ -127,6 +128,7 @@ type Record struct {
 	ImageRef string `json:",omitempty"` // repository digest if there is one, else the ID
 	Created  time.Time
 	Layers   []digest.Digest // of the image, bottom first
+	Owners   idmap.Map       `json:",omitzero"` // of the sandbox's user namespace, whose the writable layer is
 
 	State     State
 	Pid       int            `json:",omitempty"`

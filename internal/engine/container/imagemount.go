@@ -15,6 +15,7 @@ import (
 	"nau/internal/engine/layer"
 	"nau/internal/engine/spec"
 	"nau/internal/kernel"
+	"nau/internal/kernel/idmap"
 )
 
 // imageMounts shows images as folders (KEP-4639): every mount of type image is replaced by a bind of a read-only view of the image's files.
@@ -24,7 +25,7 @@ func (m *Manager) imageMounts(ctx context.Context, r *Record) ([]spec.Mount, err
 		if mnt.Type != spec.MountImage {
 			continue
 		}
-		source, err := m.showImage(ctx, r.ID, i, mnt)
+		source, err := m.showImage(ctx, r.ID, i, mnt, r.Owners)
 		if err != nil {
 			return nil, fmt.Errorf("mount image %s at %s: %w", mnt.Source, mnt.Target, err)
 		}
@@ -38,7 +39,7 @@ func (m *Manager) imageMounts(ctx context.Context, r *Record) ([]spec.Mount, err
 
 // showImage mounts an image's files, or the part that SubPath names, and returns the place. A writable layer nobody writes to keeps the image's
 // layers from being collected while the container exists.
-func (m *Manager) showImage(ctx context.Context, id string, n int, mnt spec.Mount) (string, error) {
+func (m *Manager) showImage(ctx context.Context, id string, n int, mnt spec.Mount, owners idmap.Map) (string, error) {
 	img, err := m.set.Images.Get(mnt.Source)
 	if err != nil {
 		return "", err
@@ -46,7 +47,7 @@ func (m *Manager) showImage(ctx context.Context, id string, n int, mnt spec.Moun
 	key := id + "-image-" + strconv.Itoa(n)
 	l, err := m.set.Layers.Mounts(ctx, key)
 	if errors.Is(err, layer.ErrNotFound) {
-		l, err = m.set.Layers.Prepare(ctx, key, img.DiffIDs, layer.Labels(map[string]string{snapshotMark: id}))
+		l, err = m.set.Layers.Prepare(ctx, key, img.DiffIDs, layer.Labels(map[string]string{snapshotMark: id}), layer.Owners(owners))
 	}
 	if err != nil {
 		return "", err
@@ -55,7 +56,7 @@ func (m *Manager) showImage(ctx context.Context, id string, n int, mnt spec.Moun
 	if err := os.MkdirAll(place, 0o700); err != nil {
 		return "", err
 	}
-	tree, err := kernel.Overlay{Lower: l.Lower, Upper: l.Upper, Work: l.Work}.Mount(unix.MOUNT_ATTR_RDONLY)
+	tree, err := l.Tree(unix.MOUNT_ATTR_RDONLY)
 	if err != nil {
 		return "", err
 	}

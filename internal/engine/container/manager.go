@@ -130,6 +130,7 @@ func (m *Manager) Create(ctx context.Context, c Config) (*Record, error) {
 	if m.lasting(r) {
 		opts = append(opts, layer.Lasting())
 	}
+	opts = append(opts, layer.Owners(r.Owners))
 	if _, err = m.set.Layers.Prepare(ctx, r.ID, img.DiffIDs, opts...); err == nil {
 		if err = m.write(r, m.lasting(r)); err != nil {
 			err = errors.Join(err, m.set.Layers.Remove(r.ID), m.records.Delete(r.ID))
@@ -152,6 +153,11 @@ func (m *Manager) check(r *Record, img *image.Image) error {
 	s, err := m.set.Sandboxes.Get(r.Config.Sandbox)
 	if err != nil {
 		return err
+	}
+	if r.Owners = s.Config.Owners; !r.Owners.IsZero() {
+		if err := r.mayOwn(); err != nil {
+			return err
+		}
 	}
 	if !s.Config.Revivable { // which is started with its first container
 		if _, err := m.set.Sandboxes.Place(s.ID); err != nil {

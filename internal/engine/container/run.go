@@ -79,7 +79,7 @@ func (m *Manager) launch(ctx context.Context, e *entry, r *Record) error {
 	if err != nil {
 		return err
 	}
-	if err := m.mount(ctx, r.ID); err != nil {
+	if err := m.mount(ctx, r.ID, place.Namespaces.User); err != nil {
 		return err
 	}
 	root, err := kernel.OpenPath(m.rootfs(r.ID))
@@ -154,6 +154,9 @@ func (m *Manager) namespaces(r *Record, in *spec.Input) error {
 			return fmt.Errorf("join PID namespace of container %s: it is %s", target.ID[:12], target.State)
 		}
 		in.Namespaces.PID, in.Namespaces.HostPID = fmt.Sprintf("/proc/%d/ns/pid", target.Pid), false
+		if err := r.follow(target, in); err != nil {
+			return err
+		}
 	}
 	if r.Config.IPCOf != "" {
 		target, err := m.Get(r.Config.IPCOf)
@@ -168,6 +171,9 @@ func (m *Manager) namespaces(r *Record, in *spec.Input) error {
 			return err
 		}
 		in.Namespaces.IPC, in.Namespaces.HostIPC, in.ShmDir = other.Namespaces.IPC, other.Namespaces.HostIPC, other.ShmDir
+		if err := r.follow(target, in); err != nil {
+			return err
+		}
 	}
 	switch r.Config.CgroupNS {
 	case CgroupOwn:
@@ -183,7 +189,7 @@ func (m *Manager) namespaces(r *Record, in *spec.Input) error {
 const oldest = "1.0.2"
 
 // mount shows the container's layers at its root file system's place.
-func (m *Manager) mount(ctx context.Context, id string) error {
+func (m *Manager) mount(ctx context.Context, id, userns string) error {
 	l, err := m.set.Layers.Mounts(ctx, id)
 	if err != nil {
 		return err
@@ -193,6 +199,9 @@ func (m *Manager) mount(ctx context.Context, id string) error {
 	}
 	if err := os.MkdirAll(m.rootfs(id), 0o700); err != nil {
 		return err
+	}
+	if l.UserNS = userns; !l.Owners.IsZero() {
+		return l.Attach(m.rootfs(id))
 	}
 	o := kernel.Overlay{Lower: l.Lower, Upper: l.Upper, Work: l.Work}
 	if l.Volatile {
@@ -216,7 +225,7 @@ func (m *Manager) prepare(r *Record, root int, img spec.Image) error {
 		}
 	}
 	if dir := cmp.Or(r.Config.Process.Dir, img.Dir); dir != "" && dir != "/" {
-		fd, err := kernel.MkdirInRoot(root, dir, 0o755)
+		fd, err := r.Owners.Root().MkdirInRoot(root, dir, 0o755)
 		if err != nil {
 			return fmt.Errorf("make working directory: %w", err)
 		}

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nau/internal/kernel/idmap"
 )
 
 // archiver writes a directory tree as a tar. Files are opened below descriptors and never followed, since whoever owns the tree may
@@ -22,22 +24,23 @@ type archiver struct {
 	overlay bool // the tree is an overlayfs upper directory: whiteouts and opaque marks become the archive's own
 	seen    map[inode]string
 	buf     []byte
+	owners  idmap.Map // of the user namespace that the tree belongs to: the archive gets the ids that are seen in there
 }
 
 type inode struct{ dev, ino uint64 }
 
-// Archive writes the tree at root (a mounted container's, say) as an archive of names relative to it.
-func Archive(ctx context.Context, w io.Writer, root string) error {
-	return archive(ctx, w, root, false)
+// Archive writes the tree at root (a mounted container's, say), whose files belong to owners' user namespace, as an archive of names relative to it.
+func Archive(ctx context.Context, w io.Writer, root string, owners idmap.Map) error {
+	return archive(ctx, w, root, false, owners)
 }
 
-func archive(ctx context.Context, w io.Writer, root string, overlay bool) error {
+func archive(ctx context.Context, w io.Writer, root string, overlay bool, owners idmap.Map) error {
 	fd, err := unix.Open(root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", root, err)
 	}
 	bw := bufio.NewWriterSize(w, 64<<10)
-	a := &archiver{tw: tar.NewWriter(bw), overlay: overlay, seen: map[inode]string{}, buf: make([]byte, 128<<10)}
+	a := &archiver{tw: tar.NewWriter(bw), overlay: overlay, seen: map[inode]string{}, buf: make([]byte, 128<<10), owners: owners}
 	if err := a.dir(ctx, fd, ""); err != nil {
 		return err
 	}
@@ -82,7 +85,8 @@ func (a *archiver) entry(ctx context.Context, parent int, base, name string) err
 		}
 		return a.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: dir + whiteoutPrefix + base, Mode: 0o600, ModTime: time.Unix(st.Mtim.Sec, 0)})
 	}
-	h := &tar.Header{Name: name, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid), ModTime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec), Format: tar.FormatPAX}
+	uid, gid := a.owners.Inside(int(st.Uid), int(st.Gid))
+	h := &tar.Header{Name: name, Mode: int64(st.Mode & 0o7777), Uid: uid, Gid: gid, ModTime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec), Format: tar.FormatPAX}
 	if st.Mtim.Nsec == 0 {
 		h.Format = tar.FormatUnknown
 	}
@@ -219,11 +223,15 @@ func (a *archiver) xattrs(fd int, h *tar.Header) error {
 		if err != nil {
 			continue
 		}
+		value, ok := a.xattr(name, v[:k])
+		if !ok {
+			continue
+		}
 		if h.PAXRecords == nil {
 			h.PAXRecords = map[string]string{}
 		}
 		h.Format = tar.FormatPAX
-		h.PAXRecords[xattrRecord+name] = string(v[:k])
+		h.PAXRecords[xattrRecord+name] = value
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"nau/internal/kernel/idmap"
 )
 
 // ExtractOptions of one copy into a container.
@@ -20,6 +22,8 @@ type ExtractOptions struct {
 	Owner     *[2]int // user and group for everything; nil = as the archive says
 	Overwrite bool    // a directory may take a file's place, and the reverse
 	Limits    Limits  // zero fields: DefaultLimits
+	// Owners is the user namespace that the root file system belongs to: ids of the archive, and of Owner, are those seen in there.
+	Owners idmap.Map
 }
 
 // live is what unpacking into a root file system in use needs beside.
@@ -95,6 +99,9 @@ func (u *unpacker) liveEntry(name string, h *tar.Header, r io.Reader) error {
 	}
 	if name == "" {
 		return nil // the directory itself keeps what it has
+	}
+	if err := u.live.outward(h); err != nil {
+		return err
 	}
 	name = u.live.name(name)
 	dir, base := splitName(name)
@@ -179,8 +186,9 @@ func fileMode(m uint32) fs.FileMode {
 }
 
 // ArchivePath writes the thing at a path in the root file system at root as an archive whose names begin with the path's last component (docker cp
-// out of a container). A symlink is archived itself unless the path ends in "/" or "/.". ErrNotFound if nothing is there.
-func ArchivePath(ctx context.Context, w io.Writer, root, name string) error {
+// out of a container). A symlink is archived itself unless the path ends in "/" or "/.". owners is the user namespace that the files belong to.
+// ErrNotFound if nothing is there.
+func ArchivePath(ctx context.Context, w io.Writer, root, name string, owners idmap.Map) error {
 	fd, err := openRoot(root)
 	if err != nil {
 		return err
@@ -192,7 +200,7 @@ func ArchivePath(ctx context.Context, w io.Writer, root, name string) error {
 	}
 	defer unix.Close(f)
 	bw := bufio.NewWriterSize(w, 64<<10)
-	a := &archiver{tw: tar.NewWriter(bw), seen: map[inode]string{}, buf: make([]byte, 128<<10)}
+	a := &archiver{tw: tar.NewWriter(bw), seen: map[inode]string{}, buf: make([]byte, 128<<10), owners: owners}
 	base := path.Base(path.Clean("/" + name))
 	if err := a.handle(ctx, fd, f, st, base, name); err != nil {
 		return fmt.Errorf("copy %q out of container: %w", name, err)
@@ -213,7 +221,8 @@ func (a *archiver) handle(ctx context.Context, root, f int, st *unix.Stat_t, bas
 		prefix := ""
 		if base != "/" {
 			prefix = base + "/"
-			h := &tar.Header{Typeflag: tar.TypeDir, Name: prefix, Mode: int64(st.Mode & 0o7777), Uid: int(st.Uid), Gid: int(st.Gid), ModTime: time.Unix(st.Mtim.Sec, 0)}
+			uid, gid := a.owners.Inside(int(st.Uid), int(st.Gid))
+			h := &tar.Header{Typeflag: tar.TypeDir, Name: prefix, Mode: int64(st.Mode & 0o7777), Uid: uid, Gid: gid, ModTime: time.Unix(st.Mtim.Sec, 0)}
 			if err := a.tw.WriteHeader(h); err != nil {
 				unix.Close(fd)
 				return err

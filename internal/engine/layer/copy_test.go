@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"nau/internal/kernel/idmap"
 )
 
 func TestExtractAndArchivePath(t *testing.T) {
@@ -54,7 +56,7 @@ func TestExtractAndArchivePath(t *testing.T) {
 	list := func(name string) string {
 		t.Helper()
 		var b bytes.Buffer
-		must(ArchivePath(ctx, &b, root, name))
+		must(ArchivePath(ctx, &b, root, name, idmap.Map{}))
 		var out []string
 		tr := tar.NewReader(&b)
 		for {
@@ -71,7 +73,7 @@ func TestExtractAndArchivePath(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	if err := ArchivePath(ctx, io.Discard, root, "/nope"); !errors.Is(err, ErrNotFound) {
+	if err := ArchivePath(ctx, io.Discard, root, "/nope", idmap.Map{}); !errors.Is(err, ErrNotFound) {
 		t.Error(err)
 	}
 	i, err := Stat(root, "/link")
@@ -120,7 +122,7 @@ func TestCopyRacer(t *testing.T) {
 		_ = Extract(context.Background(), root, "/", bytes.NewReader(in), ExtractOptions{Overwrite: false})
 		_ = Extract(context.Background(), root, "/a", bytes.NewReader(tarOf(t, te{name: "y", body: "pwned"})), ExtractOptions{})
 		var b bytes.Buffer
-		if ArchivePath(context.Background(), &b, root, "/a/secret") == nil && bytes.Contains(b.Bytes(), []byte("\x00secret\x00")) && !bytes.Contains(b.Bytes(), []byte("public")) {
+		if ArchivePath(context.Background(), &b, root, "/a/secret", idmap.Map{}) == nil && bytes.Contains(b.Bytes(), []byte("\x00secret\x00")) && !bytes.Contains(b.Bytes(), []byte("public")) {
 			t.Fatal("a file from outside came out")
 		}
 	}

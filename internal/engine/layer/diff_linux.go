@@ -18,7 +18,7 @@ func (s *Store) Diff(ctx context.Context, key string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := archive(ctx, w, s.path(e.name, "u"), true); err != nil {
+	if err := archive(ctx, w, s.path(e.name, "u"), true, e.rec.Owners); err != nil {
 		return fmt.Errorf("diff snapshot %s: %w", key, err)
 	}
 	return nil

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"nau/internal/kernel/idmap"
 )
 
 // Kinds of errors. Errors returned wrap one of these where a caller can act on the kind; test with errors.Is.
@@ -35,6 +37,12 @@ type Mount struct {
 	Upper    string
 	Work     string
 	Volatile bool // mount with "volatile": nothing of the upper directory need survive a power loss
+
+	// Owners, where not zero, are whose the files are: the lower directories, all below Base, are shown through the mapping; the upper directory's
+	// files are owned by the host's ids. UserNS is the path of a user namespace with that mapping, if there is one at hand.
+	Owners idmap.Map
+	Base   string
+	UserNS string
 }
 
 // Info describes an extracted layer.
@@ -74,6 +82,7 @@ type Snapshot struct {
 	Volatile bool
 	Created  time.Time
 	Labels   map[string]string
+	Owners   idmap.Map // zero: the host's own
 
 	lasting bool // asked of Prepare
 }

@@ -17,12 +17,42 @@ func (m Mount) Options() []string {
 
 // Attach mounts the snapshot on target.
 func (m Mount) Attach(target string) error {
-	return m.overlay().MountAt(target, 0)
+	return m.AttachWith(target, 0)
+}
+
+// AttachWith is Attach with MOUNT_ATTR_ bits.
+func (m Mount) AttachWith(target string, attrs int) error {
+	tree, err := m.Tree(attrs)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	return tree.AttachPath(target)
+}
+
+// Tree makes the mount without a place, with MOUNT_ATTR_ bits.
+func (m Mount) Tree(attrs int) (*kernel.Tree, error) {
+	o := m.overlay()
+	if m.Owners.IsZero() {
+		return o.Mount(attrs)
+	}
+	var err error
+	if m.UserNS != "" {
+		o.UserNS, err = kernel.OpenNamespace(m.UserNS, kernel.User)
+	} else {
+		o.UserNS, err = m.Owners.Namespace()
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer kernel.Close(o.UserNS)
+	o.Base = m.Base
+	return o.Mount(attrs)
 }
 
 // Open makes the mount without a place: a descriptor for move_mount, in whatever namespace.
 func (m Mount) Open() (int, error) {
-	tree, err := m.overlay().Mount(0)
+	tree, err := m.Tree(0)
 	if err != nil {
 		return -1, err
 	}

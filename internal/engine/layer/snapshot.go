@@ -27,6 +27,11 @@ func (s *Store) Prepare(ctx context.Context, key string, parent []digest.Digest,
 	if key == "" {
 		return Mount{}, fmt.Errorf("prepare snapshot: empty key")
 	}
+	if !want.Owners.IsZero() {
+		if err := errors.Join(want.Owners.Check(), s.CanMapOwners()); err != nil {
+			return Mount{}, fmt.Errorf("prepare snapshot %s: %w", key, err)
+		}
+	}
 	// Held until the snapshot itself keeps them.
 	lease := s.Lease()
 	defer lease.Release()
@@ -36,7 +41,7 @@ func (s *Store) Prepare(ctx context.Context, key string, parent []digest.Digest,
 	}
 	n := s.number()
 	tmp := s.path("t" + n)
-	e := &snapshotEntry{name: "s" + n, rec: snapshotRecord{Key: key, Parent: want.Parent, Volatile: want.Volatile, Labels: maps.Clone(want.Labels), Created: want.Created}}
+	e := &snapshotEntry{name: "s" + n, rec: snapshotRecord{Key: key, Parent: want.Parent, Volatile: want.Volatile, Labels: maps.Clone(want.Labels), Owners: want.Owners, Created: want.Created}}
 	s.mu.Lock()
 	_, taken := s.snapshots[key]
 	s.mu.Unlock()
@@ -97,6 +102,11 @@ func makeSnapshot(tmp, like string, rec snapshotRecord, lasting bool) error {
 		}
 		mode, uid, gid = st.Mode&0o7777, int(st.Uid), int(st.Gid)
 	}
+	uid, gid, ok := rec.Owners.Host(uid, gid)
+	if !ok { // an image whose root directory is nobody's here: its container's root has it
+		root := rec.Owners.Root()
+		uid, gid = root.UID, root.GID
+	}
 	if uid != 0 || gid != 0 {
 		if err := os.Chown(upper, uid, gid); err != nil {
 			return err
@@ -153,7 +163,7 @@ func (s *Store) snapshot(key string) (*snapshotEntry, error) {
 // mount works out the directories. Layers that made nothing are left out, and of a layer that comes twice only the upper one counts: overlayfs
 // refuses one directory twice, and the lower one never shows.
 func (s *Store) mount(e *snapshotEntry) (Mount, error) {
-	m := Mount{Upper: s.path(e.name, "u"), Work: s.path(e.name, "w"), Volatile: e.rec.Volatile}
+	m := Mount{Upper: s.path(e.name, "u"), Work: s.path(e.name, "w"), Volatile: e.rec.Volatile, Owners: e.rec.Owners, Base: s.cfg.Dir}
 	chain, err := s.chain(e.rec.Parent)
 	if err != nil {
 		return Mount{}, err
@@ -237,7 +247,7 @@ func (s *Store) Snapshots() []Snapshot {
 }
 
 func (e *snapshotEntry) public() Snapshot {
-	return Snapshot{Key: e.rec.Key, Parent: slices.Clone(e.rec.Parent), Volatile: e.rec.Volatile, Created: e.rec.Created, Labels: maps.Clone(e.rec.Labels)}
+	return Snapshot{Key: e.rec.Key, Parent: slices.Clone(e.rec.Parent), Volatile: e.rec.Volatile, Created: e.rec.Created, Labels: maps.Clone(e.rec.Labels), Owners: e.rec.Owners}
 }
 
 // Snapshot finds one snapshot's record. ErrNotFound.

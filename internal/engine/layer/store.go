@@ -23,6 +23,7 @@ import (
 	"nau/internal/engine/content/durable"
 	"nau/internal/engine/content/hold"
 	"nau/internal/engine/diskuse"
+	"nau/internal/kernel/idmap"
 )
 
 // The directory, drawn once. N is a number in base 36, given in order; short, because overlayfs takes all lower directories in one page of
@@ -50,6 +51,7 @@ type snapshotRecord struct {
 	Parent   []digest.Digest   `json:"parent,omitempty"`
 	Volatile bool              `json:"volatile,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
+	Owners   idmap.Map         `json:"owners,omitzero"` // the upper directory's files have the host's ids of this mapping
 	Created  time.Time         `json:"created"`
 }
 
@@ -82,6 +84,9 @@ type Store struct {
 	snapshots map[string]*snapshotEntry
 	fixes     map[string]*fixEntry
 	working   map[digest.Digest]chan struct{} // layers being unpacked now; closed when done
+
+	mapOnce sync.Once // of CanMapOwners
+	mapErr  error
 }
 
 type layerEntry struct {
@@ -105,6 +110,9 @@ func Lasting() Option { return func(s *Snapshot) { s.lasting = true } }
 
 // Labels are kept with the snapshot's record.
 func Labels(m map[string]string) Option { return func(s *Snapshot) { s.Labels = m } }
+
+// Owners asks for a snapshot whose files belong to a user namespace with the mapping: what an image's user 0 owns, the namespace's root owns.
+func Owners(m idmap.Map) Option { return func(s *Snapshot) { s.Owners = m } }
 
 // Open opens the store, makes it if it is not there, and frees what a crash left.
 func Open(cfg Config) (*Store, error) {

@@ -274,7 +274,7 @@ func (u *unpacker) imply(dir string, depth int) error {
 		}
 		u.implied[dir] = struct{}{}
 		u.out.entries++
-		return nil
+		return u.give(parent, base)
 	}
 	if !errors.Is(err, unix.EEXIST) {
 		return hostile("make directory", err)

@@ -32,6 +32,9 @@ func (m *Manager) draft(id string, c Config) (*Record, error) {
 			return nil, err
 		}
 	}
+	if err := checkOwners(c); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 

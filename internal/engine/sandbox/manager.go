@@ -210,8 +210,8 @@ func (m *Manager) build(ctx context.Context, r *Record) error {
 	if c.IPC != Host {
 		pins[kernel.IPC] = m.ns(r.ID, kernel.IPC)
 	}
-	if len(pins) > 0 {
-		if err := kernel.Pin(pins); err != nil {
+	if len(pins) > 0 || !c.Owners.IsZero() {
+		if err := m.pin(r, pins); err != nil {
 			return err
 		}
 		if err := m.furnish(r, pins); err != nil {
@@ -350,6 +350,9 @@ func (m *Manager) write(r *Record) error {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
 			return err
 		}
+		if err := give(r, filepath.Join(dir, name)); err != nil {
+			return err
+		}
 	}
 	if c.IPC == Host {
 		return nil
@@ -362,7 +365,10 @@ func (m *Manager) write(r *Record) error {
 	if size == 0 {
 		size = 64 << 20
 	}
-	return kernel.MountTmpfs(shm, "shm", size, 0o777|os.ModeSticky, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	if err := kernel.MountTmpfs(shm, "shm", size, 0o777|os.ModeSticky, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC); err != nil {
+		return err
+	}
+	return give(r, shm)
 }
 
 // Place tells a container how to join sandbox id, which must be Ready.
@@ -385,6 +391,9 @@ func (m *Manager) place(r *Record) Place {
 		ShmDir: filepath.Join(dir, "shm"),
 	}
 	n := &p.Namespaces
+	if p.Owners = c.Owners; !c.Owners.IsZero() {
+		n.User, n.UIDs, n.GIDs = m.ns(r.ID, kernel.User), c.Owners.UIDs, c.Owners.GIDs
+	}
 	if n.HostNet = c.HostNet; !c.HostNet {
 		n.Net = m.ns(r.ID, kernel.Net)
 	}
@@ -466,7 +475,7 @@ func (m *Manager) dismantle(id string) error {
 	dir := m.files(id)
 	shm := filepath.Join(dir, "shm")
 	steps := []func() error{func() error { return kernel.Unmount(shm) }}
-	for _, k := range []kernel.Namespace{kernel.Net, kernel.IPC, kernel.UTS, kernel.PID} {
+	for _, k := range []kernel.Namespace{kernel.Net, kernel.IPC, kernel.UTS, kernel.PID, kernel.User} {
 		steps = append(steps, func() error { return kernel.Unpin(m.ns(id, k)) })
 	}
 	errs := make([]error, len(steps))

@@ -16,6 +16,7 @@ import (
 
 	"nau/internal/engine/network"
 	"nau/internal/engine/spec"
+	"nau/internal/kernel/idmap"
 )
 
 // Kinds of errors; test with errors.Is.
@@ -61,7 +62,10 @@ type Config struct {
 	LogDir     string            `json:",omitempty"`
 	Resources  spec.Resources    `json:",omitzero"`
 	Revivable  bool              `json:",omitempty"` // Start makes it Ready again after a Stop; set by Define
-	Ephemeral  bool              `json:",omitempty"` // never started again after a reboot: its record need not survive a power loss
+	// Owners, where not zero, is the mapping of a user namespace of the sandbox's own, which owns its other namespaces. The host's network, PID and
+	// IPC namespaces cannot be had with it.
+	Owners    idmap.Map `json:",omitzero"`
+	Ephemeral bool      `json:",omitempty"` // never started again after a reboot: its record need not survive a power loss
 }
 
 // DNS is what resolv.conf says. The zero value copies the host's.
@@ -131,4 +135,5 @@ type Place struct {
 	ResolvConf, Hosts, HostnameFile string
 	ShmDir                          string
 	Cgroup                          string
+	Owners                          idmap.Map // whose the containers' files are
 }

@@ -148,7 +148,8 @@ func deviceRules() []specs.LinuxDeviceCgroup {
 
 func devices(in Input, s *specs.Spec) error {
 	s.Linux.Resources = &specs.LinuxResources{}
-	if in.Security.Privileged {
+	remapped := in.Namespaces.User != "" || len(in.Namespaces.UIDs) > 0
+	if in.Security.Privileged && !remapped {
 		s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
 		if in.Host.HostDevices != nil {
 			all, err := in.Host.HostDevices()
@@ -167,6 +168,12 @@ func devices(in Input, s *specs.Spec) error {
 		}
 		access := first(d.Permissions, "rwm")
 		for _, f := range found {
+			if remapped {
+				s.Mounts = append(s.Mounts, nodeBind(d, f))
+				s.Linux.Resources.Devices = append(s.Linux.Resources.Devices,
+					specs.LinuxDeviceCgroup{Allow: true, Type: f.Type, Major: &f.Major, Minor: &f.Minor, Access: access})
+				continue
+			}
 			s.Linux.Devices = slices.DeleteFunc(s.Linux.Devices, func(o specs.LinuxDevice) bool { return o.Path == f.Path })
 			s.Linux.Devices = append(s.Linux.Devices, f)
 			if !in.Security.Privileged {
@@ -176,6 +183,13 @@ func devices(in Input, s *specs.Spec) error {
 		}
 	}
 	return nil
+}
+
+// nodeBind shows the host's own node to a user namespace: who may open it is the host's owner and mode. A node made for the container would belong to
+// the container's root, and open what the host's administrator never gave it.
+func nodeBind(d Device, node specs.LinuxDevice) specs.Mount {
+	rel := strings.TrimPrefix(node.Path, path.Clean(first(d.Container, d.Host)))
+	return specs.Mount{Destination: node.Path, Type: "bind", Source: filepath.Clean(d.Host) + rel, Options: []string{"bind", "rprivate", "rw", "dev"}}
 }
 
 // ReadDevices describes the device node at host, or all nodes below it when it is a folder, as nodes at inside.

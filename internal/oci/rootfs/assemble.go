@@ -172,9 +172,9 @@ func notProc(at int) error {
 func (r *Root) target(m *mount) (int, error) {
 	dest := m.spec.Destination
 	if m.file {
-		return kernel.CreateInRoot(r.tree.Fd(), dest, 0o755)
+		return r.owner().CreateInRoot(r.tree.Fd(), dest, 0o755)
 	}
-	at, err := kernel.MkdirInRoot(r.tree.Fd(), dest, 0o755)
+	at, err := r.owner().MkdirInRoot(r.tree.Fd(), dest, 0o755)
 	if err != nil {
 		return -1, err
 	}
@@ -214,6 +214,10 @@ func (r *Root) attachInside(m *mount, at int) error {
 		return err
 	}
 	m.tree = tree
+	if m.spec.Type == "mqueue" && r.owner() != (kernel.Owner{}) {
+		// Its folder belongs to who made the IPC namespace, who has no place in there.
+		_ = unix.Fchownat(tree.Fd(), "", r.cfg.RootUID, r.cfg.RootGID, unix.AT_EMPTY_PATH)
+	}
 	if err := notProc(at); err != nil {
 		return err
 	}
@@ -340,7 +344,7 @@ func defaultDevices() []specs.LinuxDevice {
 var devLinks = [][2]string{{"fd", "/proc/self/fd"}, {"stdin", "/proc/self/fd/0"}, {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"}}
 
 func (r *Root) devices() error {
-	dev, err := kernel.MkdirInRoot(r.tree.Fd(), "/dev", 0o755)
+	dev, err := r.owner().MkdirInRoot(r.tree.Fd(), "/dev", 0o755)
 	if err != nil {
 		return err
 	}
@@ -362,14 +366,14 @@ func (r *Root) devices() error {
 		}
 	}
 	for _, l := range devLinks {
-		if err := unix.Symlinkat(l[1], dev, l[0]); err != nil && err != unix.EEXIST {
+		if err := r.link(l[1], dev, l[0]); err != nil && err != unix.EEXIST {
 			return fmt.Errorf("link /dev/%s: %w", l[0], err)
 		}
 	}
 	// The terminal multiplexer is that of the container's own devpts.
-	if err := unix.Symlinkat("pts/ptmx", dev, "ptmx"); err == unix.EEXIST {
+	if err := r.link("pts/ptmx", dev, "ptmx"); err == unix.EEXIST {
 		if err := unix.Unlinkat(dev, "ptmx", 0); err == nil {
-			_ = unix.Symlinkat("pts/ptmx", dev, "ptmx")
+			_ = r.link("pts/ptmx", dev, "ptmx")
 		}
 	} else if err != nil {
 		return fmt.Errorf("link /dev/ptmx: %w", err)
@@ -377,12 +381,21 @@ func (r *Root) devices() error {
 	return nil
 }
 
+// link makes a symbolic link of the container's root.
+func (r *Root) link(target string, dir int, name string) error {
+	err := unix.Symlinkat(target, dir, name)
+	if err == nil && r.owner() != (kernel.Owner{}) {
+		err = unix.Fchownat(dir, name, r.cfg.RootUID, r.cfg.RootGID, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	return err
+}
+
 func (r *Root) device(dev int, d specs.LinuxDevice) error {
 	clean := path.Clean("/" + d.Path)
 	dir, name := path.Split(clean)
 	at := dev
 	if dir != "/dev/" {
-		fd, err := kernel.MkdirInRoot(r.tree.Fd(), dir, 0o755)
+		fd, err := r.owner().MkdirInRoot(r.tree.Fd(), dir, 0o755)
 		if err != nil {
 			return err
 		}

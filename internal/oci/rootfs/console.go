@@ -61,7 +61,7 @@ func (r *Root) bindConsole() error {
 		return fmt.Errorf("bind console: %w", err)
 	}
 	defer tree.Close()
-	at, err := kernel.CreateInRoot(r.tree.Fd(), "/dev/console", 0o666)
+	at, err := r.owner().CreateInRoot(r.tree.Fd(), "/dev/console", 0o666)
 	if err != nil {
 		return fmt.Errorf("bind console: %w", err)
 	}

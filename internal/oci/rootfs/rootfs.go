@@ -122,6 +122,9 @@ func (r *Root) ProcMounts() (list []ProcMount) {
 // Made hands over a procfs: the descriptor of a detached mount, which the root takes.
 func (p ProcMount) Made(fd int) { p.m.tree = kernel.TreeOf(fd) }
 
+// owner is whose the places of mounts are that the image does not have.
+func (r *Root) owner() kernel.Owner { return kernel.Owner{UID: r.cfg.RootUID, GID: r.cfg.RootGID} }
+
 // Close lets go of what is not attached; the tree that was assembled lives on in its namespace.
 func (r *Root) Close() {
 	_ = r.tree.Close()
