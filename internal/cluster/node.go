@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,9 @@ import (
 	"nau/internal/dns"
 	"nau/internal/engine"
 	"nau/internal/engine/image"
+	"nau/internal/engine/subid"
 	"nau/internal/nodeagent"
+	"nau/internal/nodeagent/userns"
 	"nau/internal/proxy"
 	"nau/internal/proxy/nft"
 	"nau/internal/registry"
@@ -163,6 +166,17 @@ func openEngine(ctx context.Context, c *Config) (*engine.Engine, error) {
 	return e, nil
 }
 
+// reservedIDs are what Docker's containers and the machine's own users have of the host's ids: no pod is given them.
+func reservedIDs(c *Config) (out []userns.Range) {
+	for _, m := range slices.Concat(c.Remap.UIDs, c.Remap.GIDs) {
+		out = append(out, userns.Range{First: m.HostID, Size: m.Size})
+	}
+	for _, r := range subid.System.All() {
+		out = append(out, userns.Range(r))
+	}
+	return out
+}
+
 // placeRuntime puts nau-oci into the run directory, where it is missing or of
 // another build. A monitor that runs from the old file keeps it.
 func placeRuntime(c *Config) (string, error) {
@@ -209,7 +223,7 @@ func (n *node) components(p *controlPlane, agent net.Listener) ([]component, err
 		RootDir: filepath.Join(c.DataDir, "agent"), RunDir: filepath.Join(c.RunDir, "agent"), LogDir: filepath.Join(c.DataDir, "log", "pods"),
 		ClusterDNS: ips(c.ClusterDNS), ClusterDomain: c.ClusterDomain,
 		APIServerHost: nth(c.ServiceCIDRs[0], 1).String(), APIServerPort: 443,
-		CgroupRoot: n.cgroupRoot(), MaxPods: int64(c.MaxPods), PodPids: int64(c.PodPids),
+		CgroupRoot: n.cgroupRoot(), MaxPods: int64(c.MaxPods), PodPids: int64(c.PodPids), ReservedIDs: reservedIDs(c),
 		Listener: agent, TLS: tls,
 		RotateLogs: n.engine == nil, // Nau's monitor rotates what it writes
 		Version:    version.GitVersion(), PodCIDRs: texts(c.nodePodCIDRs()),

@@ -13,6 +13,7 @@ import (
 	"nau/internal/engine/container"
 	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
+	"nau/internal/kernel/idmap"
 	"nau/internal/oci/monitor"
 )
 
@@ -199,9 +200,11 @@ func mountOf(m *runtimeapi.Mount) (spec.Mount, error) {
 	case runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER:
 		o.Propagation = spec.PropagateSlave
 	}
-	if len(m.GetUidMappings())+len(m.GetGidMappings()) > 0 {
-		return o, invalid("mount at %s: mapped owners are not supported by this runtime", m.GetContainerPath())
+	owners := idmap.Map{UIDs: mappings(m.GetUidMappings()), GIDs: mappings(m.GetGidMappings())}
+	if err := owners.Check(); err != nil {
+		return o, invalid("mount at %s: %v", m.GetContainerPath(), err)
 	}
+	o.UIDs, o.GIDs = owners.UIDs, owners.GIDs
 	if img := m.GetImage(); img.GetImage() != "" {
 		o.Type, o.Source, o.ReadOnly, o.MakeSource = spec.MountImage, img.GetImage(), true, false
 		o.SubPath = m.GetImageSubPath()

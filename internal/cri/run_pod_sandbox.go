@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/proto"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
@@ -12,6 +13,7 @@ import (
 	"nau/internal/engine/network"
 	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
+	"nau/internal/kernel/idmap"
 )
 
 // RunPodSandbox makes a sandbox and returns when containers can join it.
@@ -49,8 +51,13 @@ func (s *Server) sandboxConfig(p *runtimeapi.PodSandboxConfig, handler string) (
 		Runtime: handler, LogDir: p.GetLogDirectory(),
 		DNS: sandbox.DNS{Servers: p.GetDnsConfig().GetServers(), Searches: p.GetDnsConfig().GetSearches(), Options: p.GetDnsConfig().GetOptions()},
 	}
-	if u := ns.GetUsernsOptions(); u != nil && u.GetMode() == runtimeapi.NamespaceMode_POD {
-		return c, invalid("run sandbox: user namespaces are not supported by this runtime")
+	if c.Owners, err = ownersOf(ns.GetUsernsOptions()); err != nil {
+		return c, err
+	}
+	if !c.Owners.IsZero() {
+		if err := s.e.Layers.CanMapOwners(); err != nil {
+			return c, fault(fmt.Errorf("run sandbox: %w", err))
+		}
 	}
 	switch ns.GetNetwork() {
 	case runtimeapi.NamespaceMode_NODE:
@@ -82,6 +89,31 @@ func (s *Server) sandboxConfig(p *runtimeapi.PodSandboxConfig, handler string) (
 		}
 	}
 	return c, nil
+}
+
+// ownersOf is the mapping of a pod's user namespace; none is the host's.
+func ownersOf(u *runtimeapi.UserNamespace) (m idmap.Map, err error) {
+	switch {
+	case u == nil, u.Mode == runtimeapi.NamespaceMode_NODE:
+		return m, nil
+	case u.Mode != runtimeapi.NamespaceMode_POD:
+		return m, invalid("run sandbox: user namespace mode %s: a pod has the node's or one of its own", u.Mode)
+	}
+	m = idmap.Map{UIDs: mappings(u.Uids), GIDs: mappings(u.Gids)}
+	if m.IsZero() {
+		return m, invalid("run sandbox: a user namespace without mappings")
+	}
+	if err := m.Check(); err != nil {
+		return m, invalid("run sandbox: %v", err)
+	}
+	return m, nil
+}
+
+func mappings(list []*runtimeapi.IDMapping) (out []specs.LinuxIDMapping) {
+	for _, m := range list {
+		out = append(out, specs.LinuxIDMapping{ContainerID: m.GetContainerId(), HostID: m.GetHostId(), Size: m.GetLength()})
+	}
+	return out
 }
 
 func portOf(m *runtimeapi.PortMapping) (network.Port, error) {

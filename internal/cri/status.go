@@ -43,7 +43,8 @@ func (s *Server) Status(ctx context.Context, req *runtimeapi.StatusRequest) (*ru
 	for _, name := range names {
 		// What another runtime can is not known: claim it for our own only.
 		resp.RuntimeHandlers = append(resp.RuntimeHandlers, &runtimeapi.RuntimeHandler{Name: name,
-			Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: name == "" && s.e.Host().RecursiveRO}})
+			Features: &runtimeapi.RuntimeHandlerFeatures{RecursiveReadOnlyMounts: name == "" && s.e.Host().RecursiveRO,
+				UserNamespaces: name == "" && s.e.Layers.CanMapOwners() == nil}})
 	}
 	if req.GetVerbose() {
 		c := s.e.Config()

@@ -20,6 +20,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/cri-streaming/pkg/streaming"
 	"k8s.io/utils/clock"
+
+	"nau/internal/nodeagent/userns"
 )
 
 // Config is all that a node agent is told. The zero value of every field that is not marked "required" has the default
@@ -59,7 +61,9 @@ type Config struct {
 
 	CgroupRoot string // e.g. /nau: pods get CgroupRoot/kubepods/…; "" = the runtime places containers as it likes
 	MaxPods    int64  // default 110
-	PodPids    int64  // limit of processes a pod; 0 = none
+	// ReservedIDs are host ids that no pod's user namespace is given, beside the first 65,536.
+	ReservedIDs []userns.Range
+	PodPids     int64 // limit of processes a pod; 0 = none
 
 	Listen   string       // default :10250; "-" = no server
 	Listener net.Listener // instead of Listen; e.g. passed in by a test

@@ -2,7 +2,6 @@ package nodeagent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +20,7 @@ import (
 	"nau/internal/nodeagent/images"
 	"nau/internal/nodeagent/life"
 	"nau/internal/nodeagent/runspec"
+	"nau/internal/nodeagent/userns"
 	"nau/internal/nodeagent/wheel"
 )
 
@@ -30,7 +30,6 @@ type restState struct {
 	weighing  *wheel.Timer
 	resolv    runspec.Resolv
 	resolvAt  time.Time
-	userns    map[uint32]string // first host id of a block → pod
 	imageSeen map[string]time.Time
 	imageUsed map[string]time.Time
 }
@@ -191,54 +190,20 @@ func (a *Agent) handler(pod *corev1.Pod) (string, error) {
 	return rc.Handler, nil
 }
 
-// usernsBlock is how many ids a pod with its own user namespace gets. Source: KEP-127.
-const usernsBlock = 65536
-
-// userns gives a pod a block of host ids of its own; the choice is kept beside its volumes and survives a restart.
-func (a *Agent) userns(pod *corev1.Pod) (*runtimeapi.UserNamespace, error) {
+// userns gives a pod a block of host ids of its own.
+func (a *Agent) userns(pod *corev1.Pod, handler string) (*runtimeapi.UserNamespace, error) {
 	if pod.Spec.HostUsers == nil || *pod.Spec.HostUsers {
 		return nil, nil
 	}
-	a.rest.mu.Lock()
-	defer a.rest.mu.Unlock()
-	uid := string(pod.UID)
-	if a.rest.userns == nil {
-		a.rest.userns = map[uint32]string{}
-		files, _ := filepath.Glob(filepath.Join(a.cfg.RootDir, "pods", "*", "userns"))
-		for _, f := range files {
-			var first uint32
-			if b, err := os.ReadFile(f); err == nil && json.Unmarshal(b, &first) == nil {
-				a.rest.userns[first] = filepath.Base(filepath.Dir(f))
-			}
-		}
+	// A runtime that does not know the field would run the pod as the host's users.
+	if !a.node.UserNamespaces(handler) {
+		return nil, fmt.Errorf("can't set `spec.hostUsers: false`, RuntimeClass handler %q does not support user namespaces", handler)
 	}
-	first := uint32(0)
-	for f, owner := range a.rest.userns {
-		if owner == uid {
-			first = f
-		} else if a.worker(owner) == nil {
-			delete(a.rest.userns, f)
-		}
+	first, err := a.blocks.Of(string(pod.UID))
+	if err != nil {
+		return nil, err
 	}
-	for f := uint32(usernsBlock); first == 0; f += usernsBlock {
-		if f > 1<<32-2*usernsBlock {
-			return nil, errors.New("give the pod a user namespace: all blocks of ids are taken")
-		}
-		if _, taken := a.rest.userns[f]; !taken {
-			first = f
-		}
-	}
-	a.rest.userns[first] = uid
-	if !a.cfg.Simulated {
-		dir := filepath.Join(a.cfg.RootDir, "pods", uid)
-		if err := os.MkdirAll(dir, 0o750); err != nil {
-			return nil, fmt.Errorf("keep user namespace: %w", err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, "userns"), fmt.Append(nil, first), 0o600); err != nil {
-			return nil, fmt.Errorf("keep user namespace: %w", err)
-		}
-	}
-	m := []*runtimeapi.IDMapping{{ContainerId: 0, HostId: first, Length: usernsBlock}}
+	m := []*runtimeapi.IDMapping{{ContainerId: 0, HostId: first, Length: userns.Size}}
 	return &runtimeapi.UserNamespace{Mode: runtimeapi.NamespaceMode_POD, Uids: m, Gids: m}, nil
 }
 

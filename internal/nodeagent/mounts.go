@@ -71,11 +71,16 @@ func (w *worker) containerMounts(ctx context.Context, pod *corev1.Pod, c *corev1
 		if out.Readonly && m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled {
 			out.RecursiveReadOnly = *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled || a.node.RecursiveReadOnly(sc.handler)
 		}
-		if ns := sc.config.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions(); ns.GetMode() == runtimeapi.NamespaceMode_POD && ns != nil {
-			out.UidMappings, out.GidMappings = ns.Uids, ns.Gids
-		}
 		mounts = append(mounts, out)
 	}
+	// Whatever is mounted is the host's on disk, and has the pod's ids in the pod.
+	defer func() {
+		if ns := sc.config.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions(); ns != nil && ns.Mode == runtimeapi.NamespaceMode_POD {
+			for _, m := range mounts {
+				m.UidMappings, m.GidMappings = ns.Uids, ns.Gids
+			}
+		}
+	}()
 	for _, d := range c.VolumeDevices {
 		src := w.mounts[d.Name]
 		if src.Block == "" {

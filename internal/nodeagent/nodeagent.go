@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -21,6 +22,7 @@ import (
 	"nau/internal/nodeagent/probe"
 	"nau/internal/nodeagent/refs"
 	"nau/internal/nodeagent/runspec"
+	"nau/internal/nodeagent/userns"
 	"nau/internal/nodeagent/wheel"
 )
 
@@ -54,6 +56,7 @@ type Agent struct {
 
 	admission sync.Mutex // one pod at a time is weighed against the others
 	rest      restState
+	blocks    *userns.Blocks
 	stats     counters
 	group     sync.WaitGroup
 }
@@ -71,6 +74,11 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{cfg: cfg, workers: map[string]*worker{}, found: map[string]*life.Observed{}, ready: make(chan struct{}), runtimeName: "cri"}
 	a.host = runspec.Host{LogDir: cfg.LogDir, SeccompRoot: cfg.RootDir + "/seccomp"}
 	a.wheel = wheel.New(cfg.Clock)
+	pods := filepath.Join(cfg.RootDir, "pods")
+	if cfg.Simulated {
+		pods = ""
+	}
+	a.blocks = userns.New(pods, cfg.ReservedIDs, func(uid string) bool { return a.worker(uid) != nil })
 	a.puller = images.New(cfg.Images, cfg.Clock, cfg.RegistryAuth, cfg.ParallelPulls, a.ImagesChanged)
 	a.events = cfg.Recorder
 	a.probes = &probe.Probes{Exec: cfg.Runtime, Clock: cfg.Clock, Wheel: a.wheel, Changed: a.reprobe, Event: a.containerEvent}

@@ -43,13 +43,11 @@ func (w *worker) describe(pod *corev1.Pod, attempt uint32) (*sandboxConfig, erro
 	if a.cgroups != nil {
 		in.CgroupParent = a.cgroups.Path(pod)
 	}
-	if pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers {
-		if in.UserNS, err = a.userns(pod); err != nil {
-			return nil, err
-		}
-	}
 	handler, err := a.handler(pod)
 	if err != nil {
+		return nil, err
+	}
+	if in.UserNS, err = a.userns(pod, handler); err != nil {
 		return nil, err
 	}
 	w.sandbox = &sandboxConfig{config: runspec.Sandbox(pod, &a.host, in), handler: handler, hostname: name, domain: domain}

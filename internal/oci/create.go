@@ -301,6 +301,7 @@ func (n *creation) compile() error {
 	if n.ns.user >= 0 {
 		p.Call("join user namespace", unix.SYS_SETNS, uintptr(n.ns.user), unix.CLONE_NEWUSER)
 		p.Fork(n.ns.new|unix.CLONE_PARENT, -1)
+		p.Await(n.syncR) // the first one has told the number of this one: else a report of this one could come before
 	}
 	joinCgroup(p, n.tasks)
 	p.Ready()
@@ -446,10 +447,13 @@ func (n *creation) spawn() (err error) {
 		if err != nil {
 			return fmt.Errorf("join user namespace: %w", err)
 		}
+		n.pid = pid
 		if n.pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
 			return fmt.Errorf("open process %d: %w", pid, err)
 		}
-		n.pid = pid
+		if _, err := unix.Write(n.syncW, []byte{3}); err != nil {
+			return fmt.Errorf("wake process %d: %w", pid, err)
+		}
 	}
 	n.c.record.Pid = n.pid
 	if _, n.c.record.StartTime, err = processStat(n.pid); err != nil {

@@ -94,6 +94,17 @@ func validatePodSecurity(p *field.Path, spec *corev1.PodSpec, scope specScope) f
 				errs = append(errs, field.Forbidden(p.Child(f.name), no))
 			}
 		}
+		// Source: the Kubernetes documentation of user namespaces, limitations.
+		for _, f := range []struct {
+			name string
+			all  []corev1.Container
+		}{{"initContainers", spec.InitContainers}, {"containers", spec.Containers}} {
+			for i := range f.all {
+				if len(f.all[i].VolumeDevices) > 0 {
+					errs = append(errs, field.Forbidden(p.Child(f.name).Index(i).Child("volumeDevices"), no))
+				}
+			}
+		}
 	}
 	return errs
 }

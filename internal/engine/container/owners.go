@@ -3,8 +3,10 @@ package container
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"nau/internal/engine/spec"
+	"nau/internal/kernel"
 )
 
 // mayOwn refuses what a container in a user namespace cannot be.
@@ -34,4 +36,19 @@ func owners(r *Record) string {
 		return "the host's"
 	}
 	return r.Owners.String()
+}
+
+// makeSource makes the folder that a bind shows, with what is above it. Of a user namespace's container it belongs to the container's root, who could
+// do nothing with it otherwise, unless the bind shows it with owners that are mapped anyway.
+func (r *Record) makeSource(mnt spec.Mount) error {
+	if r.Owners.IsZero() || len(mnt.UIDs) > 0 {
+		return os.MkdirAll(mnt.Source, 0o755)
+	}
+	host, err := kernel.OpenPath("/")
+	if err != nil {
+		return err
+	}
+	fd, err := r.Owners.Root().MkdirInRoot(host, mnt.Source, 0o755)
+	kernel.Close(host, fd)
+	return err
 }

@@ -219,7 +219,7 @@ func (m *Manager) prepare(r *Record, root int, img spec.Image) error {
 			continue
 		}
 		if _, err := os.Stat(mnt.Source); errors.Is(err, os.ErrNotExist) {
-			if err := os.MkdirAll(mnt.Source, 0o755); err != nil {
+			if err := r.makeSource(mnt); err != nil {
 				return fmt.Errorf("make source of mount %s: %w", mnt.Target, err)
 			}
 		}

@@ -71,6 +71,23 @@ func (f Files) Remap(text string) (idmap.Map, error) {
 	return m, nil
 }
 
+// All are the ranges of all users and groups but kubelet's, which are for pods. What cannot be read is nobody's.
+func (f Files) All() (out []Range) {
+	for _, file := range []string{f.SubUID, f.SubGID} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(b)) {
+			who, _, _ := strings.Cut(line, ":")
+			if r, err := Parse(line, who, ""); err == nil && who != "kubelet" {
+				out = append(out, r...)
+			}
+		}
+	}
+	return out
+}
+
 // find looks a name or number up in a file of users or groups. One that may be missing is known by its name alone.
 func find(file, key string, mayMiss bool) (account, error) {
 	b, err := os.ReadFile(file)

@@ -74,7 +74,8 @@ type Keeper struct {
 	object   *corev1.Node // as the API server has it, nil before registration
 	down     error        // why the runtime cannot be used
 	handlers map[string]bool
-	reported bool // a status was written since this start
+	users    map[string]bool // handlers that can make user namespaces
+	reported bool            // a status was written since this start
 }
 
 // New looks at the machine.
@@ -120,6 +121,13 @@ func (k *Keeper) RecursiveReadOnly(handler string) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.handlers[handler]
+}
+
+// UserNamespaces tells whether a runtime handler can run pods in user namespaces of their own.
+func (k *Keeper) UserNamespaces(handler string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.users[handler]
 }
 
 // RuntimeUp tells that the runtime answers (nil) or why it does not.
@@ -434,11 +442,11 @@ func merge(old, list []corev1.NodeCondition, now time.Time, refresh bool) []core
 }
 
 func (k *Keeper) runtimeFeatures(s *corev1.NodeStatus, st *runtimeapi.StatusResponse) {
-	handlers := map[string]bool{}
+	handlers, own := map[string]bool{}, map[string]bool{}
 	s.RuntimeHandlers = nil
 	for _, h := range st.RuntimeHandlers {
 		rro, users := h.GetFeatures().GetRecursiveReadOnlyMounts(), h.GetFeatures().GetUserNamespaces()
-		handlers[h.Name] = rro
+		handlers[h.Name], own[h.Name] = rro, users
 		s.RuntimeHandlers = append(s.RuntimeHandlers, corev1.NodeRuntimeHandler{Name: h.Name,
 			Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &rro, UserNamespaces: &users}})
 	}
@@ -448,7 +456,7 @@ func (k *Keeper) runtimeFeatures(s *corev1.NodeStatus, st *runtimeapi.StatusResp
 		s.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: &groups}
 	}
 	k.mu.Lock()
-	k.handlers = handlers
+	k.handlers, k.users = handlers, own
 	k.mu.Unlock()
 }
 
