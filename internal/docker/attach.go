@@ -203,7 +203,7 @@ func (s *Server) waitContainer(c *call) error {
 	default:
 		return badRequest("invalid condition: %q", condition)
 	}
-	sub, _ := s.hub.subscribe(time.Time{})
+	sub, _ := s.hub.subscribe(time.Time{}, false)
 	defer s.hub.unsubscribe(sub)
 	r, err := s.byID(c)
 	if err != nil {

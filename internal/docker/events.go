@@ -37,15 +37,16 @@ type subscriber struct {
 
 func newHub() *hub { return &hub{subs: map[*subscriber]bool{}, attrs: map[string]map[string]string{}} }
 
-func (h *hub) subscribe(since time.Time) (*subscriber, []de.Message) {
+// subscribe listens from now on, and gives what is kept of the past: after since, or all of it.
+func (h *hub) subscribe(since time.Time, all bool) (*subscriber, []de.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	sub := &subscriber{ch: make(chan de.Message, 1024)}
 	h.subs[sub] = true
 	var past []de.Message
-	if !since.IsZero() {
+	if all || !since.IsZero() {
 		for _, m := range h.past {
-			if m.TimeNano >= since.UnixNano() {
+			if since.IsZero() || m.TimeNano >= since.UnixNano() {
 				past = append(past, m)
 			}
 		}
@@ -201,11 +202,14 @@ func (s *Server) getEvents(c *call) error {
 	}
 	ctx := c.ctx()
 	if !until.IsZero() {
+		if since.After(until) {
+			return badRequest("`since` time (%s) cannot be after `until` time (%s)", c.get("since"), c.get("until"))
+		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}
-	sub, past := s.hub.subscribe(since)
+	sub, past := s.hub.subscribe(since, !until.IsZero())
 	defer s.hub.unsubscribe(sub)
 	kind, head := eventForm(c.Header.Values("Accept"), c.atLeast("1.52"))
 	c.w.Header().Set("Content-Type", kind)

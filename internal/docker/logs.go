@@ -81,7 +81,7 @@ func (s *Server) copyLogs(ctx context.Context, r *container.Record, q logRequest
 	if q.follow {
 		ended := make(chan struct{})
 		o.Ended = ended
-		sub, _ := s.hub.subscribe(zero)
+		sub, _ := s.hub.subscribe(zero, false)
 		now, err := s.e.Containers.Get(r.ID)
 		if err != nil || !running(now) && !s.restarts.pending(r.ID) {
 			s.hub.unsubscribe(sub)
