@@ -14,6 +14,7 @@ import (
 	"github.com/distribution/reference"
 	dc "github.com/moby/moby/api/types/container"
 	dn "github.com/moby/moby/api/types/network"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"nau/internal/engine/cdi"
 	"nau/internal/engine/container"
@@ -145,21 +146,24 @@ func (s *Server) image(ref string) (*image.Image, error) {
 	return img, err
 }
 
+// asked reads the platform that a container is asked for; nil = none.
+func asked(platform string) *ocispec.Platform {
+	if platform == "" {
+		return nil
+	}
+	p := image.ParsePlatform(platform)
+	return &p
+}
+
 // create makes a container of a request.
 func (s *Server) create(ctx context.Context, name, platform string, req dc.CreateRequest) (*container.Record, []string, error) {
 	cfg, host := req.Config, req.HostConfig
 	if cfg.Image == "" {
 		return nil, nil, badRequest("config.Image is empty") // the CLI never sends it
 	}
-	img, err := s.image(cfg.Image)
+	img, err := s.imageFor(cfg.Image, asked(platform))
 	if err != nil {
 		return nil, nil, err
-	}
-	if p := platform; p != "" {
-		want := image.ParsePlatform(p)
-		if img.Config.Architecture != "" && want.Architecture != "" && want.Architecture != img.Config.Architecture {
-			return nil, nil, notFound("image with reference %s was found but does not provide the specified platform (%s)", cfg.Image, p)
-		}
 	}
 	if err := checkModes(cfg, host); err != nil {
 		return nil, nil, err
@@ -183,6 +187,9 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 		return nil, nil, err
 	}
 	e.ID = id
+	if platform != "" { // the name may show another one
+		e.Image = img.ID.String()
+	}
 	wishes, err := wishes(cfg, host, s.e.Host(), s.find)
 	if err != nil {
 		return nil, nil, err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
+	"github.com/moby/moby/api/types/auxprogress"
 	di "github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/storage"
@@ -132,16 +133,18 @@ func (s *Server) createImage(c *call) error {
 		}
 	}
 	p := newProgress(c)
-	opts := image.PullOptions{Auth: credentials(c.Header.Get(registry.AuthHeader)), Progress: p.event}
+	opts := image.PullOptions{Auth: credentials(c.Header.Get(registry.AuthHeader)), Progress: p.event, Said: true}
+	pl := image.HostPlatform()
 	if v := c.get("platform"); v != "" {
-		pl := image.ParsePlatform(v)
+		pl = image.ParsePlatform(v)
 		opts.Platform = &pl
 	}
+	platform := image.FormatPlatform(pl)
 	refs := []string{ref}
 	if c.get("tag") == "" && reference.IsNameOnly(named) { // docker pull --all-tags
 		tags, err := s.e.Images.Tags(c.ctx(), ref, opts.Auth)
 		if err != nil {
-			return p.finish(pullError(ref, err))
+			return p.finish(pullError(ref, platform, err))
 		}
 		refs = nil
 		for _, t := range tags {
@@ -150,7 +153,7 @@ func (s *Server) createImage(c *call) error {
 	}
 	for _, ref := range refs {
 		if _, err := s.e.Images.Pull(c.ctx(), ref, opts); err != nil {
-			return p.finish(pullError(ref, err))
+			return p.finish(pullError(ref, platform, err))
 		}
 		familiar := ref
 		if n, err := reference.ParseDockerRef(ref); err == nil {
@@ -162,7 +165,7 @@ func (s *Server) createImage(c *call) error {
 }
 
 // pullError words a registry's refusal as Docker does.
-func pullError(ref string, err error) error {
+func pullError(ref, platform string, err error) error {
 	short := ref
 	tag := "latest"
 	if n, e := reference.ParseDockerRef(ref); e == nil {
@@ -177,21 +180,25 @@ func pullError(ref string, err error) error {
 	case errors.Is(err, image.ErrManifestUnknown):
 		return notFound("manifest for %s:%s not found: manifest unknown: manifest unknown", short, tag)
 	case errors.Is(err, image.ErrNoPlatform):
-		return notFound("no matching manifest for %s in the manifest list entries", "this platform")
+		return notFound("no matching manifest for %s in the manifest list entries: no match for platform in manifest: not found", platform)
 	}
 	return err
 }
 
 // summaryOf is one line of `docker images`.
 func (s *Server) summaryOf(img *image.Image, users map[string]int64) di.Summary {
+	target := img.Target
 	created := img.Created
 	if img.Config.Created != nil {
 		created = *img.Config.Created
 	}
 	out := di.Summary{ID: img.ID.String(), ParentID: img.Parent.String(), Created: created.Unix(), RepoTags: append([]string{}, img.RepoTags...),
-		RepoDigests: append([]string{}, img.RepoDigests...), Labels: img.Config.Config.Labels, Size: img.Size, SharedSize: -1, Containers: -1}
+		RepoDigests: append([]string{}, img.RepoDigests...), Labels: img.Config.Config.Labels, Size: img.Total, SharedSize: -1, Containers: -1, Descriptor: &target}
 	if users != nil {
 		out.Containers = users[img.ID.String()]
+		for _, id := range img.Beside {
+			out.Containers += users[id.String()]
+		}
 	}
 	return out
 }
@@ -267,9 +274,7 @@ func (s *Server) listImages(c *call) error {
 			}
 		}
 		if c.flag("manifests") && c.atLeast("1.47") {
-			if sum.Manifests, err = s.manifests(img); err != nil {
-				return err
-			}
+			sum.Manifests = s.manifests(img)
 		}
 		out = append(out, sum)
 	}
@@ -293,15 +298,12 @@ func builtAt(img *image.Image) time.Time {
 }
 
 func (s *Server) inspectImage(c *call) error {
-	img, err := s.image(c.vars["name"])
+	if c.atLeast("1.49") && c.get("platform") != "" && c.flag("manifests") {
+		return badRequest("conflicting options: manifests and platform options cannot both be set")
+	}
+	img, err := s.imageOn(c, "1.49")
 	if err != nil {
 		return err
-	}
-	if err := onPlatform(c, img, c.vars["name"]); err != nil {
-		return err
-	}
-	if c.get("platform") != "" && c.flag("manifests") {
-		return badRequest("conflicting options: manifests and platform options cannot both be set")
 	}
 	cfg := imageConfig(img)
 	comment := ""
@@ -312,7 +314,7 @@ func (s *Server) inspectImage(c *call) error {
 	}
 	doc := di.InspectResponse{ID: img.ID.String(), RepoTags: append([]string{}, img.RepoTags...), RepoDigests: append([]string{}, img.RepoDigests...), Comment: comment,
 		Created: stamp(builtAt(img)), Author: img.Config.Author, Config: &cfg, Architecture: img.Config.Architecture, Variant: img.Config.Variant, Os: img.Config.OS,
-		OsVersion: img.Config.OSVersion, Size: img.Size, RootFS: di.RootFS{Type: "layers"}, Metadata: di.Metadata{LastTagTime: img.LastTagged}}
+		OsVersion: img.Config.OSVersion, Size: img.Size + img.Content, RootFS: di.RootFS{Type: "layers"}, Metadata: di.Metadata{LastTagTime: img.LastTagged}}
 	for _, d := range img.DiffIDs {
 		doc.RootFS.Layers = append(doc.RootFS.Layers, d.String())
 	}
@@ -323,23 +325,21 @@ func (s *Server) inspectImage(c *call) error {
 		}
 	}
 	if c.atLeast("1.48") {
-		d := img.Manifest
+		d := img.Target
+		if c.atLeast("1.49") && c.get("platform") != "" {
+			d = img.Manifest
+		}
 		doc.Descriptor = &d
 		if c.flag("manifests") {
-			if doc.Manifests, err = s.manifests(img); err != nil {
-				return err
-			}
+			doc.Manifests = s.manifests(img)
 		}
 	}
 	return c.shaped(http.StatusOK, doc, inspectedImage(img.Parent.String()))
 }
 
 func (s *Server) imageHistory(c *call) error {
-	img, err := s.image(c.vars["name"])
+	img, err := s.imageOn(c, "1.48")
 	if err != nil {
-		return err
-	}
-	if err := onPlatform(c, img, c.vars["name"]); err != nil {
 		return err
 	}
 	out := []di.HistoryResponseItem{}
@@ -381,7 +381,7 @@ func (s *Server) tagImage(c *call) error {
 			return badRequest("%v", err)
 		}
 	}
-	if err := s.e.Images.Tag(c.ctx(), img.ID.String(), reference.TagNameOnly(named).String()); err != nil {
+	if err := s.e.Images.Tag(c.ctx(), c.vars["name"], reference.TagNameOnly(named).String()); err != nil {
 		return err
 	}
 	s.hub.image("tag", img.ID.String(), reference.FamiliarString(reference.TagNameOnly(named)))
@@ -394,14 +394,16 @@ func (s *Server) removeImage(c *call) error {
 	if err != nil {
 		return err
 	}
-	platforms, err := platformsOf(c, "platforms")
-	if err != nil {
-		return err
+	opts := image.RemoveOptions{Force: c.flag("force"), NoPrune: c.flag("noprune")}
+	if c.atLeast("1.50") {
+		if opts.Platforms, err = platformsOf(c, "platforms"); err != nil {
+			return err
+		}
 	}
-	if err := provides(img, name, platforms); err != nil { // an image is kept for one platform: with that, all of it goes
-		return err
+	if len(opts.Platforms) > 0 && !opts.Force {
+		return badRequest("Content will be removed from all images referencing this variant. Use —-force to force delete.")
 	}
-	removed, err := s.e.Images.Remove(c.ctx(), name, image.RemoveOptions{Force: c.flag("force"), NoPrune: c.flag("noprune")})
+	removed, err := s.e.Images.Remove(c.ctx(), name, opts)
 	if err != nil {
 		return s.removalError(img, name, err)
 	}
@@ -426,7 +428,10 @@ func (s *Server) gone(removed []image.Removed) []di.DeleteResponse {
 // removalError words a refusal as Docker does.
 func (s *Server) removalError(img *image.Image, name string, err error) error {
 	short := img.ID.Encoded()[:12]
+	var none *image.NoPlatformError
 	switch {
+	case errors.As(err, &none):
+		return notFound("failed to delete platform %s for image %s: image with reference %s was found but does not provide any platform", image.FormatPlatform(none.Platform), img.ID, name)
 	case errors.Is(err, image.ErrParent):
 		return conflict("conflict: unable to delete %s (cannot be forced) - image has dependent child images", short)
 	case errors.Is(err, image.ErrConflict):
@@ -490,17 +495,27 @@ func (s *Server) pushImage(c *call) error {
 		return notFound("An image does not exist locally with the tag: %s", reference.FamiliarName(named))
 	}
 	opts := image.PushOptions{Auth: credentials(c.Header.Get(registry.AuthHeader))}
-	if opts.Platform, err = platformOf(c); err != nil {
+	if opts.Platform, err = platformOf(c, "1.46"); err != nil {
 		return err
 	}
 	p := newProgress(c)
-	opts.Progress = p.event
+	opts.Progress = func(e image.Event) {
+		if e.Selected != nil {
+			p.put(line{Aux: auxprogress.ManifestPushedInsteadOfIndex{ManifestPushedInsteadOfIndex: true, OriginalIndex: e.Selected.Index, SelectedManifest: e.Selected.Manifest}, Detail: map[string]any{}})
+			return
+		}
+		p.event(e)
+	}
 	for _, ref := range refs {
 		if _, err := s.e.Images.Get(ref.String()); err != nil {
 			return p.finish(notFound("An image does not exist locally with the tag: %s", reference.FamiliarName(named)))
 		}
 		desc, err := s.e.Images.Push(c.ctx(), ref.String(), opts)
 		if err != nil {
+			var none *image.NoPlatformError
+			if errors.As(err, &none) {
+				err = provides(reference.FamiliarString(ref), none)
+			}
 			if errors.Is(err, image.ErrUnauthorized) {
 				err = fail(http.StatusUnauthorized, "push access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed")
 			}
@@ -527,55 +542,4 @@ func (s *Server) tagged(repository reference.Named) (out []reference.Named) {
 	}
 	slices.SortFunc(out, func(a, b reference.Named) int { return strings.Compare(a.String(), b.String()) })
 	return out
-}
-
-func (s *Server) saveImages(c *call) error {
-	refs := c.query["names"]
-	if v := c.vars["name"]; v != "" {
-		refs = []string{v}
-	}
-	if len(refs) == 1 && strings.Contains(refs[0], ",") {
-		refs = strings.Split(refs[0], ",")
-	}
-	platforms, err := platformsOf(c, "platform")
-	if err != nil {
-		return err
-	}
-	for _, ref := range refs {
-		img, err := s.image(ref)
-		if err == nil {
-			err = provides(img, ref, platforms)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	c.w.Header().Set("Content-Type", "application/x-tar")
-	return s.e.Images.Export(c.ctx(), c.w, refs...)
-}
-
-func (s *Server) loadImages(c *call) error {
-	platforms, err := platformsOf(c, "platform")
-	if err != nil {
-		return err
-	}
-	opts := image.ImportOptions{}
-	switch len(platforms) {
-	case 0:
-	case 1:
-		opts.Platform = &platforms[0]
-	default:
-		return badRequest("load of %d platforms: an image is kept for one of them: ask for one", len(platforms))
-	}
-	p := newProgress(c)
-	quiet := c.flag("quiet")
-	opts.Progress = func(e image.Event) {
-		if strings.HasPrefix(e.Status, "Loaded image") {
-			p.put(line{Stream: e.Status + "\n"})
-		} else if !quiet && e.ID != "" {
-			p.event(e)
-		}
-	}
-	_, err = s.e.Images.Import(c.ctx(), c.Body, opts)
-	return p.finish(err)
 }

@@ -191,6 +191,9 @@ func (s *Server) summary(r *container.Record, st *stored) dc.Summary {
 			sum.Image = img.RepoTags[0]
 		}
 	}
+	if d, ok := s.e.Images.Manifest(r.Image); ok {
+		sum.ImageManifestDescriptor = &d
+	}
 	if sum.Labels == nil {
 		sum.Labels = map[string]string{}
 	}

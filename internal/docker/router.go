@@ -77,7 +77,7 @@ func (s *Server) routes() []route {
 		{"GET", "/images/json", s.listImages}, {"POST", "/images/create", s.createImage}, {"GET", "/images/search", s.searchImages},
 		{"POST", "/images/load", s.loadImages}, {"GET", "/images/get", s.saveImages}, {"POST", "/images/prune", s.pruneImages},
 		{"GET", "/images/{name...}/json", s.inspectImage}, {"GET", "/images/{name...}/history", s.imageHistory},
-		{"GET", "/images/{name...}/attestations", s.noAttestations},
+		{"GET", "/images/{name...}/attestations", s.attestations},
 		{"GET", "/images/{name...}/get", s.saveImages}, {"POST", "/images/{name...}/push", s.pushImage},
 		{"POST", "/images/{name...}/tag", s.tagImage}, {"DELETE", "/images/{name...}", s.removeImage},
 		{"GET", "/distribution/{name...}/json", s.inspectDistribution},

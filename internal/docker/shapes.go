@@ -90,6 +90,7 @@ var imageFields = map[string]any{"Cmd": nil, "Entrypoint": nil, "Env": nil, "Lab
 
 var listedImage = []shape{
 	{"1.51", func(doc map[string]any) { doc["Containers"] = -1 }},
+	{"1.48", without("", "Descriptor")},
 	{"1.44", virtualSize},
 	{"1.43", func(doc map[string]any) {
 		tags, _ := doc["RepoTags"].([]any)
@@ -117,6 +118,7 @@ func inspectedImage(parent string) []shape {
 }
 
 var listedContainer = []shape{
+	{"1.49", without("", "ImageManifestDescriptor")},
 	{"1.46", without("HostConfig", "Annotations")},
 }
 
@@ -130,6 +132,7 @@ func inspectedContainer(id, mac string) []shape {
 				inside(doc, "Config")["MacAddress"] = mac
 			}
 		}},
+		{"1.48", without("", "ImageManifestDescriptor")},
 		{"1.45", func(doc map[string]any) {
 			for name, n := range inside(inside(doc, "NetworkSettings"), "Networks") {
 				if e, ok := n.(map[string]any); ok && name != dn.NetworkBridge && e["DNSNames"] != nil {

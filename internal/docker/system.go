@@ -69,12 +69,3 @@ func machine() string {
 func authOf(a registry.AuthConfig) *image.Auth {
 	return &image.Auth{Username: a.Username, Password: a.Password, IdentityToken: a.IdentityToken, RegistryToken: a.RegistryToken}
 }
-
-// noAttestations answers GET /images/{name}/attestations as Docker does where the store keeps an image's own manifest and not the index that
-// names its attestations.
-func (s *Server) noAttestations(c *call) error {
-	if _, err := s.image(c.vars["name"]); err != nil {
-		return err
-	}
-	return fail(http.StatusNotImplemented, "attestations are not kept: the image store keeps the manifest of each platform, not the index that names its attestations")
-}

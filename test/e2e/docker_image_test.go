@@ -108,9 +108,8 @@ func TestDockerImageCommands(t *testing.T) {
 			{args: "exec holds echo still", out: "still\n"},
 			{args: "tag " + short + " busybox"},
 			{args: "rm -f holds"},
-			{args: "rmi --platform linux/s390x busybox", code: 1, err: "image with reference busybox was found but does not provide the specified platform (linux/s390x)"},
-			{args: "tag busybox other:2"},
-			{args: "rmi --platform linux/" + strings.TrimSpace(m.Must("docker", "version", "-f", "{{.Server.Arch}}")) + " other:2", out: "Untagged: other:2\n"},
+			{args: "rmi --platform linux/s390x busybox", code: 1, err: "Content will be removed from all images referencing this variant."},
+			{args: "rmi -f --platform linux/s390x busybox", code: 1, err: "image with reference busybox was found but does not provide any platform"},
 		})
 		// A classic build leaves the images of its steps: what stands on them holds them.
 		write(t, filepath.Join(m.Dir, "steps", "Dockerfile"), "FROM busybox\nRUN echo 1 >/one\nRUN echo 2 >/two\nENV A=b\n")

@@ -389,7 +389,10 @@ func (r *solving) pull(stage int, ref string, platform ocispec.Platform) (*image
 		r.emit(resolving)
 	})
 	defer resolved()
-	img, err := r.b.cfg.Images.Get(ref)
+	img, err := r.b.cfg.Images.On(ref, platform)
+	if errors.Is(err, image.ErrNoPlatform) {
+		img, err = r.b.cfg.Images.Get(ref)
+	}
 	fits := err == nil && (img.Config.OS == "" || img.Config.OS == platform.OS) && (img.Config.Architecture == "" || img.Config.Architecture == platform.Architecture)
 	if !fits || r.req.Pull && !strings.HasPrefix(ref, "sha256:") {
 		if err != nil && !errors.Is(err, image.ErrNotFound) {

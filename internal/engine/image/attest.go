@@ -1,13 +1,14 @@
 package image
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/json"
+	"fmt"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"nau/internal/engine/image/remote"
 )
 
 // Statement is what somebody says about an image: an in-toto statement, kept beside the image in the index that names both.
@@ -59,34 +60,113 @@ func (w *Work) attest(img *Image, list []Statement) (ocispec.Descriptor, error) 
 		Annotations: map[string]string{annotationType: typeAttestation, annotationDigest: img.Manifest.Digest.String()}}, nil
 }
 
-// statements lists the blobs of what is said beside the images of an index.
-func (s *Store) statements(target ocispec.Descriptor) (out []ocispec.Descriptor, err error) {
+// statements lists the blobs of what is said beside the images of an index, as far as it is here and about one of those given.
+func (s *Store) statements(target ocispec.Descriptor, about map[digest.Digest]bool) (out []ocispec.Descriptor) {
+	for _, b := range s.treeOf(target).branches {
+		if about[b.about] && b.parts != nil {
+			out = append(append(out, b.parts...), b.desc)
+		}
+	}
+	return out
+}
+
+// treeOf is a target's tree, read anew where no name or record has it; of a manifest it is empty.
+func (s *Store) treeOf(target ocispec.Descriptor) *tree {
 	if !isIndex(target.MediaType) {
-		return nil, nil
+		return &tree{}
 	}
-	b, err := s.cfg.Content.ReadAll(target.Digest, remote.MaxManifest)
+	s.mu.RLock()
+	t := s.trees[target.Digest]
+	s.mu.RUnlock()
+	if t == nil {
+		t = s.readTree(target.Digest)
+	}
+	return t
+}
+
+// Statements lists what is said about an image in the index that its names point to.
+func (s *Store) Statements(img *Image) (out []ocispec.Descriptor) {
+	for _, b := range s.treeOf(img.Target).said(img.Manifest.Digest) {
+		out = append(out, b.parts[1:]...)
+	}
+	return out
+}
+
+// Predicate is the type of what a statement says.
+func Predicate(statement ocispec.Descriptor) string {
+	return statement.Annotations[annotationPredicate]
+}
+
+// maxStatement bounds a statement that is read into memory; a list of a large image's packages has some ten megabytes.
+const maxStatement = 64 << 20
+
+// ReadStatement reads one whole.
+func (s *Store) ReadStatement(d ocispec.Descriptor) ([]byte, error) {
+	b, err := s.cfg.Content.ReadAll(d.Digest, maxStatement)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read statement %s: %w", d.Digest, err)
 	}
-	x, err := parseManifest(b, target.MediaType)
-	if err != nil || x.index == nil {
-		return nil, err
+	return b, nil
+}
+
+// knows tells whether a target is known, with what it says about a manifest if that is wanted. The lock is held.
+func (s *Store) knows(target ocispec.Descriptor, manifest digest.Digest, said bool) bool {
+	if !isIndex(target.MediaType) {
+		return true
 	}
-	for _, d := range x.index.Manifests {
-		if !attestation(d) {
+	for _, b := range s.branchesOf(target) {
+		switch {
+		case b.desc.Digest == manifest && b.config == "", said && b.about == manifest && b.parts == nil:
+			return false
+		}
+	}
+	return s.trees[target.Digest] != nil
+}
+
+// statements brings what an index says about one of its manifests.
+func (p *pull) statements(ctx context.Context, target ocispec.Descriptor, about digest.Digest) error {
+	if !isIndex(target.MediaType) {
+		return nil
+	}
+	for _, b := range p.s.readTree(target.Digest).branches {
+		if b.about != about {
 			continue
 		}
-		mb, err := s.cfg.Content.ReadAll(d.Digest, remote.MaxManifest)
+		d, raw, err := p.get(ctx, b.desc.Digest.String())
 		if err != nil {
-			return nil, err
+			return err
 		}
-		m, err := parseBeside(mb, d.MediaType)
-		if err != nil {
-			return nil, err
+		m, err := parseBeside(raw, d.MediaType)
+		if err != nil || m.manifest == nil {
+			return err
 		}
-		if m.manifest != nil {
-			out = append(append(out, m.manifest.Layers...), m.manifest.Config, d)
+		for _, d := range append([]ocispec.Descriptor{m.manifest.Config}, m.manifest.Layers...) {
+			if err := p.part(ctx, d); err != nil {
+				return fmt.Errorf("pull statement %s: %w", d.Digest, err)
+			}
 		}
 	}
-	return out, nil
+	return nil
+}
+
+// part brings a blob that is no layer.
+func (p *pull) part(ctx context.Context, d ocispec.Descriptor) error {
+	p.blobs.Hold(d.Digest)
+	if p.s.cfg.Content.Has(d.Digest) {
+		return nil
+	}
+	p.tell(Event{ID: shortID(d.Digest), Status: StatusPullingLayer})
+	i, err := p.s.cfg.Content.Begin("statement "+rand.Text(), d.Digest.Algorithm())
+	if err != nil {
+		return err
+	}
+	defer i.Abort()
+	if err := p.repo.Download(ctx, d.Digest, 0, d.Size, i, func(error) {}); err != nil {
+		return err
+	}
+	if _, err := i.Commit(d.Digest); err != nil {
+		return err
+	}
+	p.tell(Event{ID: shortID(d.Digest), Status: StatusDownloaded})
+	return nil
 }

@@ -244,13 +244,16 @@ func (s *Store) enter(h *held, target ocispec.Descriptor, names []string) (*Imag
 
 func (s *Store) enterLocked(h *held, target ocispec.Descriptor, names []string) (*Image, error) {
 	if have := s.images[h.rec.ID]; have != nil {
-		h.rec.Created, h.rec.Used, h.rec.Tagged = have.rec.Created, have.rec.Used, have.rec.Tagged
+		h.rec.Created, h.rec.Used, h.rec.Tagged, h.rec.Target = have.rec.Created, have.rec.Used, have.rec.Tagged, have.rec.Target
 		if h.rec.Parent == "" {
 			h.rec.Parent = have.rec.Parent
 		}
 	}
 	if len(names) > 0 {
 		h.rec.Tagged = time.Now().UTC()
+	}
+	if isIndex(target.MediaType) {
+		h.rec.Target = target
 	}
 	rec := h.rec
 	c := change{images: map[digest.Digest]*imageRecord{rec.ID: &rec}, names: map[string]*nameRecord{}}
@@ -260,7 +263,7 @@ func (s *Store) enterLocked(h *held, target ocispec.Descriptor, names []string) 
 	if err := s.apply(c, map[digest.Digest]*held{rec.ID: h}); err != nil {
 		return nil, err
 	}
-	return s.view(s.images[rec.ID]), nil
+	return s.view(s.images[rec.ID], ""), nil
 }
 
 // Commit makes an image of a snapshot's changes over the image parent ("" = over nothing; docker commit). In config, rootfs and history are

@@ -25,7 +25,8 @@ var (
 
 type imageRecord struct {
 	ID       digest.Digest        `json:"id"`
-	Manifest ocispec.Descriptor   `json:"manifest"` // of this platform
+	Manifest ocispec.Descriptor   `json:"manifest"`        // of this platform
+	Target   ocispec.Descriptor   `json:"target,omitzero"` // the index that it came by last
 	Layers   []ocispec.Descriptor `json:"layers"`
 	DiffIDs  []digest.Digest      `json:"diffIDs"`
 	Sizes    []int64              `json:"sizes"` // unpacked, one per layer
@@ -37,7 +38,7 @@ type imageRecord struct {
 }
 
 type nameRecord struct {
-	ID     digest.Digest      `json:"id"`
+	ID     digest.Digest      `json:"id"`     // of what is shown where no platform is asked for
 	Target ocispec.Descriptor `json:"target"` // what the name means at its registry: an index or a manifest
 }
 

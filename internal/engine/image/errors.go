@@ -3,6 +3,8 @@ package image
 import (
 	"errors"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"nau/internal/engine/content"
 	"nau/internal/engine/image/remote"
 )
@@ -28,3 +30,13 @@ var (
 
 // RegistryError is a registry's refusal in its own words.
 type RegistryError = remote.Error
+
+// NoPlatformError is an ErrNoPlatform that says which platform is missing.
+type NoPlatformError struct{ Platform ocispec.Platform }
+
+func (e *NoPlatformError) Error() string {
+	return ErrNoPlatform.Error() + " " + FormatPlatform(e.Platform)
+}
+
+// Is makes it one of its kind.
+func (e *NoPlatformError) Is(target error) bool { return target == ErrNoPlatform }

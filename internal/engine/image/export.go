@@ -13,64 +13,89 @@ import (
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"nau/internal/engine/content/hold"
 )
 
-// Export writes an archive that is an OCI layout and a docker-save archive at once. A name brings that name, a repository without a tag all its
-// names, an ID none.
-func (s *Store) Export(ctx context.Context, w io.Writer, refs ...string) error {
-	list, err := s.selected(refs)
+// ExportOptions of one archive.
+type ExportOptions struct {
+	Platforms []ocispec.Platform // nil = all that are here
+}
+
+// Export writes an archive that is an OCI layout and a docker-save archive at once: what names point to, with every platform of it that is
+// here or is asked for. A name brings that name, a repository without a tag all its names, an ID none. Nothing is written before all is found:
+// ErrNotFound, ErrNoPlatform.
+func (s *Store) Export(ctx context.Context, w io.Writer, opts ExportOptions, refs ...string) error {
+	lease := s.cfg.Content.Lease()
+	defer lease.Release()
+	list, err := s.selected(refs, opts, lease)
 	if err != nil {
 		return fmt.Errorf("export images: %w", err)
 	}
-	lease := s.cfg.Content.Lease()
-	defer lease.Release()
-	for _, x := range list {
-		lease.Hold(x.rec.ID, x.rec.Manifest.Digest)
-		for _, l := range x.rec.Layers {
-			lease.Hold(l.Digest)
-		}
-	}
-	if err := s.writeArchive(ctx, tar.NewWriter(w), list, nil); err != nil {
+	if err := s.writeArchive(ctx, tar.NewWriter(w), list); err != nil {
 		return fmt.Errorf("export images: %w", err)
 	}
 	return nil
 }
 
-// exported is one image with the names that go into the archive.
+// exported is what stands in an archive's index: an image, or an index with the images of it that go along, with the names that go along.
 type exported struct {
-	rec   imageRecord
-	names []string
+	target ocispec.Descriptor
+	shown  imageRecord // of which docker's own list tells
+	recs   []imageRecord
+	said   []ocispec.Descriptor // blobs of what is said about them
+	inner  []digest.Digest      // indexes in the index
+	names  []string
 }
 
-func (s *Store) selected(refs []string) ([]*exported, error) {
+func (s *Store) selected(refs []string, opts ExportOptions, lease *hold.Lease[digest.Digest]) ([]*exported, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var list []*exported
+	add := func(h *held, ref, name string) error {
+		x, err := s.exported(h, name, opts)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, ref)
+		}
+		for _, rec := range x.recs {
+			lease.Hold(rec.ID, rec.Manifest.Digest)
+			lease.Hold(digests(rec.Layers)...)
+		}
+		lease.Hold(digests(x.said)...)
+		lease.Hold(append(x.inner, x.target.Digest)...)
+		if name != "" && !isDigestName(name) {
+			x.names = []string{name}
+		}
+		for _, have := range list {
+			if have.target.Digest == x.target.Digest {
+				have.names = append(have.names, x.names...)
+				return nil
+			}
+		}
+		list = append(list, x)
+		return nil
+	}
 	for _, ref := range refs {
 		h, name, err := s.find(ref)
-		names := []string{name}
-		if err != nil || name == "" {
-			names = nil
-		}
 		// "nginx" alone means all its tags, as docker save has it.
 		if n, perr := reference.ParseNormalizedNamed(ref); perr == nil && reference.IsNameOnly(n) && (err != nil || name != "") {
 			for full, r := range s.names {
 				if repoOf(full) == n.Name() && !isDigestName(full) {
-					list = addExport(list, s.images[r.ID].rec, full)
-					err = nil
+					if err = add(s.images[r.ID], ref, full); err != nil {
+						return nil, err
+					}
 				}
 			}
 			if err == nil {
 				continue
 			}
 		}
+		if err == nil {
+			err = add(h, ref, name)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if len(names) == 1 && isDigestName(names[0]) {
-			names = nil
-		}
-		list = addExport(list, h.rec, names...)
 	}
 	for _, x := range list {
 		slices.Sort(x.names)
@@ -79,54 +104,78 @@ func (s *Store) selected(refs []string) ([]*exported, error) {
 	return list, nil
 }
 
-func addExport(list []*exported, rec imageRecord, names ...string) []*exported {
-	for _, x := range list {
-		if x.rec.ID == rec.ID {
-			x.names = append(x.names, names...)
-			return list
+// exported collects what goes into an archive of an image that was found: what its name points to as far as it is here; of one platform that is
+// asked for its manifest alone. The lock is held.
+func (s *Store) exported(h *held, name string, opts ExportOptions) (*exported, error) {
+	target := s.targetOf(h, name)
+	t := s.tree(target)
+	members := t.members(s.images)
+	if len(members) == 0 {
+		target, members = h.rec.Manifest, []member{{held: h, desc: h.rec.Manifest, platform: h.platform()}}
+	}
+	if len(opts.Platforms) > 0 {
+		var some []member
+		for _, want := range opts.Platforms {
+			m, ok := fitting(members, normalise(want))
+			if !ok {
+				return nil, &NoPlatformError{want}
+			}
+			some = append(some, m)
+		}
+		members = some
+	}
+	x := &exported{target: target, shown: h.rec}
+	if len(opts.Platforms) == 1 && isIndex(target.MediaType) {
+		x.target = members[0].desc
+	}
+	if top, ok := leading(members, *s.cfg.Platform); ok {
+		x.shown = top.recordOf()
+	}
+	whole := isIndex(x.target.MediaType)
+	if whole {
+		x.inner = t.inner
+	}
+	for _, m := range members {
+		x.recs = append(x.recs, m.recordOf())
+		for _, b := range t.said(m.desc.Digest) {
+			if whole {
+				x.said = append(append(x.said, b.parts...), b.desc)
+			}
 		}
 	}
-	return append(list, &exported{rec: rec, names: slices.Clone(names)})
+	return x, nil
+}
+
+// recordOf is a member's record with the manifest that the index has.
+func (m member) recordOf() imageRecord {
+	rec := m.rec
+	rec.Manifest.MediaType, rec.Manifest.Digest, rec.Manifest.Size = m.desc.MediaType, m.desc.Digest, m.desc.Size
+	return rec
 }
 
 func blobPath(d digest.Digest) string {
 	return "blobs/" + d.Algorithm().String() + "/" + d.Encoded()
 }
 
-// writeArchive writes images; whole is an index that names them all and is written in their place, nil = none.
-func (s *Store) writeArchive(ctx context.Context, tw *tar.Writer, list []*exported, whole *ocispec.Descriptor) error {
+func (s *Store) writeArchive(ctx context.Context, tw *tar.Writer, list []*exported) error {
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
 	docker := []dockerImage{}
 	seen := map[digest.Digest]bool{}
-	if whole != nil {
-		index.Manifests = named(*whole, list[0].names)
-		said, err := s.statements(*whole)
-		if err != nil {
-			return err
-		}
-		for _, d := range append(said, *whole) {
-			if seen[d.Digest] {
-				continue
-			}
-			seen[d.Digest] = true
-			if err := s.writeBlob(ctx, tw, d.Digest); err != nil {
-				return err
-			}
-		}
-	}
 	for _, x := range list {
-		m := dockerImage{Config: blobPath(x.rec.ID), RepoTags: []string{}, Layers: []string{}}
-		for _, l := range x.rec.Layers {
+		m := dockerImage{Config: blobPath(x.shown.ID), RepoTags: []string{}, Layers: []string{}}
+		for _, l := range x.shown.Layers {
 			m.Layers = append(m.Layers, blobPath(l.Digest))
-		}
-		if whole == nil {
-			index.Manifests = append(index.Manifests, named(x.rec.Manifest, x.names)...)
 		}
 		for _, n := range x.names {
 			m.RepoTags = append(m.RepoTags, familiar(n))
 		}
 		docker = append(docker, m)
-		for _, d := range append([]digest.Digest{x.rec.Manifest.Digest, x.rec.ID}, digests(x.rec.Layers)...) {
+		index.Manifests = append(index.Manifests, named(x.target, x.names)...)
+		blobs := append(append(digests(x.said), x.target.Digest), x.inner...)
+		for _, rec := range x.recs {
+			blobs = append(append(blobs, rec.Manifest.Digest, rec.ID), digests(rec.Layers)...)
+		}
+		for _, d := range blobs {
 			if seen[d] {
 				continue
 			}

@@ -11,8 +11,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"nau/internal/engine/image/remote"
 )
 
 // Gathering is images that belong together.
@@ -23,8 +21,7 @@ type Gathering struct {
 	Annotations map[string]string
 }
 
-// Gather gives names to images that belong together. As an index they are named as one: the names show the image of this machine's platform, or the
-// first; the others' blobs stay as long as the names do. The answer is what the names point to.
+// Gather gives names to images that belong together. As an index they are named as one. The answer is what the names point to.
 func (s *Store) Gather(ctx context.Context, g Gathering, names []string) (ocispec.Descriptor, error) {
 	target, err := s.gather(ctx, g, names)
 	if err != nil {
@@ -83,13 +80,26 @@ func (s *Store) gather(ctx context.Context, g Gathering, names []string) (ocispe
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := s.images[main.ID]
-	if h == nil {
-		return target, fmt.Errorf("find image %s: %w", main.ID, ErrNotFound)
+	for _, img := range g.Images { // the main one last: it is written with the names
+		if img.ID == main.ID {
+			continue
+		}
+		if err := s.tie(img.ID, target, nil); err != nil {
+			return target, err
+		}
 	}
-	tagged := *h
-	_, err = s.enterLocked(&tagged, target, full)
-	return target, err
+	return target, s.tie(main.ID, target, full)
+}
+
+// tie notes what an image that is here came by, and names that. The lock is held.
+func (s *Store) tie(id digest.Digest, target ocispec.Descriptor, names []string) error {
+	h := s.images[id]
+	if h == nil {
+		return fmt.Errorf("find image %s: %w", id, ErrNotFound)
+	}
+	tied := *h
+	_, err := s.enterLocked(&tied, target, names)
+	return err
 }
 
 func platformOf(img *Image) ocispec.Platform {
@@ -100,31 +110,12 @@ func matches(p, want ocispec.Platform) bool {
 	return p.OS == want.OS && p.Architecture == want.Architecture
 }
 
-// markIndex marks what an index names as far as it is here. The lock is held.
-func (s *Store) markIndex(index digest.Digest, mark func(digest.Digest)) {
-	b, err := s.cfg.Content.ReadAll(index, remote.MaxManifest)
-	if err != nil {
-		return
+func manifestsOf(images []*Image) map[digest.Digest]bool {
+	out := map[digest.Digest]bool{}
+	for _, img := range images {
+		out[img.Manifest.Digest] = true
 	}
-	x, err := parseManifest(b, ocispec.MediaTypeImageIndex)
-	if err != nil || x.index == nil {
-		return
-	}
-	for _, d := range x.index.Manifests {
-		mb, err := s.cfg.Content.ReadAll(d.Digest, remote.MaxManifest)
-		if err != nil {
-			continue
-		}
-		m, err := parseBeside(mb, d.MediaType)
-		if err != nil || m.manifest == nil {
-			continue
-		}
-		mark(d.Digest)
-		mark(m.manifest.Config.Digest)
-		for _, l := range m.manifest.Layers {
-			mark(l.Digest)
-		}
-	}
+	return out
 }
 
 // Blobs gives every blob of images and of target, the manifest or index that names them, to f, each once.
@@ -149,11 +140,7 @@ func (s *Store) Blobs(images []*Image, target ocispec.Descriptor, f func(d ocisp
 			}
 		}
 	}
-	said, err := s.statements(target)
-	if err != nil {
-		return err
-	}
-	for _, d := range said {
+	for _, d := range s.statements(target, manifestsOf(images)) {
 		if err := one(d); err != nil {
 			return err
 		}
@@ -165,8 +152,9 @@ func (s *Store) Blobs(images []*Image, target ocispec.Descriptor, f func(d ocisp
 func (s *Store) ExportAs(ctx context.Context, w io.Writer, images []*Image, target ocispec.Descriptor, names []string) error {
 	work := s.Work()
 	defer work.Done()
-	var list []*exported
-	for _, img := range images {
+	x := &exported{target: target, names: names}
+	host := 0
+	for i, img := range images {
 		work.Hold(img)
 		s.mu.RLock()
 		h := s.images[img.ID]
@@ -176,13 +164,14 @@ func (s *Store) ExportAs(ctx context.Context, w io.Writer, images []*Image, targ
 		}
 		rec := h.rec
 		rec.Manifest = img.Manifest
-		list = append(list, &exported{rec: rec, names: names})
+		x.recs = append(x.recs, rec)
+		if matches(platformOf(img), *s.cfg.Platform) {
+			host = i
+		}
 	}
-	var whole *ocispec.Descriptor
-	if isIndex(target.MediaType) {
-		whole = &target
-	}
-	if err := s.writeArchive(ctx, tar.NewWriter(w), list, whole); err != nil {
+	x.shown = x.recs[host]
+	x.said = s.statements(target, manifestsOf(images))
+	if err := s.writeArchive(ctx, tar.NewWriter(w), []*exported{x}); err != nil {
 		return fmt.Errorf("export images: %w", err)
 	}
 	return nil

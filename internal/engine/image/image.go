@@ -19,16 +19,20 @@ import (
 
 // Image is one record with the names that point to it. Values are immutable: callers must not write into slices or maps.
 type Image struct {
-	ID          digest.Digest   // digest of the configuration blob
-	RepoTags    []string        // familiar form, "nginx:1.25", "10.0.0.1:5000/app:v1"; sorted
-	RepoDigests []string        // familiar form, "nginx@sha256:…"; sorted
-	Config      ocispec.Image   // the parsed configuration blob
-	RawConfig   []byte          // the configuration blob as stored (docker's extensions such as Healthcheck are in it)
-	DiffIDs     []digest.Digest // bottom first: the argument for layer.Store.Prepare
-	Manifest    ocispec.Descriptor
+	ID          digest.Digest        // digest of the configuration blob
+	RepoTags    []string             // familiar form, "nginx:1.25", "10.0.0.1:5000/app:v1"; sorted
+	RepoDigests []string             // familiar form, "nginx@sha256:…"; sorted
+	Config      ocispec.Image        // the parsed configuration blob
+	RawConfig   []byte               // the configuration blob as stored (docker's extensions such as Healthcheck are in it)
+	DiffIDs     []digest.Digest      // bottom first: the argument for layer.Store.Prepare
+	Manifest    ocispec.Descriptor   // of this platform
+	Target      ocispec.Descriptor   // what its names point to: an index, or Manifest
 	Layers      []ocispec.Descriptor // compressed blobs, bottom first; one per DiffID
 	Size        int64                // bytes of the unpacked layers' content
 	Compressed  int64                // bytes of the layer blobs
+	Content     int64                // bytes of all its blobs
+	Total       int64                // Size and Content, and those of all that its Target names
+	Beside      []digest.Digest      // images of other platforms that its Target names
 	Parent      digest.Digest        // image this was built or committed from, if made here
 	Created     time.Time            // when it came here (Config.Created is when it was built)
 	LastTagged  time.Time
@@ -42,6 +46,7 @@ type Registries = remote.Config
 
 // PullOptions of one pull. Zero values are the defaults.
 type PullOptions struct {
+	Said     bool              // bring what an index says about the image too
 	Platform *ocispec.Platform // nil = this machine's
 	Auth     *Auth             // nil = Config.Credentials, then anonymous
 	Progress func(Event)       // called from one goroutine at a time, must not block; nil = nobody looks
@@ -55,6 +60,9 @@ type PushOptions struct {
 	Platform *ocispec.Platform // nil: everything that is here
 }
 
+// Selection is told when a part of an index is pushed, as not all of it is here.
+type Selection struct{ Index, Manifest ocispec.Descriptor }
+
 // Event is one line of progress. ID is the layer's short digest as docker prints it ("" = a line about the whole pull).
 type Event struct {
 	ID      string
@@ -62,6 +70,8 @@ type Event struct {
 	Current int64  // bytes
 	Total   int64  // bytes; 0 = unknown
 	Digest  digest.Digest
+
+	Selected *Selection
 }
 
 // Status texts of a pull and push, letter for letter docker's.
@@ -94,6 +104,8 @@ type RemoveOptions struct {
 	Force   bool // untag all names of an ID, and pass over stopped containers
 	NoPrune bool // keep untagged parents
 	Orphan  bool // an ID goes though images were made here from it: they keep their layers
+
+	Platforms []ocispec.Platform // only what there is for these goes, whatever its names are; nil = all
 }
 
 // DiskUsage accounts for the bytes of images.

@@ -743,7 +743,7 @@ func TestExportImportRoundTrip(t *testing.T) {
 		}
 	}
 	var plain bytes.Buffer
-	if err := b.Export(ctx, &plain, "x"); err != nil {
+	if err := b.Export(ctx, &plain, ExportOptions{}, "x"); err != nil {
 		t.Fatal(err)
 	}
 	legacy := legacyArchive(t, m)

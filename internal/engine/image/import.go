@@ -12,7 +12,6 @@ import (
 	"path"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -23,13 +22,14 @@ import (
 
 // ImportOptions of one archive.
 type ImportOptions struct {
-	Names    []string          // names to give, instead of the archive's own; needs an archive of one image
-	Platform *ocispec.Platform // nil = this machine's
-	Progress func(Event)
+	Names     []string           // names to give, instead of the archive's own; needs an archive of one image
+	Platforms []ocispec.Platform // nil = all that the archive has
+	Progress  func(Event)
 }
 
 // Import reads an OCI layout or docker-save archive (tar, gzip, zstd, xz) in one pass: files go to the content store as they come, in whatever order,
-// and only what an image needs stays.
+// and only what an image needs stays. An index comes
+// with every platform whose content is there, as one image: the answer has what is shown of each.
 func (s *Store) Import(ctx context.Context, r io.Reader, opts ImportOptions) ([]*Image, error) {
 	w := s.Work()
 	defer w.Done()
@@ -230,105 +230,6 @@ func (m *importer) blob(name string) (digest.Digest, error) {
 	return "", fmt.Errorf("%w: %q is not in it", ErrArchive, name[:min(len(name), 200)])
 }
 
-// foundImage is one image of the archive with the names it has there.
-type foundImage struct {
-	target   ocispec.Descriptor // what index.json names
-	desc     ocispec.Descriptor
-	manifest *ocispec.Manifest
-	names    []string
-}
-
-// fromIndex follows index.json. Names are containerd's annotation, a full reference in the OCI one, and manifest.json's for the same configuration.
-func (m *importer) fromIndex(docker []dockerImage) ([]*foundImage, error) {
-	x, err := parseManifest(m.index, ocispec.MediaTypeImageIndex)
-	if err != nil {
-		return nil, fmt.Errorf("read index.json: %w: %w", ErrArchive, err)
-	}
-	if x.index == nil {
-		return nil, fmt.Errorf("read index.json: %w: not an index", ErrArchive)
-	}
-	tags := map[digest.Digest][]string{}
-	for _, d := range docker {
-		if c, err := m.blob(d.Config); err == nil {
-			tags[c] = append(tags[c], d.RepoTags...)
-		}
-	}
-	want := *m.w.s.cfg.Platform
-	if m.opts.Platform != nil {
-		want = normalise(*m.opts.Platform)
-	}
-	var out []*foundImage
-	byConfig := map[digest.Digest]*foundImage{}
-	for _, d := range x.index.Manifests {
-		if attestation(d) || !isManifest(d.MediaType) && !isIndex(d.MediaType) {
-			continue
-		}
-		f, err := m.resolve(d, want)
-		if err != nil {
-			return nil, err
-		}
-		if have := byConfig[f.manifest.Config.Digest]; have != nil {
-			f = have
-		} else {
-			byConfig[f.manifest.Config.Digest] = f
-			f.names = append(f.names, tags[f.manifest.Config.Digest]...)
-			out = append(out, f)
-		}
-		if n := indexName(d.Annotations); n != "" {
-			f.names = append(f.names, n)
-		}
-	}
-	return out, nil
-}
-
-// indexName: the annotation org.opencontainers.image.ref.name is often a bare tag, which names nothing.
-func indexName(a map[string]string) string {
-	if n := a["io.containerd.image.name"]; n != "" {
-		return n
-	}
-	n := a[ocispec.AnnotationRefName]
-	if strings.ContainsAny(n, "/:") {
-		if _, err := reference.ParseNormalizedNamed(n); err == nil {
-			return n
-		}
-	}
-	return ""
-}
-
-// resolve walks from a descriptor of index.json to the platform's manifest.
-func (m *importer) resolve(d ocispec.Descriptor, want ocispec.Platform) (*foundImage, error) {
-	f := &foundImage{target: ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}}
-	for range 4 {
-		b, err := m.w.s.cfg.Content.ReadAll(d.Digest, remote.MaxManifest)
-		if err != nil {
-			return nil, fmt.Errorf("%w: manifest %s is not in it", ErrArchive, d.Digest)
-		}
-		m.w.blobs.Hold(d.Digest)
-		x, err := parseManifest(b, d.MediaType)
-		if err != nil {
-			return nil, err
-		}
-		d.MediaType, d.Annotations = x.media, nil
-		if x.manifest != nil {
-			f.desc, f.manifest = d, x.manifest
-			return f, nil
-		}
-		// Archives of one platform keep the whole index: what is not here cannot be meant.
-		var here []ocispec.Descriptor
-		for _, c := range x.index.Manifests {
-			if m.w.s.cfg.Content.Has(c.Digest) {
-				here = append(here, c)
-			}
-		}
-		c, ok := choose(here, want)
-		if !ok {
-			return nil, fmt.Errorf("%w: archive has no image for %s/%s", ErrNoPlatform, want.OS, want.Architecture)
-		}
-		d = c
-	}
-	return nil, fmt.Errorf("%w: indexes nested too deeply", ErrArchive)
-}
-
 // fromDocker makes manifests for a docker-save archive that has none.
 func (m *importer) fromDocker(docker []dockerImage) ([]*foundImage, error) {
 	var out []*foundImage
@@ -359,7 +260,7 @@ func (m *importer) fromDocker(docker []dockerImage) ([]*foundImage, error) {
 		if err := m.w.s.cfg.Content.PutAs(desc.Digest, bytes.NewReader(raw)); err != nil {
 			return nil, err
 		}
-		out = append(out, &foundImage{target: desc, desc: desc, manifest: &man, names: d.RepoTags})
+		out = append(out, &foundImage{target: desc, images: []foundManifest{{desc, &man}}, names: d.RepoTags})
 	}
 	return out, nil
 }
@@ -386,29 +287,76 @@ func (m *importer) enter(ctx context.Context, f *foundImage) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrArchive, err)
 	}
-	h, err := m.w.adopt(ctx, f.desc, f.manifest)
+	chosen, err := m.wanted(f.images)
 	if err != nil {
 		return nil, err
 	}
-	if have := h.config.Platform; m.opts.Platform != nil && have.Architecture != "" && rank(*m.opts.Platform, have) == 0 {
-		return nil, fmt.Errorf("%w: archive has an image for %s, none for %s", ErrNoPlatform, FormatPlatform(have), FormatPlatform(*m.opts.Platform))
+	var img *Image
+	for _, x := range chosen {
+		h, err := m.w.adopt(ctx, x.desc, x.manifest)
+		if err != nil {
+			return nil, err
+		}
+		if err := m.w.s.promise(h); err != nil {
+			return nil, err
+		}
+		if img, err = m.w.s.enter(h, f.target, names); err != nil {
+			return nil, err
+		}
 	}
-	if err := m.w.s.promise(h); err != nil {
-		return nil, err
-	}
-	img, err := m.w.s.enter(h, f.target, names)
-	if err != nil {
-		return nil, err
+	if len(chosen) > 1 { // what is shown of several
+		if img, err = m.w.s.Get(f.target.Digest.String()); err != nil {
+			return nil, err
+		}
 	}
 	if m.opts.Progress != nil {
-		for _, t := range img.RepoTags {
-			m.opts.Progress(Event{Status: "Loaded image: " + t})
+		for _, n := range names {
+			m.opts.Progress(Event{Status: "Loaded image: " + familiar(n)})
 		}
-		if len(img.RepoTags) == 0 {
+		if len(names) == 0 {
 			m.opts.Progress(Event{Status: "Loaded image ID: " + img.ID.String()})
 		}
 	}
 	return img, nil
+}
+
+// wanted chooses those for the platforms that are asked for.
+func (m *importer) wanted(all []foundManifest) (some []foundManifest, err error) {
+	if len(m.opts.Platforms) == 0 {
+		return all, nil
+	}
+	var known []member
+	var names []string
+	for _, x := range all {
+		p := x.desc.Platform
+		if p == nil || p.OS == "" || p.Architecture == "" {
+			raw, err := m.w.s.cfg.Content.ReadAll(x.manifest.Config.Digest, remote.MaxManifest)
+			if err != nil {
+				return nil, err
+			}
+			c, err := parseConfig(raw, len(x.manifest.Layers))
+			if err != nil {
+				return nil, err
+			}
+			if p = &c.Platform; p.Architecture == "" { // it does not say
+				return all, nil
+			}
+		}
+		known = append(known, member{desc: x.desc, platform: normalise(*p)})
+		names = append(names, FormatPlatform(*p))
+	}
+	for _, want := range m.opts.Platforms {
+		one, ok := fitting(known, normalise(want))
+		if !ok {
+			return nil, fmt.Errorf("%w: archive has %s", &NoPlatformError{want}, strings.Join(names, ", "))
+		}
+		for _, x := range all {
+			if x.desc.Digest == one.desc.Digest {
+				some = append(some, x)
+			}
+		}
+	}
+	return some, nil
 }
 
 // algorithm of a digest; "" for none, which is the store's default.

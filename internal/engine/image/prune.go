@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/opencontainers/go-digest"
 
@@ -41,19 +42,30 @@ func (s *Store) pruneRecords(opts PruneOptions) ([]Removed, error) {
 	var out []Removed
 	for again := true; again; { // a removed child can make its parent removable
 		again = false
-		for id, h := range s.images {
-			img := s.view(h)
-			if !s.prunable(img, opts) {
+		for _, img := range s.list() {
+			h := s.images[img.ID]
+			if h == nil { // it went with another
 				continue
 			}
-			c := change{images: map[digest.Digest]*imageRecord{id: nil}, names: map[string]*nameRecord{}}
+			c := change{images: map[digest.Digest]*imageRecord{}, names: map[string]*nameRecord{}}
+			var names []string
 			for n, r := range s.names {
-				if r.ID == id {
-					c.names[n] = nil
-					out = append(out, Removed{ID: id, Untagged: familiar(n)})
+				if r.ID == img.ID {
+					names = append(names, n)
 				}
 			}
-			out = append(out, s.deletedLines(h, c)...)
+			freed := s.freed(h, names)
+			if !s.prunable(img, freed, opts) {
+				continue
+			}
+			for _, n := range names {
+				c.names[n] = nil
+				out = append(out, Removed{ID: img.ID, Untagged: familiar(n)})
+			}
+			for _, h := range freed {
+				c.images[h.rec.ID] = nil
+				out = append(out, s.deletedLines(h, c)...)
+			}
 			if err := s.apply(c, nil); err != nil {
 				return out, err
 			}
@@ -63,21 +75,34 @@ func (s *Store) pruneRecords(opts PruneOptions) ([]Removed, error) {
 	return out, nil
 }
 
-// prunable: not in use, nobody's parent, nameless unless all are meant. The lock is held.
-func (s *Store) prunable(img *Image, opts PruneOptions) bool {
+// groups lists the images that are shown as one, by the ID that is shown, which is the first of them. The lock is held.
+func (s *Store) groups() map[digest.Digest][]digest.Digest {
+	out := map[digest.Digest][]digest.Digest{}
+	lead := s.leads()
+	for id, of := range lead {
+		if id == of {
+			out[of] = append([]digest.Digest{id}, out[of]...)
+		} else {
+			out[of] = append(out[of], id)
+		}
+	}
+	return out
+}
+
+// prunable: no platform of it in use, nobody's parent, nameless unless all are meant. The lock is held.
+func (s *Store) prunable(img *Image, freed []*held, opts PruneOptions) bool {
 	if !opts.All && len(img.RepoTags)+len(img.RepoDigests) > 0 {
 		return false
 	}
-	if users, _ := s.users(img.ID); len(users) > 0 {
-		return false
-	}
-	if s.children(img.ID) {
-		return false
+	for _, h := range freed {
+		if users, _ := s.users(h.rec.ID); len(users) > 0 || s.children(h.rec.ID) {
+			return false
+		}
 	}
 	return opts.Keep == nil || !opts.Keep(img)
 }
 
-// Usage accounts for the bytes of images. A layer that comes twice in one image counts once.
+// Usage accounts for the bytes of images, those of several platforms that are shown as one as one. A layer that comes twice in one image counts once.
 func (s *Store) Usage(ctx context.Context) (DiskUsage, error) {
 	var u DiskUsage
 	err := s.cfg.Content.Walk(func(i content.Info) error {
@@ -95,18 +120,26 @@ func (s *Store) Usage(ctx context.Context) (DiskUsage, error) {
 	defer s.mu.RUnlock()
 	users := map[digest.Digest]int{}
 	size := map[digest.Digest]int64{}
-	for _, h := range s.images {
-		for d, n := range layerSizes(h) {
+	groups := s.groups()
+	layers := map[digest.Digest]map[digest.Digest]int64{}
+	for lead, ids := range groups {
+		layers[lead] = map[digest.Digest]int64{}
+		for _, id := range ids {
+			maps.Copy(layers[lead], layerSizes(s.images[id]))
+		}
+		for d, n := range layers[lead] {
 			users[d]++
 			size[d] = n
 		}
 	}
 	used := map[digest.Digest]bool{}
-	for id, h := range s.images {
-		i := ImageUsage{ID: id}
-		who, _ := s.users(id)
-		i.InUse = len(who) > 0
-		for d, n := range layerSizes(h) {
+	for lead, ids := range groups {
+		i := ImageUsage{ID: lead}
+		for _, id := range ids {
+			who, _ := s.users(id)
+			i.InUse = i.InUse || len(who) > 0
+		}
+		for d, n := range layers[lead] {
 			if users[d] > 1 {
 				i.Shared += n
 			} else {

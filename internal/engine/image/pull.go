@@ -34,9 +34,9 @@ func (s *Store) Pull(ctx context.Context, ref string, opts PullOptions) (*Image,
 	if err != nil {
 		return nil, fmt.Errorf("pull %s: %w", ref, err)
 	}
-	key := fmt.Sprintf("%s %s/%s/%s %q", named, platform.OS, platform.Architecture, platform.Variant, auth)
+	key := fmt.Sprintf("%s %s/%s/%s %t %q", named, platform.OS, platform.Architecture, platform.Variant, opts.Said, auth)
 	img, err := s.flights.join(ctx, key, opts.Progress, func(ctx context.Context, progress func(Event)) (*Image, error) {
-		p := &pull{s: s, named: named, platform: platform, auth: auth, progress: progress, blobs: s.cfg.Content.Lease(), layers: s.cfg.Layers.Lease()}
+		p := &pull{s: s, named: named, platform: platform, auth: auth, said: opts.Said, progress: progress, blobs: s.cfg.Content.Lease(), layers: s.cfg.Layers.Lease()}
 		defer p.blobs.Release()
 		defer p.layers.Release()
 		return p.run(ctx)
@@ -70,6 +70,7 @@ type pull struct {
 	named    reference.Named
 	platform ocispec.Platform
 	auth     Auth
+	said     bool // bring what an index says about the image too
 	repo     *remote.Repository
 	blobs    *hold.Lease[digest.Digest]
 	layers   *hold.Lease[digest.Digest]
@@ -98,6 +99,11 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.said {
+		if err := p.statements(ctx, target, manifest.Digest); err != nil {
+			return nil, err
+		}
+	}
 	fresh, err := p.record(img, target)
 	if err != nil {
 		return nil, err
@@ -108,7 +114,13 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 		status = "Status: Downloaded newer image for "
 	}
 	p.tell(Event{Status: status + reference.FamiliarString(p.named)})
-	return p.s.Get(string(img.rec.ID))
+	p.s.mu.RLock()
+	defer p.s.mu.RUnlock()
+	h := p.s.images[img.rec.ID]
+	if h == nil {
+		return nil, fmt.Errorf("%w: %s was removed meanwhile", ErrNotFound, img.rec.ID)
+	}
+	return p.s.view(h, p.named.String()), nil
 }
 
 // manifest finds the platform's manifest: what the name means, the manifest itself, and its content.
@@ -261,17 +273,20 @@ func (p *pull) record(h *held, target ocispec.Descriptor) (fresh bool, err error
 	defer s.mu.Unlock()
 	name := p.named.String()
 	old := s.names[name]
-	fresh = old == nil || old.ID != h.rec.ID
+	fresh = old == nil || old.Target.Digest != target.Digest
 	now := time.Now().UTC()
 	c := change{images: map[digest.Digest]*imageRecord{}, names: map[string]*nameRecord{}}
 	if have := s.images[h.rec.ID]; have != nil {
-		h.rec.Created, h.rec.Parent, h.rec.Used, h.rec.Tagged = have.rec.Created, have.rec.Parent, have.rec.Used, have.rec.Tagged
+		h.rec.Created, h.rec.Parent, h.rec.Used, h.rec.Tagged, h.rec.Target = have.rec.Created, have.rec.Parent, have.rec.Used, have.rec.Tagged, have.rec.Target
 	}
 	byDigest := p.named.Name() + "@" + target.Digest.String()
-	if !fresh && s.names[byDigest] != nil && s.images[h.rec.ID] != nil && s.images[h.rec.ID].rec.Manifest.Digest == h.rec.Manifest.Digest && old.Target.Digest == target.Digest {
+	if !fresh && s.names[byDigest] != nil && s.images[h.rec.ID] != nil && s.images[h.rec.ID].rec.Manifest.Digest == h.rec.Manifest.Digest && s.knows(target, h.rec.Manifest.Digest, p.said) {
 		return false, nil // nothing to write: the usual end of an "always" pull
 	}
 	h.rec.Tagged = now
+	if isIndex(target.MediaType) {
+		h.rec.Target = target
+	}
 	rec := h.rec
 	c.images[rec.ID] = &rec
 	c.names[name] = &nameRecord{ID: rec.ID, Target: target}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/distribution/reference"
@@ -30,7 +31,7 @@ func (s *Store) Push(ctx context.Context, ref string, opts PushOptions) (ocispec
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", ref, err)
 	}
-	p := &push{s: s, named: named, repo: repo, tell: opts.Progress, tag: refTag(named)}
+	p := &push{s: s, named: named, repo: repo, tell: opts.Progress, tag: refTag(named), platform: opts.Platform}
 	if p.tell == nil {
 		p.tell = func(Event) {}
 	}
@@ -47,6 +48,8 @@ type push struct {
 	repo  *remote.Repository
 	tell  func(Event)
 	tag   string
+
+	platform *ocispec.Platform // nil = all that is here
 }
 
 func (p *push) run(ctx context.Context) (ocispec.Descriptor, error) {
@@ -62,60 +65,92 @@ func (p *push) run(ctx context.Context) (ocispec.Descriptor, error) {
 		return ocispec.Descriptor{}, fmt.Errorf("%w: an image does not exist locally with the tag: %s", ErrNotFound, reference.FamiliarName(p.named))
 	}
 	p.tell(Event{Status: fmt.Sprintf("The push refers to repository [%s]", p.named.Name())})
-	manifests := []ocispec.Descriptor{h.rec.Manifest}
-	target := h.rec.Manifest
-	if isIndex(name.Target.MediaType) {
-		if all, ok := p.whole(name.Target); ok {
-			manifests, target = all, name.Target
-		}
+	manifests, remembered, err := p.choose(h, name)
+	if err != nil {
+		return ocispec.Descriptor{}, err
 	}
+	target := manifests[len(manifests)-1]
 	lease := s.cfg.Content.Lease()
 	defer lease.Release()
 	for _, d := range manifests {
 		lease.Hold(d.Digest)
+		if isIndex(d.MediaType) && d.Digest == target.Digest {
+			continue // it goes by its tag
+		}
 		if err := p.manifest(ctx, d); err != nil {
 			return target, err
 		}
 	}
-	last := manifests[len(manifests)-1]
-	b, err := s.cfg.Content.ReadAll(last.Digest, remote.MaxManifest)
+	b, err := s.cfg.Content.ReadAll(target.Digest, remote.MaxManifest)
 	if err != nil {
 		return target, err
 	}
-	if err := p.repo.PutManifest(ctx, p.tag, last, b); err != nil {
+	if err := p.repo.PutManifest(ctx, p.tag, target, b); err != nil {
 		return target, err
 	}
-	p.tell(Event{Status: fmt.Sprintf("%s: digest: %s size: %d", p.tag, last.Digest, len(b)), Digest: last.Digest, Total: int64(len(b))})
+	p.tell(Event{Status: fmt.Sprintf("%s: digest: %s size: %d", p.tag, target.Digest, len(b)), Digest: target.Digest, Total: int64(len(b))})
+	if !remembered {
+		return target, nil
+	}
 	return target, p.remember(h.rec.ID, target)
 }
 
+// choose lists the manifests to push, what gets the tag last: the whole index if all of it is here, else the manifest of the host's platform, or of the
+// one that is asked for. Of what is a part only no name is kept.
+func (p *push) choose(h *held, name *nameRecord) (list []ocispec.Descriptor, keep bool, err error) {
+	s := p.s
+	s.mu.RLock()
+	members := s.tree(name.Target).members(s.images)
+	s.mu.RUnlock()
+	if len(members) == 0 {
+		members = []member{{held: h, desc: h.rec.Manifest, platform: h.platform()}}
+	}
+	if p.platform != nil {
+		m, ok := fitting(members, normalise(*p.platform))
+		if !ok {
+			return nil, false, &NoPlatformError{*p.platform}
+		}
+		return []ocispec.Descriptor{m.desc}, !isIndex(name.Target.MediaType), nil
+	}
+	if !isIndex(name.Target.MediaType) {
+		return []ocispec.Descriptor{h.rec.Manifest}, true, nil
+	}
+	if all, ok := p.whole(name.Target); ok {
+		return all, true, nil
+	}
+	top, _ := leading(members, *s.cfg.Platform)
+	p.tell(Event{Selected: &Selection{Index: name.Target, Manifest: top.desc}})
+	return []ocispec.Descriptor{top.desc}, false, nil
+}
+
 // whole lists an index's manifests with the index last, if every blob of it is here.
-func (p *push) whole(index ocispec.Descriptor) ([]ocispec.Descriptor, bool) {
+func (p *push) whole(index ocispec.Descriptor) (list []ocispec.Descriptor, ok bool) {
 	c := p.s.cfg.Content
-	b, err := c.ReadAll(index.Digest, remote.MaxManifest)
-	if err != nil {
-		return nil, false
-	}
-	x, err := parseManifest(b, index.MediaType)
-	if err != nil || x.index == nil {
-		return nil, false
-	}
-	for _, d := range x.index.Manifests {
-		mb, err := c.ReadAll(d.Digest, remote.MaxManifest)
+	t := p.s.treeOf(index)
+	for _, b := range t.branches {
+		raw, err := c.ReadAll(b.desc.Digest, remote.MaxManifest)
 		if err != nil {
 			return nil, false
 		}
-		m, err := parseBeside(mb, d.MediaType)
-		if err != nil || m.manifest == nil || !c.Has(m.manifest.Config.Digest) {
+		m, err := parseBeside(raw, b.desc.MediaType)
+		if err != nil || m.manifest == nil {
 			return nil, false
 		}
-		for _, l := range m.manifest.Layers {
+		for _, l := range append(m.manifest.Layers, m.manifest.Config) {
 			if !c.Has(l.Digest) {
 				return nil, false
 			}
 		}
+		list = append(list, b.desc)
 	}
-	return append(append([]ocispec.Descriptor{}, x.index.Manifests...), index), true
+	for _, d := range slices.Backward(t.inner) { // the innermost first
+		info, err := c.Stat(d)
+		if err != nil {
+			return nil, false
+		}
+		list = append(list, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: d, Size: info.Size})
+	}
+	return append(list, index), len(list) > 0
 }
 
 // manifest sends what a manifest names, and itself by digest if it is not the last one.
@@ -125,8 +160,12 @@ func (p *push) manifest(ctx context.Context, d ocispec.Descriptor) error {
 		return err
 	}
 	x, err := parseBeside(b, d.MediaType)
-	if err != nil || x.manifest == nil {
+	if err != nil {
 		return err
+	}
+	d.MediaType = x.media
+	if x.manifest == nil { // an index: all that it names was sent before
+		return p.repo.PutManifest(ctx, d.Digest.String(), d, b)
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.s.cfg.Downloads)

@@ -3,14 +3,15 @@ package image
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
 
-// Remove follows docker's reference rules: a name is untagged, and with the last name the image goes; an ID with names in one repository only takes them
-// all with it, one with names in several needs force. ErrInUse if a container uses what would be deleted, ErrParent if images made here stand
+// Remove follows docker's reference rules: a name is untagged, and with the last name the image goes, for all its platforms; an ID with names in one
+// repository only takes them all with it, one with names in several needs force. ErrInUse if a container uses what would be deleted, ErrParent if images made here stand
 // on what an ID names; by a name such an image only loses it.
 func (s *Store) Remove(ctx context.Context, refOrID string, opts RemoveOptions) ([]Removed, error) {
 	removed, err := s.unlink(refOrID, opts)
@@ -30,50 +31,147 @@ func (s *Store) unlink(refOrID string, opts RemoveOptions) ([]Removed, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := h.rec.ID
-	var tags, digests []string
-	for n, r := range s.names {
-		switch {
-		case r.ID != id:
-		case isDigestName(n):
-			digests = append(digests, n)
-		default:
-			tags = append(tags, n)
-		}
+	var p removal
+	if len(opts.Platforms) > 0 {
+		p, err = s.removePlatforms(h, name, opts)
+	} else {
+		p, err = s.removeAll(h, name, opts)
 	}
-	sort.Strings(tags)
-	sort.Strings(digests)
-	gone, err := decideRemoval(name, id, tags, digests, opts.Force)
 	if err != nil {
 		return nil, err
 	}
 	c := change{names: map[string]*nameRecord{}, images: map[digest.Digest]*imageRecord{}}
 	var out []Removed
-	for _, n := range gone {
+	for _, n := range p.names {
 		c.names[n] = nil
-		out = append(out, Removed{ID: id, Untagged: familiar(n)})
+		out = append(out, Removed{ID: h.rec.ID, Untagged: familiar(n)})
 	}
-	all, children := len(gone) == len(tags)+len(digests), s.children(id)
-	switch users, running := s.users(id); {
-	case !all:
-	case name == "" && children && !opts.Orphan:
-		return nil, fmt.Errorf("%w: %s", ErrParent, shortID(id))
-	case name == "" && len(users) > 0 && (running || !opts.Force), name != "" && len(users) > 0 && !opts.Force:
-		return nil, fmt.Errorf("%w: %s is used by container %s", ErrInUse, shortID(id), strings.Join(users, ", "))
-	case name != "" && (children || running): // the names go, the image stays for those who need it
-		all = false
-	}
-	if all {
-		c.images[id] = nil
-		out = append(out, s.deletedLines(h, c)...)
+	for _, g := range p.images {
+		c.images[g.rec.ID] = nil
+		out = append(out, s.deletedLines(g, c)...)
 		if !opts.NoPrune {
-			out = append(out, s.untaggedParents(h, c)...)
+			out = append(out, s.untaggedParents(g, c)...)
 		}
 	}
 	if err := s.apply(c, nil); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// removal is what goes.
+type removal struct {
+	names  []string
+	images []*held
+}
+
+// removeAll lets names go, and the images of all platforms that only they keep. The lock is held.
+func (s *Store) removeAll(h *held, name string, opts RemoveOptions) (p removal, err error) {
+	id := h.rec.ID
+	var tags, digests []string
+	hidden := name == "" // the ID of a platform that is shown under another's: it goes alone
+	for _, n := range s.namesOf(id) {
+		hidden = hidden && s.names[n].ID != id
+	}
+	if hidden = hidden && s.leads()[id] != id; !hidden {
+		for n, r := range s.names {
+			switch {
+			case r.ID != id:
+			case isDigestName(n):
+				digests = append(digests, n)
+			default:
+				tags = append(tags, n)
+			}
+		}
+	}
+	sort.Strings(tags)
+	sort.Strings(digests)
+	if p.names, err = decideRemoval(name, id, tags, digests, opts.Force); err != nil {
+		return p, err
+	}
+	freed := []*held{h}
+	if !hidden {
+		freed = s.freed(h, p.names)
+	}
+	for _, g := range freed {
+		id := g.rec.ID
+		children := s.children(id)
+		switch users, running := s.users(id); {
+		case name == "" && children && !opts.Orphan:
+			return p, fmt.Errorf("%w: %s", ErrParent, shortID(id))
+		case name == "" && len(users) > 0 && (running || !opts.Force), name != "" && len(users) > 0 && !opts.Force:
+			return p, fmt.Errorf("%w: %s is used by container %s", ErrInUse, shortID(id), strings.Join(users, ", "))
+		case name != "" && (children || running): // the names go, the image stays for those who need it
+			continue
+		}
+		p.images = append(p.images, g)
+	}
+	return p, nil
+}
+
+// freed lists the images that nothing keeps once names are gone: the one that was found and those of other platforms beside it, that one
+// first. The lock is held.
+func (s *Store) freed(h *held, gone []string) (out []*held) {
+	going := map[string]bool{}
+	candidates := []*held{h}
+	add := func(members []member) {
+		for _, m := range members {
+			if !slices.Contains(candidates, m.held) {
+				candidates = append(candidates, m.held)
+			}
+		}
+	}
+	for _, n := range gone {
+		going[n] = true
+		add(s.tree(s.names[n].Target).members(s.images))
+	}
+	if len(gone) == 0 {
+		target := s.targetOf(h, "")
+		add(s.nameless(s.tree(target), target))
+	}
+	for _, c := range candidates {
+		kept := false
+		for n, r := range s.names {
+			kept = kept || !going[n] && s.holds(r, c.rec.ID)
+		}
+		if !kept {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// removePlatforms lets the images of some platforms go, whatever names stand for them; with the last one its names go too. The lock is held.
+func (s *Store) removePlatforms(h *held, name string, opts RemoveOptions) (p removal, err error) {
+	going := map[digest.Digest]bool{}
+	for _, want := range opts.Platforms {
+		m, ok := s.on(h, name, want)
+		if !ok {
+			return p, &NoPlatformError{want}
+		}
+		if going[m.rec.ID] {
+			continue
+		}
+		if users, _ := s.users(m.rec.ID); len(users) > 0 {
+			return p, fmt.Errorf("%w: %s is used by container %s", ErrInUse, shortID(m.rec.ID), strings.Join(users, ", "))
+		}
+		if s.children(m.rec.ID) {
+			return p, fmt.Errorf("%w: %s", ErrParent, shortID(m.rec.ID))
+		}
+		going[m.rec.ID] = true
+		p.images = append(p.images, m.held)
+	}
+	for n, r := range s.names {
+		left := !going[r.ID]
+		for _, m := range s.tree(r.Target).members(s.images) {
+			left = left || !going[m.rec.ID]
+		}
+		if !left {
+			p.names = append(p.names, n)
+		}
+	}
+	sort.Strings(p.names)
+	return p, nil
 }
 
 func (s *Store) users(id digest.Digest) ([]string, bool) {
@@ -156,7 +254,7 @@ func (s *Store) untaggedParents(h *held, c change) (out []Removed) {
 			return out
 		}
 		for n, r := range s.names {
-			if _, going := c.names[n]; r.ID == p && !going {
+			if _, going := c.names[n]; s.holds(r, p) && !going {
 				return out
 			}
 		}

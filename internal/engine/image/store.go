@@ -49,6 +49,7 @@ type Store struct {
 	mu     sync.RWMutex // covers records, names and the database's write order
 	images map[digest.Digest]*held
 	names  map[string]*nameRecord
+	trees  map[digest.Digest]*tree // of the indexes that names and records point to
 
 	flights flights // running pulls and downloads
 	changed atomic.Pointer[func()]
@@ -82,7 +83,7 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Unpacks <= 0 {
 		cfg.Unpacks = max(4, 2*runtime.GOMAXPROCS(0))
 	}
-	s := &Store{cfg: cfg, log: cfg.Log, remote: remote.New(cfg.Registries), images: map[digest.Digest]*held{}, unpack: make(chan struct{}, cfg.Unpacks)}
+	s := &Store{cfg: cfg, log: cfg.Log, remote: remote.New(cfg.Registries), images: map[digest.Digest]*held{}, trees: map[digest.Digest]*tree{}, unpack: make(chan struct{}, cfg.Unpacks)}
 	db, err := openDB(cfg.DB)
 	if err != nil {
 		return nil, err
@@ -116,13 +117,28 @@ func (s *Store) load() error {
 		}
 		s.images[id] = h
 	}
-	for n, r := range names {
-		if s.images[r.ID] == nil {
-			lost.names[n] = nil
-			delete(names, n)
+	s.names = names
+	for _, r := range names {
+		if isIndex(r.Target.MediaType) && s.trees[r.Target.Digest] == nil {
+			s.trees[r.Target.Digest] = s.readTree(r.Target.Digest)
 		}
 	}
-	s.names = names
+	for _, h := range s.images {
+		if d := h.rec.Target; isIndex(d.MediaType) && s.trees[d.Digest] == nil {
+			s.trees[d.Digest] = s.readTree(d.Digest)
+		}
+	}
+	for n, r := range names { // a name shows what is left of what it stands for
+		if s.images[r.ID] != nil {
+			continue
+		}
+		if top, ok := leading(s.tree(r.Target).members(s.images), *s.cfg.Platform); ok {
+			names[n] = &nameRecord{ID: top.rec.ID, Target: r.Target}
+		} else {
+			delete(names, n)
+		}
+		lost.names[n] = names[n]
+	}
 	if len(lost.images)+len(lost.names) > 0 {
 		return writeDB(s.db, lost)
 	}
@@ -181,8 +197,23 @@ func (s *Store) markBlobs(mark func(digest.Digest)) error {
 	}
 	for _, n := range s.names {
 		mark(n.Target.Digest)
-		if isIndex(n.Target.MediaType) {
-			s.markIndex(n.Target.Digest, mark)
+	}
+	for d, t := range s.trees {
+		mark(d)
+		for _, index := range t.inner {
+			mark(index)
+		}
+		for _, m := range t.members(s.images) {
+			mark(m.desc.Digest)
+			if m.desc.Digest != m.rec.Manifest.Digest {
+				s.markParts(m.desc.Digest, mark)
+			}
+			for _, b := range t.said(m.desc.Digest) {
+				mark(b.desc.Digest)
+				for _, p := range b.parts {
+					mark(p.Digest)
+				}
+			}
 		}
 	}
 	return nil
@@ -208,6 +239,10 @@ func (s *Store) collect() (int64, error) {
 
 // apply writes one change to the database, then to memory. The lock is held.
 func (s *Store) apply(c change, fresh map[digest.Digest]*held) error {
+	if c.names == nil {
+		c.names = map[string]*nameRecord{}
+	}
+	s.settle(c, fresh)
 	if err := writeDB(s.db, c); err != nil {
 		return fmt.Errorf("write image database: %w", err)
 	}
@@ -230,26 +265,21 @@ func (s *Store) apply(c change, fresh map[digest.Digest]*held) error {
 			s.names[n] = r
 		}
 	}
+	s.pruneTrees()
 	if f := s.changed.Load(); f != nil {
 		(*f)()
 	}
 	return nil
 }
 
-// view makes the public form. The lock is held.
-func (s *Store) view(h *held) *Image {
-	var names []string
-	for n, r := range s.names {
-		if r.ID == h.rec.ID {
-			names = append(names, n)
-		}
-	}
-	return viewWith(h, names)
+// view makes the public form of an image that was asked for by a name, "" = by something else. The lock is held.
+func (s *Store) view(h *held, name string) *Image {
+	return s.viewWith(h, s.targetOf(h, name), s.namesOf(h.rec.ID))
 }
 
-func viewWith(h *held, names []string) *Image {
+func (s *Store) viewWith(h *held, target ocispec.Descriptor, names []string) *Image {
 	img := &Image{
-		ID: h.rec.ID, Config: h.config, RawConfig: h.raw, DiffIDs: h.rec.DiffIDs, Manifest: h.rec.Manifest, Layers: h.rec.Layers,
+		ID: h.rec.ID, Config: h.config, RawConfig: h.raw, DiffIDs: h.rec.DiffIDs, Manifest: h.rec.Manifest, Target: target, Layers: h.rec.Layers,
 		Parent: h.rec.Parent, Created: h.rec.Created, LastTagged: h.rec.Tagged,
 	}
 	for _, n := range h.rec.Sizes {
@@ -258,6 +288,15 @@ func viewWith(h *held, names []string) *Image {
 	for _, l := range h.rec.Layers {
 		img.Compressed += l.Size
 	}
+	img.Content = img.Compressed + int64(len(h.raw)) + h.rec.Manifest.Size
+	img.Total = img.Size + img.Content
+	for _, m := range s.tree(target).members(s.images) {
+		if m.rec.ID != img.ID {
+			img.Beside = append(img.Beside, m.rec.ID)
+			img.Total += m.held.total()
+		}
+	}
+	img.Total += s.tree(target).sizeOfSaid(s.images)
 	for _, n := range names {
 		if isDigestName(n) {
 			img.RepoDigests = append(img.RepoDigests, familiar(n))
@@ -268,6 +307,17 @@ func viewWith(h *held, names []string) *Image {
 	sort.Strings(img.RepoTags)
 	sort.Strings(img.RepoDigests)
 	return img
+}
+
+// total is the bytes of an image's blobs and of its unpacked layers.
+func (h *held) total() (n int64) {
+	for _, u := range h.rec.Sizes {
+		n += u
+	}
+	for _, l := range h.rec.Layers {
+		n += l.Size
+	}
+	return n + int64(len(h.raw)) + h.rec.Manifest.Size
 }
 
 // Get finds an image by name, digest reference, ID or unique ID prefix (with or without "sha256:"). ErrNotFound, ErrAmbiguous.
@@ -284,7 +334,35 @@ func (s *Store) Resolve(refOrID string) (*Image, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	return s.view(h), name, nil
+	return s.view(h, name), name, nil
+}
+
+// On is Get for a platform: the image of those that refOrID stands for, or of those beside the one that it names, which suits the platform
+// best. ErrNoPlatform if there is an image and none of them does.
+func (s *Store) On(refOrID string, want ocispec.Platform) (*Image, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	h, name, err := s.find(refOrID)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := s.on(h, name, want)
+	if !ok {
+		return nil, fmt.Errorf("find image %s: %w", refOrID, &NoPlatformError{want})
+	}
+	img := s.view(m.held, name)
+	img.Manifest = m.desc // as the index has it: the record may have come by another
+	return img, nil
+}
+
+// on finds what was found for a platform. The lock is held.
+func (s *Store) on(h *held, name string, want ocispec.Platform) (member, bool) {
+	target := s.targetOf(h, name)
+	members := s.tree(target).members(s.images)
+	if len(members) == 0 {
+		members = []member{{held: h, desc: h.rec.Manifest, platform: h.platform()}}
+	}
+	return fitting(members, normalise(want))
 }
 
 // find follows docker's order: a whole ID, then a name, then a prefix of an ID. The lock is held.
@@ -307,6 +385,9 @@ func (s *Store) find(refOrID string) (*held, string, error) {
 				return h, "", nil
 			}
 		}
+		if top, ok := leading(s.trees[d].members(s.images), *s.cfg.Platform); ok {
+			return top.held, "", nil
+		}
 	}
 	named, nerr := parseRef(refOrID)
 	if nerr == nil {
@@ -318,8 +399,16 @@ func (s *Store) find(refOrID string) (*held, string, error) {
 		// "repo@digest" also finds what was pulled by tag and has that manifest.
 		if d, ok := named.(reference.Digested); ok {
 			for n, r := range s.names {
-				if repoOf(n) == named.Name() && (r.Target.Digest == d.Digest() || s.images[r.ID].rec.Manifest.Digest == d.Digest()) {
+				switch {
+				case repoOf(n) != named.Name():
+				case r.Target.Digest == d.Digest(), s.images[r.ID].rec.Manifest.Digest == d.Digest():
 					return s.images[r.ID], n, nil
+				default:
+					for _, m := range s.tree(r.Target).members(s.images) {
+						if m.desc.Digest == d.Digest() {
+							return m.held, "", nil
+						}
+					}
 				}
 			}
 		}
@@ -358,24 +447,42 @@ func lookups(ref string, named reference.Named) []string {
 	return names
 }
 
-// List lists all images, newest first.
+// List lists all images, newest first; those of several platforms that a name stands for are one, with the others Beside it.
 func (s *Store) List() []*Image {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	names := map[digest.Digest][]string{}
-	for n, r := range s.names {
-		names[r.ID] = append(names[r.ID], n)
-	}
-	all := make([]*Image, 0, len(s.images))
-	for id, h := range s.images {
-		all = append(all, viewWith(h, names[id]))
-	}
+	all := s.list()
 	slices.SortFunc(all, func(a, b *Image) int {
 		if c := builtAt(b).Compare(builtAt(a)); c != 0 {
 			return c
 		}
 		return strings.Compare(string(a.ID), string(b.ID))
 	})
+	return all
+}
+
+// list is List without an order. The lock is held.
+func (s *Store) list() []*Image {
+	names := map[digest.Digest][]string{}
+	for n, r := range s.names {
+		names[r.ID] = append(names[r.ID], n)
+		for _, b := range s.branchesOf(r.Target) {
+			if b.config != r.ID && s.images[b.config] != nil && !slices.Contains(names[b.config], n) {
+				names[b.config] = append(names[b.config], n)
+			}
+		}
+	}
+	lead := s.leads()
+	all := make([]*Image, 0, len(s.images))
+	for id, h := range s.images {
+		if lead[id] == id {
+			target := h.rec.Manifest
+			if len(s.trees) > 0 {
+				target = s.targetOf(h, "")
+			}
+			all = append(all, s.viewWith(h, target, names[id]))
+		}
+	}
 	return all
 }
 
@@ -402,7 +509,7 @@ func (s *Store) Tag(ctx context.Context, src, dst string) error {
 	if err != nil {
 		return err
 	}
-	target := h.rec.Manifest
+	target := s.targetOf(h, "")
 	if r, ok := s.names[from]; ok {
 		target = r.Target
 	}
@@ -416,6 +523,17 @@ func (s *Store) Tag(ctx context.Context, src, dst string) error {
 		return fmt.Errorf("tag image %s as %s: %w", src, dst, err)
 	}
 	return nil
+}
+
+// Manifest tells the manifest of an image that is here.
+func (s *Store) Manifest(id digest.Digest) (ocispec.Descriptor, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	h, ok := s.images[id]
+	if !ok {
+		return ocispec.Descriptor{}, false
+	}
+	return h.rec.Manifest, true
 }
 
 // MarkUsed notes that a container was started from the image, for prune filters. It is kept in memory and written with the next change.
