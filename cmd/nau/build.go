@@ -25,7 +25,7 @@ func newBuild() *cobra.Command {
 	config := cluster.Default()
 	var file, target, platform, network string
 	var tags, args, labels, secrets, agents []string
-	var noCache, pull, quiet bool
+	var noCache, pull, quiet, squash bool
 	cmd := &cobra.Command{
 		Use:   "build FOLDER|ADDRESS",
 		Short: "Build an image from a Dockerfile",
@@ -54,13 +54,14 @@ func newBuild() *cobra.Command {
 	f.StringVar(&network, "network", "", "network of RUN: default, none, host or a network's name")
 	f.BoolVar(&noCache, "no-cache", false, "run every step")
 	f.BoolVar(&pull, "pull", false, "ask registries for newer base images")
+	f.BoolVar(&squash, "squash", false, "merge the layers over the base image into one")
 	f.BoolVarP(&quiet, "quiet", "q", false, "print the image's ID only")
 	cmd.RunE = func(cmd *cobra.Command, where []string) error {
 		if err := config.Complete(); err != nil {
 			return err
 		}
 		q := url.Values{"dockerfile": {file}, "target": {target}, "platform": {platform}, "networkmode": {network}, "t": tags}
-		for name, on := range map[string]bool{"nocache": noCache, "pull": pull, "q": quiet} {
+		for name, on := range map[string]bool{"nocache": noCache, "pull": pull, "q": quiet, "squash": squash} {
 			if on {
 				q.Set(name, "1")
 			}
@@ -76,7 +77,7 @@ func newBuild() *cobra.Command {
 			return err
 		}
 		defer stop()
-		headers := map[string]any{}
+		headers := map[string]any{"X-Build-Own": map[string]bool{"needed": true, "squash": true}}
 		if len(hidden) > 0 {
 			headers["X-Build-Secrets"] = hidden
 		}

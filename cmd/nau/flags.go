@@ -120,6 +120,7 @@ func dockerFlags(cmd *cobra.Command, d *cluster.DockerAccess) (finish func()) {
 	f.StringVar(&d.Key, "docker-tlskey", "", "its key")
 	f.BoolVar(&d.Unauthenticated, "docker-allow-unauthenticated", false, "with --docker-tls=false: let everybody in who reaches a --docker-host off loopback; they are root on this machine")
 	f.StringVar(&d.Group, "docker-group", "", "group that may use the Docker socket beside root; its members are root on this machine")
+	f.BoolVar(&d.Experimental, "experimental", false, "what Docker calls experimental: docker build --squash of the classic builder")
 	return func() { d.NoTLS = !*secure }
 }
 

@@ -23,7 +23,7 @@ const dockerSocket = "/var/run/docker.sock"
 // and a group if one is named, on the addresses that are asked for, and at Docker's own place if nobody has it and this is the machine's
 // one instance.
 func (n *node) serveDocker() error {
-	api, err := docker.New(docker.Config{Engine: n.engine, Version: version.Nau(), Commit: version.Commit(), Built: version.Built(), Log: n.config.Log})
+	api, err := docker.New(docker.Config{Engine: n.engine, Version: version.Nau(), Commit: version.Commit(), Built: version.Built(), Log: n.config.Log, Experimental: n.config.Docker.Experimental})
 	if err != nil {
 		return fmt.Errorf("open Docker API: %w", err)
 	}

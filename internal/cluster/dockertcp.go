@@ -31,6 +31,8 @@ type DockerAccess struct {
 	// CA, Cert and Key replace Nau's own: whose clients come in, and what the
 	// server shows.
 	CA, Cert, Key string
+
+	Experimental bool // what Docker calls experimental: docker build --squash
 }
 
 // Docker's ports by custom. Source: the IANA registry, docker and docker-s.

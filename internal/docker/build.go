@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -46,6 +48,9 @@ func (s *Server) buildImage(c *call) error {
 	p := newProgress(c)
 	quiet := c.flag("q")
 	text := &build.Text{Out: streamLines{p}}
+	if req.Classic {
+		text.Err = coloured{text.Out}
+	}
 	req.Progress = func(e build.Event) {
 		switch {
 		case quiet:
@@ -59,20 +64,60 @@ func (s *Server) buildImage(c *call) error {
 		text.Event(e)
 	}
 	img, err := s.builder.Build(c.ctx(), req)
-	var run *build.RunError
-	switch {
-	case err == nil:
+	if err == nil {
 		if quiet {
 			p.put(line{Stream: img.ID.String() + "\n"})
 		}
 		return nil
-	case errors.As(err, &run):
+	}
+	var run *build.RunError
+	if errors.As(err, &run) {
 		p.put(map[string]any{"errorDetail": map[string]any{"code": run.Code, "message": oneLine(err)}, "error": oneLine(err)})
 		return nil
-	case errors.Is(err, build.ErrDockerfile), errors.Is(err, build.ErrContext), errors.Is(err, build.ErrUnsupported), errors.Is(err, build.ErrEntitlement):
-		err = badRequest("%s", oneLine(err))
 	}
-	return p.finish(err)
+	said := oneLine(err)
+	if req.Classic {
+		said = classicError(err)
+	}
+	for _, kind := range []error{build.ErrDockerfile, build.ErrContext, build.ErrUnsupported, build.ErrEntitlement} {
+		if errors.Is(err, kind) {
+			return p.finish(badRequest("%s", said))
+		}
+	}
+	return p.finish(worded{said, err})
+}
+
+// worded is an error in other words.
+type worded struct {
+	said string
+	error
+}
+
+func (w worded) Error() string { return w.said }
+func (w worded) Unwrap() error { return w.error }
+
+// classicError words what is wrong as Docker's classic builder does, which names no lines except for what cannot be parsed.
+func classicError(err error) string {
+	text := oneLine(err)
+	var step *build.StepError
+	if errors.As(err, &step) {
+		text = oneLine(step.Err)
+	}
+	if missing, ok := strings.CutPrefix(text, build.ErrContext.Error()+": file not found or"); ok {
+		instruction, _, _ := strings.Cut(step.Text, " ")
+		return strings.ToUpper(instruction) + " failed: file not found in build context or" + missing
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(text, build.ErrDockerfile.Error()+": "), ": "+build.ErrDockerfile.Error())
+}
+
+// coloured marks what commands write to their standard error, as the classic builder does.
+type coloured struct{ w io.Writer }
+
+func (c coloured) Write(b []byte) (int, error) {
+	if _, err := fmt.Fprintf(c.w, "\x1b[91m%s\x1b[0m", b); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // streamLines sends text as documents of the build stream.
@@ -85,12 +130,16 @@ func (s streamLines) Write(b []byte) (int, error) {
 
 // buildRequest reads the query. Source: Docker Engine API, "ImageBuild".
 func (s *Server) buildRequest(c *call) (build.Request, error) {
-	req := build.Request{Dockerfile: c.get("dockerfile"), Target: c.get("target"), NoCache: c.flag("nocache"), Pull: c.flag("pull"), Platform: c.get("platform"),
+	var own map[string]bool
+	if err := buildHeader(c, "X-Build-Own", &own); err != nil {
+		return build.Request{}, err
+	}
+	req := build.Request{Classic: !own["needed"], Squash: c.flag("squash"), Dockerfile: c.get("dockerfile"), Target: c.get("target"), NoCache: c.flag("nocache"), Pull: c.flag("pull"), Platform: c.get("platform"),
 		Context: c.Body}
 	switch {
 	case c.get("version") == "2":
 		return req, badRequest("BuildKit is not served on this endpoint: set DOCKER_BUILDKIT=0, or use docker buildx with a builder of its own")
-	case c.flag("squash"):
+	case c.flag("squash") && !s.cfg.Experimental && !own["squash"]:
 		return req, badRequest("squash is only supported with experimental mode")
 	case c.get("outputs") != "":
 		return req, badRequest("outputs need BuildKit; the image is in the engine when the build ends")
@@ -211,22 +260,31 @@ func registryConfig(header string) (map[string]registry.AuthConfig, error) {
 	return out, nil
 }
 
-// buildSecrets reads X-Build-Secrets and X-Build-Agents, which Docker's classic endpoint does not have: JSON maps in base64, of IDs to contents (base64)
+// buildHeader reads a header that Docker's classic endpoint does not have: a JSON map in base64. X-Build-Own is what nau build wants otherwise than
+// Docker's clients: needed builds the stages that the target needs and no others, squash merges layers without experimental features.
+func buildHeader(c *call, name string, into any) error {
+	header := c.Header.Get(name)
+	if header == "" {
+		return nil
+	}
+	b, err := base64.StdEncoding.DecodeString(header)
+	if err == nil {
+		err = json.Unmarshal(b, into)
+	}
+	if err != nil {
+		return badRequest("read %s: it is not a map in base64", name)
+	}
+	return nil
+}
+
+// buildSecrets reads X-Build-Secrets and X-Build-Agents: maps of IDs to contents (base64)
 // and of IDs to sockets of agents on this machine.
 func buildSecrets(c *call, req *build.Request) error {
 	var contents map[string][]byte
 	var agents map[string]string
 	for name, into := range map[string]any{"X-Build-Secrets": &contents, "X-Build-Agents": &agents} {
-		header := c.Header.Get(name)
-		if header == "" {
-			continue
-		}
-		b, err := base64.StdEncoding.DecodeString(header)
-		if err == nil {
-			err = json.Unmarshal(b, into)
-		}
-		if err != nil {
-			return badRequest("read %s: it is not a map in base64", name)
+		if err := buildHeader(c, name, into); err != nil {
+			return err
 		}
 	}
 	if contents != nil {

@@ -1,6 +1,9 @@
 package docker
 
 import (
+	"encoding/base64"
+	"errors"
+	"fmt"
 	"net/http/httptest"
 	"net/url"
 	"testing"
@@ -26,6 +29,46 @@ func TestBuildRequestRefuses(t *testing.T) {
 	}
 	if len(req.Tags) != 2 || req.Tags[0] != "a" || req.Tags[1] != "b:c" {
 		t.Errorf("tags %q, want a and b:c", req.Tags)
+	}
+}
+
+// Squash is there when experimental features are on, and for nau build, which also asks for the needed stages alone.
+func TestBuildSquash(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		experimental bool
+		header       string
+		refused      bool
+		classic      bool
+	}{
+		{"docker", false, "", true, false},
+		{"docker, experimental", true, "", false, true},
+		{"nau build", false, `{"needed":true,"squash":true}`, false, false},
+	} {
+		r := httptest.NewRequest("POST", "/build", nil)
+		if c.header != "" {
+			r.Header.Set("X-Build-Own", base64.StdEncoding.EncodeToString([]byte(c.header)))
+		}
+		s := &Server{cfg: Config{Experimental: c.experimental}}
+		req, err := s.buildRequest(&call{Request: r, version: "1.50", query: url.Values{"squash": {"1"}}})
+		if (err != nil) != c.refused || err == nil && (!req.Squash || req.Classic != c.classic) {
+			t.Errorf("%s: %v, squash %v, classic %v", c.name, err, req.Squash, req.Classic)
+		}
+	}
+}
+
+func TestClassicErrors(t *testing.T) {
+	missing := fmt.Errorf("%w: file not found or excluded by .dockerignore: stat a: file does not exist", build.ErrContext)
+	for text, c := range map[string]error{
+		"COPY failed: file not found in build context or excluded by .dockerignore: stat a: file does not exist": &build.StepError{Text: "COPY a /b", From: 2, Err: missing},
+		"other":                                          &build.StepError{Text: "COPY a /b", From: 2, Err: errors.New("other")},
+		"the Dockerfile (x) cannot be empty":             fmt.Errorf("%w: the Dockerfile (x) cannot be empty", build.ErrDockerfile),
+		`target stage "x" could not be found`:            fmt.Errorf("target stage \"x\" could not be found: %w", build.ErrDockerfile),
+		"dockerfile parse error on line 2: unknown: FOO": errors.New("dockerfile parse error on line 2: unknown: FOO"),
+	} {
+		if got := classicError(c); got != text {
+			t.Errorf("%q, want %q", got, text)
+		}
 	}
 }
 

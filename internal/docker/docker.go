@@ -40,6 +40,8 @@ type Config struct {
 	Commit  string // that it was built from, and when; "" and zero where nobody knows
 	Built   time.Time
 	Log     *slog.Logger
+
+	Experimental bool // serves what Docker calls experimental: squash of the classic builder
 }
 
 // Server answers Docker's clients.

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -343,9 +344,10 @@ func (s *Server) imageHistory(c *call) error {
 		return err
 	}
 	out := []di.HistoryResponseItem{}
+	ids := s.continued(img)
 	layer := 0
 	for i, h := range img.Config.History {
-		item := di.HistoryResponseItem{ID: "<missing>", CreatedBy: h.CreatedBy, Comment: h.Comment}
+		item := di.HistoryResponseItem{ID: cmp.Or(ids[i+1], "<missing>"), CreatedBy: h.CreatedBy, Comment: h.Comment}
 		if h.Created != nil {
 			item.Created = h.Created.Unix()
 		}
@@ -361,6 +363,20 @@ func (s *Server) imageHistory(c *call) error {
 		out = append([]di.HistoryResponseItem{item}, out...)
 	}
 	return c.json(http.StatusOK, out)
+}
+
+// continued finds the images that an image was built on, by how many lines their histories have.
+func (s *Server) continued(img *image.Image) map[int]string {
+	out := map[int]string{}
+	for parent := img.Parent; parent != ""; {
+		p, err := s.e.Images.Get(parent.String())
+		if err != nil {
+			break
+		}
+		out[len(p.Config.History)] = p.ID.String()
+		parent = p.Parent
+	}
+	return out
 }
 
 func (s *Server) tagImage(c *call) error {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,10 +29,10 @@ func (s *Server) getVersion(c *call) error {
 		built = s.cfg.Built.UTC().Format(time.RFC3339Nano)
 	}
 	doc := ds.VersionResponse{Platform: ds.PlatformInfo{Name: "Nau"}, Version: s.cfg.Version, APIVersion: MaxVersion, MinAPIVersion: MinVersion, Os: "linux", Arch: runtime.GOARCH,
-		GitCommit: s.cfg.Commit, GoVersion: runtime.Version(), KernelVersion: kernel, BuildTime: built,
+		GitCommit: s.cfg.Commit, Experimental: s.cfg.Experimental, GoVersion: runtime.Version(), KernelVersion: kernel, BuildTime: built,
 		Components: []ds.ComponentVersion{
 			{Name: "Engine", Version: s.cfg.Version, Details: map[string]string{"ApiVersion": MaxVersion, "MinAPIVersion": MinVersion, "Os": "linux", "Arch": runtime.GOARCH,
-				"GoVersion": runtime.Version(), "KernelVersion": kernel, "Experimental": "false", "GitCommit": s.cfg.Commit, "BuildTime": built}},
+				"GoVersion": runtime.Version(), "KernelVersion": kernel, "Experimental": strconv.FormatBool(s.cfg.Experimental), "GitCommit": s.cfg.Commit, "BuildTime": built}},
 			{Name: "nau-oci", Version: s.cfg.Version, Details: map[string]string{"GitCommit": s.cfg.Commit}}}}
 	return c.json(http.StatusOK, doc)
 }
@@ -60,7 +61,7 @@ func (s *Server) getInfo(c *call) error {
 		HTTPProxy: proxy("HTTP_PROXY"), HTTPSProxy: proxy("HTTPS_PROXY"), NoProxy: cmp.Or(os.Getenv("NO_PROXY"), os.Getenv("no_proxy")),
 		Runtimes: map[string]ds.RuntimeWithStatus{container.BuiltIn: {Runtime: ds.Runtime{Path: cfg.NauOCI}}}, DefaultRuntime: cmp.Or(cfg.Runtime, container.BuiltIn), Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		ContainerdCommit: ds.Commit{ID: "N/A"}, RuncCommit: ours, InitCommit: ours, FirewallBackend: &ds.FirewallInfo{Driver: "nftables"},
-		LiveRestoreEnabled: true, InitBinary: "nau-oci", SecurityOptions: []string{}, CDISpecDirs: cfg.CDIDirs, Warnings: s.can.lacks()}
+		LiveRestoreEnabled: true, ExperimentalBuild: s.cfg.Experimental, InitBinary: "nau-oci", SecurityOptions: []string{}, CDISpecDirs: cfg.CDIDirs, Warnings: s.can.lacks()}
 	for name, path := range cfg.Runtimes {
 		doc.Runtimes[name] = ds.RuntimeWithStatus{Runtime: ds.Runtime{Path: path}}
 	}

@@ -117,7 +117,7 @@ func (s *Server) router() http.Handler {
 		h := w.Header()
 		h.Set("Api-Version", MaxVersion)
 		h.Set("Ostype", "linux")
-		h.Set("Docker-Experimental", "false")
+		h.Set("Docker-Experimental", strconv.FormatBool(s.cfg.Experimental))
 		h.Set("Server", "Docker/"+s.cfg.Version+" (linux)")
 		path, version, err := splitVersion(r.URL.Path)
 		if err != nil {

@@ -106,6 +106,8 @@ type Request struct {
 	Tags      []string
 	Labels    map[string]string
 	NoCache   bool
+	Squash    bool       // the layers over the base image become one
+	Classic   bool       // goes on as Docker's classic builder does: see classic.go
 	Fresh     []string   // stages whose steps are not taken from the cache
 	Imports   []Imported // caches of elsewhere, asked in order for what is not here
 	Pull      bool       // ask registries for base images even if they are here
@@ -192,6 +194,7 @@ const (
 	StepEnds    EventKind = "done"     // ID: the image so far, if there is one; Cached; Err
 	StageEnds   EventKind = "stage"    // Err
 	Warning     EventKind = "warning"  // Text
+	Noted       EventKind = "note"     // Text
 	Resolves    EventKind = "resolve"  // Text: what a base image is called; ends with Resolved
 	Resolved    EventKind = "resolved" // Text, Err
 	BuildBegins EventKind = "begin"    // Total, Stages

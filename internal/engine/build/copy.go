@@ -85,7 +85,11 @@ func (r *solving) copyFrom(v *view, st *state, step Step) (bool, error) {
 	if c.Link {
 		under = nil
 	}
-	key := keyOf("copy", under, h.Sum(nil), owner, c.Add, r.epoch)
+	sum := h.Sum(nil)
+	if r.req.Classic {
+		step.History = c.digested(step.History, sum, t)
+	}
+	key := keyOf("copy", under, sum, owner, c.Add, r.epoch)
 	return r.cachedLayer(st, step, key, func() (image.LayerBlob, error) {
 		return r.layer(under, func(dir string, root int) error {
 			for _, p := range pieces {
@@ -436,7 +440,7 @@ func (r *solving) download(c *Copy, src string, into bool) (piece, error) {
 }
 
 // workdir makes the folder of a WORKDIR; one that exists costs no layer.
-func (r *solving) workdir(st *state, step Step) (bool, error) {
+func (r *solving) workdir(i int, st *state, step Step) (bool, error) {
 	under := st.diffIDs()
 	v, err := r.view(under)
 	if err != nil {
@@ -448,8 +452,7 @@ func (r *solving) workdir(st *state, step Step) (bool, error) {
 	}
 	defer unix.Close(root)
 	if have, err := statIn(root, step.Dir.Path); err == nil && have.Mode&unix.S_IFMT == unix.S_IFDIR {
-		st.meta(r, step)
-		return false, nil
+		return r.noted(i, st, step)
 	}
 	var owner [2]int
 	if step.Dir.User != "" {
@@ -460,6 +463,9 @@ func (r *solving) workdir(st *state, step Step) (bool, error) {
 		owner = [2]int{int(u.UID), int(u.GID)}
 	}
 	return r.cachedLayer(st, step, keyOf("workdir", under, step.Dir.Path, owner, r.epoch), func() (image.LayerBlob, error) {
+		if r.req.Classic {
+			r.named_(i)
+		}
 		return r.layer(under, func(_ string, root int) error { return mkdirAs(root, step.Dir.Path, owner) })
 	})
 }

@@ -26,13 +26,16 @@ type Step struct {
 	History string      // for the image's history
 	Line    int         // in the Dockerfile; 0 = none
 	Last    int         // where it ends
+	Note    string      // what the classic builder says of it
 	Trigger bool        // comes from the base image's ONBUILD
 	Config  ImageConfig // after the step
+	Author  string      // of the image from now on, if it changes
 	Run     *Run
 	Copy    *Copy
 	Dir     *Dir
 
-	fresh bool // it is made even if the cache has it
+	command bool // it is a CMD
+	fresh   bool // it is made even if the cache has it
 }
 
 func (s *Step) writes() bool { return s.Run != nil || s.Copy != nil || s.Dir != nil }
@@ -115,6 +118,14 @@ func (p *Plan) Expand(i int, base ImageConfig, inherited Scope) ([]Step, ImageCo
 		for _, k := range slices.Sorted(maps.Keys(p.opts.Labels)) {
 			e.config.Labels[k] = p.opts.Labels[k]
 			text += " " + k + "=" + p.opts.Labels[k]
+			if p.opts.Classic {
+				step := Step{Text: text, History: text, Config: clone(e.config)}
+				step.History = classicText(nil, &step, step.Config, nil)
+				e.steps, text = append(e.steps, step), "LABEL"
+			}
+		}
+		if p.opts.Classic {
+			return e.steps, e.config, Scope{e.args}, nil
 		}
 		e.steps = append(e.steps, Step{Text: text, History: text, Config: clone(e.config)})
 	}
@@ -171,6 +182,10 @@ func (e *expander) add(c instructions.Command) error {
 	step := Step{Text: text, History: text, Trigger: e.trigger}
 	step.Line, step.Last = lines(c.Location())
 	vars := variables(e.args, e.config.Env)
+	var written *instructions.ArgCommand // as it is before its words are expanded
+	if a, ok := c.(*instructions.ArgCommand); ok {
+		written = &instructions.ArgCommand{Args: slices.Clone(a.Args)}
+	}
 	if x, ok := c.(instructions.SupportsSingleWordExpansion); ok {
 		lex := shell.NewLex(e.plan.escape)
 		if err := x.Expand(func(w string) (string, error) { return e.plan.expand(lex, w, vars) }); err != nil {
@@ -188,6 +203,9 @@ func (e *expander) add(c instructions.Command) error {
 		return at(c, err)
 	}
 	step.Config = clone(e.config)
+	if e.plan.opts.Classic {
+		step.History = classicText(c, &step, step.Config, written)
+	}
 	e.steps = append(e.steps, step)
 	return nil
 }
@@ -211,7 +229,7 @@ func (e *expander) apply(c instructions.Command, step *Step, vars shell.EnvGette
 	case *instructions.ArgCommand:
 		return e.arg(c, step)
 	case *instructions.MaintainerCommand:
-		step.History = "MAINTAINER " + c.Maintainer
+		step.Author, step.History = c.Maintainer, "MAINTAINER "+c.Maintainer
 	case *instructions.WorkdirCommand:
 		if c.Path == "" {
 			return errors.New("path is empty")
@@ -247,13 +265,16 @@ func (e *expander) apply(c instructions.Command, step *Step, vars shell.EnvGette
 		cfg.StopSignal = c.Signal
 		step.History = "STOPSIGNAL " + c.Signal
 	case *instructions.HealthCheckCommand:
+		if old := cfg.Healthcheck; old != nil && len(old.Test) > 0 && old.Test[0] != "NONE" {
+			step.Note = fmt.Sprintf("Note: overriding previous HEALTHCHECK: %v", old.Test)
+		}
 		cfg.Healthcheck = c.Health
 	case *instructions.ShellCommand:
 		cfg.Shell = c.Shell
 		step.History = "SHELL " + jsonList(c.Shell)
 	case *instructions.CmdCommand:
 		cfg.Cmd = e.commandLine(c.ShellDependantCmdLine)
-		step.History = "CMD " + jsonList(cfg.Cmd)
+		step.command, step.History = true, "CMD "+jsonList(cfg.Cmd)
 	case *instructions.EntrypointCommand:
 		cfg.Entrypoint = e.commandLine(c.ShellDependantCmdLine)
 		if !e.cmdSet() {
@@ -280,7 +301,7 @@ func (e *expander) apply(c instructions.Command, step *Step, vars shell.EnvGette
 
 // cmdSet tells whether this stage has a CMD of its own so far.
 func (e *expander) cmdSet() bool {
-	return slices.ContainsFunc(e.steps, func(s Step) bool { return strings.HasPrefix(s.History, "CMD ") })
+	return slices.ContainsFunc(e.steps, func(s Step) bool { return s.command })
 }
 
 func (e *expander) arg(c *instructions.ArgCommand, step *Step) error {

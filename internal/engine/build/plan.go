@@ -35,6 +35,7 @@ type Options struct {
 	Platform ocispec.Platform   // of the result
 	Builder  ocispec.Platform   // of this machine
 	Labels   map[string]string  // for the result
+	Classic  bool               // every stage up to the target is needed, and steps are counted and worded as Docker's classic builder does
 	Replaced func(string) bool  // tells stages that a further context stands in for; nil = none
 }
 
@@ -44,7 +45,9 @@ type Plan struct {
 	Target   int   // the stage that is the result
 	Needed   []int // stages that the target needs, itself included, in order
 	Warnings []string
-	Total    int // instructions of the needed stages, FROM included
+	Unused   string   // a warning of arguments that no ARG asks for
+	Opening  []string // the ARG instructions before the first FROM, if they count as steps
+	Total    int      // instructions of the needed stages, FROM included
 
 	escape rune
 	opts   Options
@@ -155,6 +158,9 @@ func (p *Plan) globals(list []instructions.ArgCommand) error {
 		}
 	}
 	for _, c := range list {
+		if p.opts.Classic {
+			p.Opening = append(p.Opening, c.String())
+		}
 		for _, a := range c.Args {
 			v := a.Value
 			if given, ok := p.opts.Args[a.Key]; ok && given != nil {
@@ -349,11 +355,19 @@ func (p *Plan) need() {
 	}
 	mark(p.Target)
 	p.Needed = slices.Sorted(maps.Keys(seen))
+	labels := min(len(p.opts.Labels), 1)
+	if p.opts.Classic {
+		p.Needed = nil
+		for i := range p.Target + 1 {
+			p.Needed = append(p.Needed, i)
+		}
+		p.Total, labels = len(p.Opening), len(p.opts.Labels)
+	}
 	for _, i := range p.Needed {
 		p.Stages[i].First = p.Total + 1
 		p.Total += 1 + len(p.Stages[i].commands)
 	}
-	p.Total += min(len(p.opts.Labels), 1)
+	p.Total += labels
 }
 
 // unconsumed warns of arguments that no ARG asks for.
@@ -384,7 +398,7 @@ func (p *Plan) unconsumed(stages []instructions.Stage, globals []instructions.Ar
 		}
 	}
 	if slices.Sort(left); len(left) > 0 {
-		p.Warnings = append(p.Warnings, fmt.Sprintf("One or more build-args %v were not consumed", left))
+		p.Unused = fmt.Sprintf("One or more build-args %v were not consumed", left)
 	}
 }
 

@@ -40,7 +40,19 @@ func (x *Result) Config() []byte { return x.r.encode(x.st, x.st.created) }
 
 // Image makes an image of the result and gives it names; without any it is there until a prune.
 func (x *Result) Image(names []string) (*image.Image, error) {
-	img, err := x.r.finish(x.st, names)
+	st := x.st
+	if x.r.req.Squash {
+		whole, err := x.r.finish(st, nil)
+		if err != nil {
+			return nil, err
+		}
+		st = st.copy()
+		st.exact = whole.ID
+		if st, err = x.r.squash(st); err != nil {
+			return nil, err
+		}
+	}
+	img, err := x.r.finish(st, names)
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,7 @@ type state struct {
 	created  time.Time     // of the last layer
 	fresh    bool          // a layer was added over the base image
 	keys     []CacheRecord // of the layers over the base image
+	origin   origin
 }
 
 func (s *state) copy() *state {
@@ -127,7 +128,7 @@ func (b *Builder) begin(ctx context.Context, req Request) (_ *solving, err error
 	if err != nil {
 		return nil, err
 	}
-	r.plan, err = Parse(text, Options{Args: req.Args, Target: req.Target, Platform: r.target, Builder: parsePlatform(""), Labels: req.Labels,
+	r.plan, err = Parse(text, Options{Args: req.Args, Target: req.Target, Platform: r.target, Builder: parsePlatform(""), Labels: req.Labels, Classic: req.Classic,
 		Replaced: func(stage string) bool { _, ok := r.named(stage); return ok }})
 	if err != nil {
 		return nil, err
@@ -221,6 +222,10 @@ func (r *solving) solve() (*state, error) {
 	for _, w := range r.plan.Warnings {
 		r.emit(Event{Kind: Warning, Stage: -1, Text: w})
 	}
+	if r.plan.Unused != "" && !r.req.Classic {
+		r.emit(Event{Kind: Warning, Stage: -1, Text: r.plan.Unused})
+	}
+	r.opening()
 	for _, i := range r.plan.Needed {
 		r.start(i)
 	}
@@ -234,6 +239,9 @@ func (r *solving) solve() (*state, error) {
 		return nil, err
 	}
 	r.ended.Wait()
+	if r.plan.Unused != "" && r.req.Classic {
+		r.emit(Event{Kind: Warning, Stage: -1, Text: r.plan.Unused})
+	}
 	return st, nil
 }
 
@@ -308,6 +316,9 @@ func (r *solving) stage(i int) (*state, error) {
 			ev.Place = place
 		}
 		r.emit(ev)
+		if step.Note != "" && r.req.Classic {
+			r.emit(Event{Kind: Noted, Stage: i, Text: step.Note})
+		}
 		ev.Kind = StepEnds
 		step.fresh = r.fresh(i)
 		ev.Cached, err = r.step(i, st, step)
@@ -333,7 +344,14 @@ func (r *solving) base(i int) (*state, error) {
 		if err != nil {
 			return nil, err
 		}
-		return st.copy(), nil
+		st = st.copy()
+		if r.req.Squash {
+			if _, err := r.materialise(st); err != nil {
+				return nil, err
+			}
+			st.origin = origin{st.exact, len(st.layers), len(st.history)}
+		}
+		return st, nil
 	}
 	platform := r.target
 	if s.Platform != "" {
@@ -362,6 +380,7 @@ func (r *solving) base(i int) (*state, error) {
 	for n, d := range img.DiffIDs {
 		st.layers = append(st.layers, image.LayerBlob{Blob: img.Layers[n], DiffID: d})
 	}
+	st.origin = origin{img.ID, len(st.layers), len(st.history)}
 	return st, nil
 }
 
@@ -434,20 +453,19 @@ func (r *solving) step(i int, st *state, step Step) (hit bool, err error) {
 	case step.Copy != nil:
 		return r.copy(i, st, step)
 	case step.Dir != nil:
-		return r.workdir(st, step)
+		return r.workdir(i, st, step)
 	}
-	st.meta(r, step)
-	return false, nil
+	return r.noted(i, st, step)
 }
 
 // meta notes a step that changes the configuration only.
 func (s *state) meta(r *solving, step Step) {
-	if m, ok := strings.CutPrefix(step.History, "MAINTAINER "); ok {
-		s.author = m
+	if step.Author != "" {
+		s.author = step.Author
 	}
 	s.config = step.Config
 	s.exact = ""
-	s.history = append(s.history, ocispec.History{Created: r.date(s.created), CreatedBy: step.History, Comment: historyComment, EmptyLayer: true})
+	s.history = append(s.history, r.entry(step, s.created, true))
 }
 
 const historyComment = "nau.dockerfile.v1"
@@ -481,26 +499,23 @@ func (r *solving) cachedLayer(st *state, step Step, key string, make func() (ima
 		if rec.Layer, err = make(); err != nil {
 			return false, err
 		}
-		rec.Created = time.Now().UTC()
-		if r.epoch != nil {
-			rec.Created = *r.epoch
-		}
+		rec.Created = r.clock()
 	}
 	rec.Text = step.Text
 	st.keys = append(st.keys, r.use(key, rec))
 	st.config = step.Config
 	st.layers = append(st.layers, rec.Layer)
 	st.created, st.fresh, st.exact = rec.Created, true, ""
-	st.history = append(st.history, ocispec.History{Created: r.date(rec.Created), CreatedBy: step.History, Comment: historyComment})
-	if hit {
-		if img, err := r.b.cfg.Images.Get(rec.Image.String()); err == nil && bytes.Equal(img.RawConfig, r.encode(st, st.created)) {
-			st.exact, st.parent = img.ID, img.ID
-		}
+	st.history = append(st.history, r.entry(step, rec.Created, false))
+	if hit && (r.found(st, rec) || !r.req.Classic) {
 		return true, nil
 	}
 	img, err := r.materialise(st)
 	if err != nil {
 		return false, err
+	}
+	if hit {
+		return true, nil
 	}
 	rec.Image = img.ID
 	return came, r.b.cache.put(key, rec)

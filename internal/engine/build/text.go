@@ -110,6 +110,8 @@ func (t *Text) write(e Event) {
 		} else {
 			t.print("# Executing %d build triggers\n", e.Number)
 		}
+	case Noted:
+		t.print("%s\n", e.Text)
 	case Warning:
 		t.print("[Warning] %s\n", strings.TrimSpace(e.Text))
 	case BuildEnds:
