@@ -95,7 +95,7 @@ func (s *Server) createExec(c *call) error {
 	}
 	switch {
 	case r.State == container.Paused:
-		return conflict("container %s is paused, unpause the container before exec", r.ID)
+		return conflict("Container %s is paused, unpause the container before exec", c.vars["id"])
 	case !running(r):
 		return conflict("container %s is not running", r.ID)
 	}
@@ -103,9 +103,18 @@ func (s *Server) createExec(c *call) error {
 	if e.keys, err = parseDetachKeys(req.DetachKeys); err != nil {
 		return err
 	}
+	if err := s.e.Containers.VetExec(r.ID, e.config()); err != nil {
+		told, _ := execError(err)
+		return told
+	}
 	s.execs.add(e)
 	s.hub.container(execAction("exec_create: ", req.Cmd), r, map[string]string{"execID": e.id})
 	return c.json(http.StatusCreated, dc.ExecCreateResponse{ID: e.id})
+}
+
+// config is what the engine is told of it.
+func (e *exec) config() container.ExecConfig {
+	return container.ExecConfig{ID: e.id, Args: e.req.Cmd, Env: e.req.Env, Dir: e.req.WorkingDir, User: e.req.User, Terminal: e.req.Tty, Privileged: e.req.Privileged}
 }
 
 // execAction names what happens to an exec with its command, as Docker writes it: the program, a blank, the arguments.
@@ -137,7 +146,7 @@ func (s *Server) startExec(c *call) error {
 	if again {
 		return conflict("exec %s has already run", e.id)
 	}
-	cfg := container.ExecConfig{ID: e.id, Args: e.req.Cmd, Env: e.req.Env, Dir: e.req.WorkingDir, User: e.req.User, Terminal: e.req.Tty, Privileged: e.req.Privileged}
+	cfg := e.config()
 	size := e.req.ConsoleSize
 	if req.ConsoleSize != nil {
 		size = req.ConsoleSize
@@ -159,7 +168,7 @@ func (s *Server) startExec(c *call) error {
 		code, err := s.e.Containers.Exec(context.WithoutCancel(s.life), r.ID, cfg)
 		e.mu.Lock()
 		if err != nil {
-			code = execCode(err)
+			_, code = execError(err)
 		}
 		e.running, e.code = false, &code
 		e.mu.Unlock()
@@ -172,7 +181,8 @@ func (s *Server) startExec(c *call) error {
 			return c.done(http.StatusOK)
 		case err := <-result:
 			if err != nil {
-				return execError(err)
+				told, _ := execError(err)
+				return told
 			}
 			return c.done(http.StatusOK)
 		}
@@ -211,7 +221,8 @@ func (s *Server) startExec(c *call) error {
 	errs.open(nil, er)
 	in.open(&detachable{from: reader, keys: e.keys, gone: once}, nil)
 	if early != nil {
-		_, _ = io.WriteString(o, oneLine(execError(early))+"\r\n")
+		told, _ := execError(early)
+		_, _ = io.WriteString(o, told.Error()+"\r\n")
 	}
 	if !ended {
 		select {
@@ -223,19 +234,6 @@ func (s *Server) startExec(c *call) error {
 	}
 	closeWrite(conn)
 	return nil
-}
-
-// execError words what went wrong as the CLI parses it.
-func execError(err error) error {
-	return badRequest("OCI runtime exec failed: %s", oneLine(err))
-}
-
-// execCode is the exit code of what could not be run. Source: the shell's, which Docker follows.
-func execCode(err error) int {
-	if contains(err, "permission denied") {
-		return 126
-	}
-	return 127
 }
 
 func (s *Server) inspectExec(c *call) error {

@@ -70,10 +70,12 @@ func (s *Server) start(ctx context.Context, id string, asked bool) error {
 		return nil
 	}
 	s.give(ctx, r, st)
+	told, code := startError(err)
+	s.notStarted(r, told, code)
 	if st.Host.AutoRemove {
 		s.ended.Go(func() { _ = s.remove(context.WithoutCancel(ctx), id, removal{force: true, volumes: true}) })
 	}
-	return startError(r, err)
+	return told
 }
 
 func (s *Server) launch(ctx context.Context, r *container.Record, st *stored) error {
@@ -147,19 +149,14 @@ func (s *Server) openPlace(ctx context.Context, r *container.Record, st *stored)
 	}
 }
 
-// startError words what went wrong at start as clients parse it: the CLI makes its exit code of it.
-func startError(r *container.Record, err error) error {
-	var f *failure
-	if errors.As(err, &f) {
-		return err
+// notStarted records why a container did not start. It is what it was before: never run, or ended at the end of its last run.
+func (s *Server) notStarted(before *container.Record, why error, code int) {
+	err := s.e.Containers.Update(before.ID, func(r *container.Record) {
+		r.State, r.Started, r.Finished, r.ExitCode, r.Error = before.State, before.Started, before.Finished, code, why.Error()
+	})
+	if err != nil {
+		s.log.Warn("record why a container did not start", "container", before.ID, "error", err)
 	}
-	text := err.Error()
-	for _, known := range []string{"executable file not found", "no such file or directory", "permission denied", "is a directory", "not a directory", "exec format error"} {
-		if strings.Contains(text, known) {
-			return badRequest("failed to create task for container: failed to create shim task: OCI runtime create failed: %s", oneLine(err))
-		}
-	}
-	return fail(http.StatusInternalServerError, "failed to create task for container: %s", oneLine(err))
 }
 
 // give takes back what a container that does not run holds: volumes, and its place when nobody else is in it. The caller holds the lock.
@@ -229,7 +226,7 @@ func (s *Server) halt(ctx context.Context, r *container.Record, signal string, t
 	if signal != "" && timeout > 0 {
 		sig, err := container.ParseSignal(signal)
 		if err != nil {
-			return badRequest("invalid signal: %s", signal)
+			return badRequest("cannot stop container: %s: invalid signal: %s", r.Config.Name, signal)
 		}
 		if err := s.e.Containers.Kill(ctx, r.ID, sig); err != nil {
 			return err
@@ -259,10 +256,7 @@ func (s *Server) stopContainer(c *call) error {
 	st := load(r)
 	if !running(r) {
 		if s.restarts.pending(r.ID) {
-			s.restarts.forget(r.ID)
-			_ = s.change(r.ID, func(st *stored) { st.Stopped = true })
-			s.settle(c.ctx(), r.ID)
-			return c.done(http.StatusNoContent)
+			return s.endRestarts(c, r)
 		}
 		return errNotModified
 	}
@@ -273,6 +267,16 @@ func (s *Server) stopContainer(c *call) error {
 	if err := s.halt(context.WithoutCancel(c.ctx()), r, c.get("signal"), timeout); err != nil {
 		return err
 	}
+	return c.done(http.StatusNoContent)
+}
+
+// endRestarts answers for a container that waits for its next run: there is none.
+func (s *Server) endRestarts(c *call, r *container.Record) error {
+	s.restarts.forget(r.ID)
+	if err := s.change(r.ID, func(st *stored) { st.Stopped = true }); err != nil {
+		return err
+	}
+	s.settle(c.ctx(), r.ID)
 	return c.done(http.StatusNoContent)
 }
 
@@ -308,8 +312,11 @@ func (s *Server) killContainer(c *call) error {
 	sig := syscall.SIGKILL
 	if v := c.get("signal"); v != "" {
 		if sig, err = container.ParseSignal(v); err != nil {
-			return badRequest("invalid signal: %s", v)
+			return badRequest("cannot kill container: %s: invalid signal: %s", c.vars["id"], v)
 		}
+	}
+	if !running(r) && s.restarts.pending(r.ID) { // between two runs it counts as running: the next one does not come
+		return s.endRestarts(c, r)
 	}
 	if !running(r) {
 		return conflict("cannot kill container: %s: container %s is not running", c.vars["id"], r.ID)
@@ -360,7 +367,7 @@ func (s *Server) unpauseContainer(c *call) error {
 		return err
 	}
 	if r.State != container.Paused {
-		return conflict("container %s is not paused", r.ID)
+		return conflict("Container %s is not paused", r.ID)
 	}
 	if err := s.e.Containers.Resume(c.ctx(), r.ID); err != nil {
 		return err
@@ -378,12 +385,12 @@ func (s *Server) renameContainer(c *call) error {
 	case name == "":
 		return badRequest("neither old nor new names may be empty")
 	case !nameRule.MatchString(name):
-		return badRequest("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+		return badRequest("Error when allocating new name: Invalid container name (/%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	case name == r.Config.Name:
-		return badRequest("renaming a container with the same name as its current name")
+		return badRequest("Renaming a container with the same name as its current name")
 	}
 	if other, err := s.e.Containers.Find(name); err == nil && other.Config.Name == name {
-		return fmt.Errorf("error when allocating new name: %w", nameTaken(name, other.ID))
+		return fmt.Errorf("Error when allocating new name: %w", nameTaken(name, other.ID))
 	}
 	if err := s.e.Containers.Rename(r.ID, name); err != nil {
 		return err
@@ -404,7 +411,7 @@ func (s *Server) updateContainer(c *call) error {
 	st := load(r)
 	next, err := merged(st.Host.Resources, req.Resources)
 	if err != nil {
-		return fmt.Errorf("cannot update container %s: %w", r.ID, err)
+		return fmt.Errorf("Cannot update container %s: %w", r.ID, err)
 	}
 	l, warnings, err := limits(&next, s.can)
 	if err != nil {
@@ -419,7 +426,7 @@ func (s *Server) updateContainer(c *call) error {
 		}
 	}
 	if err := s.e.Containers.Limit(c.ctx(), r.ID, l); err != nil {
-		return fmt.Errorf("cannot update container %s: %w", r.ID, err)
+		return fmt.Errorf("Cannot update container %s: %w", r.ID, err)
 	}
 	err = s.change(r.ID, func(st *stored) {
 		st.Host.Resources = next
@@ -430,7 +437,7 @@ func (s *Server) updateContainer(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.json(http.StatusOK, dc.UpdateResponse{Warnings: append([]string{}, warnings...)})
+	return c.json(http.StatusOK, dc.UpdateResponse{Warnings: warnings})
 }
 
 func (s *Server) resizeContainer(c *call) error {
@@ -479,7 +486,7 @@ func (s *Server) removeContainer(c *call) error {
 		if r.State == container.Paused {
 			state, advice = "paused", "unpause and then stop the container before removing or force remove"
 		}
-		return conflict("cannot remove container %q: container is %s: %s", "/"+r.Config.Name, state, advice)
+		return conflict("cannot remove container %q: container is %s: %s", c.vars["id"], state, advice)
 	}
 	if err := s.remove(context.WithoutCancel(c.ctx()), r.ID, o); err != nil {
 		return err

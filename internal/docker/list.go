@@ -25,10 +25,8 @@ func (s *Server) listContainers(c *call) error {
 	if err != nil {
 		return err
 	}
-	for _, v := range f["status"] {
-		if err := dc.ValidateContainerState(dc.ContainerState(v)); err != nil {
-			return badRequest("invalid filter 'status=%s'", v)
-		}
+	if err := checkListed(f); err != nil {
+		return err
 	}
 	limit, err := c.number("limit", 0)
 	if err != nil {
@@ -75,6 +73,34 @@ func (s *Server) listContainers(c *call) error {
 		out = append(out, sum)
 	}
 	return c.shaped(http.StatusOK, out, listedContainer)
+}
+
+// checkListed refuses values that no container can have.
+func checkListed(f filters) error {
+	for _, v := range f["status"] {
+		if err := dc.ValidateContainerState(dc.ContainerState(v)); err != nil {
+			return badRequest("invalid filter 'status=%s': %v", v, err)
+		}
+	}
+	for _, v := range f["health"] {
+		if err := dc.ValidateHealthStatus(dc.HealthStatus(v)); err != nil {
+			return badRequest("invalid filter 'health=%s': %v", v, err)
+		}
+	}
+	for _, v := range f["exited"] {
+		if _, err := strconv.Atoi(v); err != nil {
+			return badRequest("invalid filter 'exited=%s': %v", v, err)
+		}
+	}
+	for _, name := range []string{"publish", "expose"} {
+		for _, v := range f[name] {
+			if _, err := dn.ParsePortRange(v); err != nil {
+				return badRequest("error while looking up for %s %s: %v", name, v, err)
+			}
+		}
+	}
+	_, err := f.boolean("is-task", false)
+	return err
 }
 
 // sizes are the bytes of a container's writable layer, and with its image.
@@ -128,7 +154,7 @@ func (s *Server) listed(f filters, r *container.Record, st *stored, sum dc.Summa
 			return false
 		}) &&
 		hasPort("publish", func(p dc.PortSummary) uint16 { return p.PublicPort }) && hasPort("expose", func(p dc.PortSummary) uint16 { return p.PrivatePort }) &&
-		f.any("is-task", func(v string) bool { return v == "false" || v == "0" })
+		f.any("is-task", func(v string) bool { task, _ := filters{"is-task": {v}}.boolean("is-task", false); return !task })
 }
 
 // descends reports whether a container's image is one, or stands on one.

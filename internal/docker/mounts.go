@@ -94,6 +94,9 @@ func parseBind(text string) (wish, error) {
 
 func checkVolumeName(name string) error {
 	if name != "" && !volume.NameRule.MatchString(name) {
+		if len(name) == 1 {
+			return badRequest("create %s: volume name is too short, names should be at least two alphanumeric characters", name)
+		}
 		return badRequest("create %s: %q includes invalid characters for a local volume name, only %q are allowed. If you intended to pass a host directory, use absolute path",
 			name, name, "[a-zA-Z0-9][a-zA-Z0-9_.-]")
 	}

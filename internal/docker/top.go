@@ -14,8 +14,6 @@ import (
 	dc "github.com/moby/moby/api/types/container"
 )
 
-func contains(err error, text string) bool { return strings.Contains(err.Error(), text) }
-
 // getTop answers GET /containers/{id}/top: the container's processes, in the columns that ps_args asks for.
 func (s *Server) getTop(c *call) error {
 	r, err := s.byID(c)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -91,11 +90,9 @@ func (m *Manager) execProcess(r *Record, c ExecConfig) (*specs.Process, error) {
 	p := *r.Process
 	p.Args, p.Terminal = c.Args, c.Terminal
 	p.OOMScoreAdj = nil
-	if len(c.Env) > 0 {
-		p.Env = slices.Concat(p.Env, c.Env)
-	}
-	if c.Terminal && !r.Config.Process.Terminal {
-		p.Env = append(slices.Clone(p.Env), "TERM=xterm")
+	var more []string
+	if c.Terminal && !spec.Names(p.Env, "TERM") {
+		more = append(more, "TERM=xterm")
 	}
 	if c.Dir != "" {
 		p.Cwd = c.Dir
@@ -111,7 +108,11 @@ func (m *Manager) execProcess(r *Record, c ExecConfig) (*specs.Process, error) {
 			return nil, err
 		}
 		p.User = specs.User{UID: u.UID, GID: u.GID, AdditionalGids: u.Groups}
+		if !spec.Names(r.Config.Process.Env, "HOME") && !m.imageNames(r, "HOME") { // the container's is its own user's
+			more = append(more, "HOME="+u.Home)
+		}
 	}
+	p.Env = spec.OverlayEnv(p.Env, append(more, c.Env...))
 	if c.Privileged {
 		caps, err := spec.Capabilities(spec.Security{Privileged: true}, m.set.Host.Capabilities)
 		if err != nil {
@@ -120,6 +121,27 @@ func (m *Manager) execProcess(r *Record, c ExecConfig) (*specs.Process, error) {
 		p.Capabilities = caps
 	}
 	return &p, nil
+}
+
+// imageNames reports whether the container's image sets a variable.
+func (m *Manager) imageNames(r *Record, variable string) bool {
+	img, err := m.set.Images.Get(r.Image.String())
+	return err == nil && spec.Names(img.Config.Config.Env, variable)
+}
+
+// VetExec reports what would keep an exec from being started at all, such as a user that is not there.
+func (m *Manager) VetExec(id string, c ExecConfig) error {
+	r, err := m.Get(id)
+	if err != nil {
+		return err
+	}
+	if r.State != Running || r.Process == nil {
+		return fmt.Errorf("exec in container %s: it is %s: %w", id[:12], r.State, ErrState)
+	}
+	if _, err := m.execProcess(r, c); err != nil {
+		return fmt.Errorf("exec in container %s: %w", id[:12], err)
+	}
+	return nil
 }
 
 // Attach joins a running container's streams until it ends, the output ends, or ctx ends.

@@ -117,16 +117,33 @@ func Command(p Process, image Image) ([]string, error) {
 
 // Env is the environment: defaults, the image's, the container's; the last of a name wins.
 func Env(in Input) []string {
+	out := []string{DefaultPath}
+	if in.Hostname != "" {
+		out = append(out, "HOSTNAME="+in.Hostname)
+	}
+	if in.Process.Terminal {
+		out = append(out, "TERM=xterm")
+	}
+	out = OverlayEnv(out, slices.Concat(in.Image.Env, in.Process.Env))
+	if !Names(out, "HOME") {
+		out = append(out, "HOME="+first(in.Resolved.Home, "/"))
+	}
+	return out
+}
+
+// OverlayEnv lays variables over others: the last of a name wins at the first one's place, and a bare name takes the variable away, as
+// Docker has it.
+func OverlayEnv(base, over []string) []string {
 	var out []string
 	at := map[string]int{}
-	put := func(kv string) {
+	for _, kv := range slices.Concat(base, over) {
 		name, _, ok := strings.Cut(kv, "=")
 		if name == "" {
-			return
+			continue
 		}
 		i, seen := at[name]
 		switch {
-		case !ok: // a bare name takes the variable away, as Docker has it
+		case !ok:
 			if seen {
 				out[i] = ""
 				delete(at, name)
@@ -138,23 +155,12 @@ func Env(in Input) []string {
 			out = append(out, kv)
 		}
 	}
-	put(DefaultPath)
-	if in.Hostname != "" {
-		put("HOSTNAME=" + in.Hostname)
-	}
-	if in.Process.Terminal {
-		put("TERM=xterm")
-	}
-	for _, kv := range in.Image.Env {
-		put(kv)
-	}
-	for _, kv := range in.Process.Env {
-		put(kv)
-	}
-	if _, ok := at["HOME"]; !ok {
-		put("HOME=" + first(in.Resolved.Home, "/"))
-	}
 	return slices.DeleteFunc(out, func(s string) bool { return s == "" })
+}
+
+// Names reports whether an environment sets a variable.
+func Names(env []string, variable string) bool {
+	return slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, variable+"=") })
 }
 
 // groups puts the primary group first among the supplementary ones, so that dropping it is no way around a denial for the group
