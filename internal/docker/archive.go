@@ -34,7 +34,7 @@ func (s *Server) archive(c *call) (*container.Record, string, error) {
 		return nil, "", err
 	}
 	if c.get("path") == "" {
-		return nil, "", badRequest("missing \"path\" parameter")
+		return nil, "", badRequest("bad parameter: path cannot be empty")
 	}
 	return r, c.get("path"), nil
 }
@@ -86,6 +86,7 @@ func (s *Server) getArchive(c *call) error {
 		return err
 	}
 	c.w.Header().Set("Content-Type", "application/x-tar")
+	s.hub.container("archive-path", r, nil)
 	return layer.ArchivePath(c.ctx(), c.w, root, name, r.Owners)
 }
 
@@ -99,28 +100,40 @@ func (s *Server) putArchive(c *call) error {
 		return err
 	}
 	defer done()
-	if r.Config.Security.ReadOnlyRoot {
-		writable := false
-		for _, m := range load(r).Mounts {
-			writable = writable || m.RW && (name == m.Destination || len(name) > len(m.Destination) && name[:len(m.Destination)+1] == m.Destination+"/")
-		}
-		if !writable {
-			return fail(http.StatusForbidden, "container rootfs is marked read-only")
-		}
+	if err := writable(name, r.Config.Security.ReadOnlyRoot, load(r).Mounts); err != nil {
+		return err
 	}
 	info, err := layer.Stat(root, path.Clean(name)+"/.")
 	if errors.Is(err, layer.ErrNotFound) {
 		return missing(c, name)
 	}
-	if err == nil && !info.Mode.IsDir() {
+	if errors.Is(err, syscall.ENOTDIR) || err == nil && !info.Mode.IsDir() {
 		return badRequest("extraction point is not a directory")
 	}
 	err = layer.Extract(c.ctx(), root, name, c.Body, layer.ExtractOptions{Overwrite: !c.flag("noOverwriteDirNonDir"), Owners: r.Owners})
 	if err != nil {
 		return err
 	}
-	s.hub.container("extract-to-dir", r, map[string]string{"path": name})
+	s.hub.container("extract-to-dir", r, nil)
 	return c.done(http.StatusOK)
+}
+
+// writable refuses a path that a client may not copy to: on a read-only root, or in a volume that the container has read-only.
+func writable(name string, readOnlyRoot bool, mounts []dc.MountPoint) error {
+	name = path.Clean("/" + name)
+	var at *dc.MountPoint // the innermost mount above the path
+	for i, m := range mounts {
+		if (name == m.Destination || strings.HasPrefix(name, strings.TrimSuffix(m.Destination, "/")+"/")) && (at == nil || len(m.Destination) > len(at.Destination)) {
+			at = &mounts[i]
+		}
+	}
+	switch {
+	case at != nil && !at.RW:
+		return badRequest("mounted volume is marked read-only")
+	case at == nil && readOnlyRoot:
+		return badRequest("container rootfs is marked read-only")
+	}
+	return nil
 }
 
 func (s *Server) getChanges(c *call) error {

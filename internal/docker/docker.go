@@ -10,6 +10,7 @@ package docker
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -87,6 +88,9 @@ func New(c Config) (*Server, error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err
 	}
+	if err := s.mark(); err != nil {
+		return nil, err
+	}
 	var err error
 	if s.volumes, err = volume.Open(filepath.Join(c.Engine.Config().DataDir, "volumes")); err != nil {
 		return nil, err
@@ -110,6 +114,20 @@ func New(c Config) (*Server, error) {
 	s.ended.Go(func() { s.supervise(sub) })
 	s.ended.Go(s.recover)
 	return s, nil
+}
+
+// mark lets programs know that they are in a container of Docker's: many look for /.dockerenv.
+func (s *Server) mark() error {
+	dir := filepath.Join(s.dir, "marks")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, ".dockerenv"), os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return fmt.Errorf("mark containers as Docker's: %w", err)
+	}
+	s.e.Containers.Mark(Origin, dir)
+	return f.Close()
 }
 
 // Close ends what runs in the background. Containers run on.

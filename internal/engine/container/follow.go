@@ -49,7 +49,7 @@ func Open(ctx context.Context, s Settings, keep func(id string) bool) (*Manager,
 	if err := os.MkdirAll(s.RunDir, 0o711); err != nil {
 		return nil, err
 	}
-	m := &Manager{set: s, records: dir, images: map[string]int{}}
+	m := &Manager{set: s, records: dir, images: map[string]int{}, marks: map[string]string{}}
 	recs, damaged, err := dir.All()
 	if err != nil {
 		return nil, err

@@ -50,6 +50,7 @@ type Manager struct {
 	index   record.Index[*entry]
 	images  map[string]int           // image ID → containers
 	waiting map[string][]*Attachment // container ID → who joins its next run
+	marks   map[string]string        // front → folder with the files that its containers are known by
 	seq     *cursor
 	done    sync.WaitGroup
 	stop    context.CancelFunc

@@ -79,7 +79,7 @@ func (m *Manager) launch(ctx context.Context, e *entry, r *Record) error {
 	if err != nil {
 		return err
 	}
-	if err := m.mount(ctx, r.ID, place.Namespaces.User); err != nil {
+	if err := m.mount(ctx, r, place.Namespaces.User); err != nil {
 		return err
 	}
 	root, err := kernel.OpenPath(m.rootfs(r.ID))
@@ -188,8 +188,17 @@ func (m *Manager) namespaces(r *Record, in *spec.Input) error {
 // oldest is the version of the runtime specification that foreign runtimes are told: its fields suffice, and many refuse what is newer than they.
 const oldest = "1.0.2"
 
+// Mark names a folder whose files containers of a front see too, beneath what they write: by such files programs know where they run. They are
+// no part of what a container wrote.
+func (m *Manager) Mark(origin, dir string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.marks[origin] = dir
+}
+
 // mount shows the container's layers at its root file system's place.
-func (m *Manager) mount(ctx context.Context, id, userns string) error {
+func (m *Manager) mount(ctx context.Context, r *Record, userns string) error {
+	id := r.ID
 	l, err := m.set.Layers.Mounts(ctx, id)
 	if err != nil {
 		return err
@@ -199,6 +208,12 @@ func (m *Manager) mount(ctx context.Context, id, userns string) error {
 	}
 	if err := os.MkdirAll(m.rootfs(id), 0o700); err != nil {
 		return err
+	}
+	m.mu.RLock()
+	marks := m.marks[r.Config.Origin]
+	m.mu.RUnlock()
+	if marks != "" {
+		l.Lower = append([]string{marks}, l.Lower...)
 	}
 	if l.UserNS = userns; !l.Owners.IsZero() {
 		return l.Attach(m.rootfs(id))

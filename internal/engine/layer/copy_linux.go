@@ -133,7 +133,7 @@ func Stat(root, name string) (FileInfo, error) {
 		return FileInfo{}, fmt.Errorf("stat %q in container: %w", name, inContainer(err))
 	}
 	defer unix.Close(f)
-	base := path.Base(path.Clean("/" + name))
+	base := baseOf(name)
 	i := FileInfo{Name: base, Size: st.Size, Mode: fileMode(st.Mode), Mtime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec)}
 	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		buf := make([]byte, unix.PathMax)
@@ -146,6 +146,14 @@ func Stat(root, name string) (FileInfo, error) {
 		}
 	}
 	return i, nil
+}
+
+// baseOf is the name by which clients know the thing at a path: its last component, "." where the path says so, "/" for the root.
+func baseOf(name string) string {
+	if strings.HasSuffix(name, "/.") {
+		return "."
+	}
+	return path.Base(path.Clean("/" + name))
 }
 
 // openPath opens a path below root as a handle, and says what it is.
@@ -201,7 +209,7 @@ func ArchivePath(ctx context.Context, w io.Writer, root, name string, owners idm
 	defer unix.Close(f)
 	bw := bufio.NewWriterSize(w, 64<<10)
 	a := &archiver{tw: tar.NewWriter(bw), seen: map[inode]string{}, buf: make([]byte, 128<<10), owners: owners}
-	base := path.Base(path.Clean("/" + name))
+	base := baseOf(name)
 	if err := a.handle(ctx, fd, f, st, base, name); err != nil {
 		return fmt.Errorf("copy %q out of container: %w", name, err)
 	}
@@ -218,15 +226,12 @@ func (a *archiver) handle(ctx context.Context, root, f int, st *unix.Stat_t, bas
 		if err != nil {
 			return err
 		}
-		prefix := ""
-		if base != "/" {
-			prefix = base + "/"
-			uid, gid := a.owners.Inside(int(st.Uid), int(st.Gid))
-			h := &tar.Header{Typeflag: tar.TypeDir, Name: prefix, Mode: int64(st.Mode & 0o7777), Uid: uid, Gid: gid, ModTime: time.Unix(st.Mtim.Sec, 0)}
-			if err := a.tw.WriteHeader(h); err != nil {
-				unix.Close(fd)
-				return err
-			}
+		prefix := strings.TrimSuffix(base, "/") + "/"
+		uid, gid := a.owners.Inside(int(st.Uid), int(st.Gid))
+		h := &tar.Header{Typeflag: tar.TypeDir, Name: prefix, Mode: int64(st.Mode & 0o7777), Uid: uid, Gid: gid, ModTime: time.Unix(st.Mtim.Sec, 0)}
+		if err := a.tw.WriteHeader(h); err != nil {
+			unix.Close(fd)
+			return err
 		}
 		return a.dir(ctx, fd, prefix)
 	}
