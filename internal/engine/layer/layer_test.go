@@ -335,7 +335,7 @@ func TestLayerUnpackHostile(t *testing.T) {
 			}
 		})
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "layers", "t*")); left != nil {
+	if left, _ := filepath.Glob(filepath.Join(dir, "layers", "new", "*")); left != nil {
 		t.Errorf("half-made layers stay: %v", left)
 	}
 }
@@ -659,8 +659,10 @@ func TestOpenFreesWhatACrashLeft(t *testing.T) {
 	}
 	dir := s.cfg.Dir
 	s.Close()
-	if err := os.MkdirAll(dir+"/tzz/fs/half", 0o700); err != nil { // killed while unpacking
-		t.Fatal(err)
+	for _, half := range []string{"tzz", "new/tzy"} { // killed while removing, and while unpacking
+		if err := os.MkdirAll(filepath.Join(dir, half, "fs/half"), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.MkdirAll(dir+"/lzz/fs", 0o700); err != nil { // no record: lost with the machine
 		t.Fatal(err)
@@ -687,10 +689,13 @@ func TestOpenFreesWhatACrashLeft(t *testing.T) {
 	if _, err := s.Snapshot("snap"); err != nil {
 		t.Error(err)
 	}
-	for _, p := range []string{"tzz", "lzz"} {
+	for _, p := range []string{"tzz", "new/tzy", "lzz"} {
 		if _, err := os.Stat(filepath.Join(dir, p)); err == nil {
 			t.Errorf("%s is still there", p)
 		}
+	}
+	if n := s.number(); len(n) > 3 {
+		t.Errorf("the next name is %s: another folder of the store was taken for a number", n)
 	}
 	if err := s.Sync(); err != nil {
 		t.Fatal(err)

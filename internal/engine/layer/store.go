@@ -33,6 +33,7 @@ import (
 //	s<N>/u, s<N>/w, s<N>/snapshot.json  a snapshot: upper and work directory
 //	f<N>/fs, f<N>/fix.json            directories put right for one chain of layers (see fix.go)
 //	t<N>                              being made or being removed; freed at open
+//	new/t<N>                          a layer being unpacked; freed at open
 //	e                                 the empty lower directory
 //	unsynced/<sha256-hex>.<boot>      layers that are not durable yet, see content/durable
 //
@@ -139,6 +140,10 @@ func Open(cfg Config) (*Store, error) {
 	if err := os.Mkdir(s.path("e"), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("open layer store: %w", err)
 	}
+	if err := errors.Join(removePath(s.path("new")), os.Mkdir(s.path("new"), 0o700)); err != nil {
+		return nil, fmt.Errorf("open layer store: %w", err)
+	}
+	spread(s.path("new"))
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("open layer store: %w", err)
 	}
@@ -158,6 +163,9 @@ func (s *Store) load() error {
 	}
 	for _, e := range entries {
 		name := e.Name()
+		if !strings.ContainsRune("tlsf", rune(name[0])) {
+			continue
+		}
 		n, err := strconv.ParseUint(name[1:], 36, 64)
 		if err != nil || strconv.FormatUint(n, 36) != name[1:] {
 			continue
@@ -286,7 +294,7 @@ func (s *Store) Apply(ctx context.Context, diffID digest.Digest, archive io.Read
 			close(done)
 		}()
 	}
-	tmp := s.path("t" + s.number())
+	tmp := s.path("new", "t"+s.number())
 	src := &source{r: archive}
 	info, err := s.extract(ctx, diffID, tmp, src, lease)
 	if err != nil {
