@@ -60,6 +60,14 @@ recipe() {
       files=rootfs-amd64.tar.gz
       from=github.com/opencontainers/runtime-tools
       ;;
+    moby) # one program a subject, and the files that its tests read
+      from=github.com/moby/moby/v2
+      for p in build capabilities container image network plugin/common session system volume; do
+        test+=" $from/integration/$p"
+      done
+      out=programs/
+      files=integration
+      ;;
     *) echo "build.sh: no recipe for client $1" >&2; exit 2 ;;
   esac
 }
@@ -79,12 +87,12 @@ for name in "$@"; do
     echo "building $name from its module, once …" >&2
     package= flags="-s -w" out=$name test= files= from=
     recipe "$name"
-    go list -deps ${test:+-test} "${test:-$package}" >/dev/null || { echo "build.sh: fetch the modules of $name: see above; is a module proxy reachable?" >&2; exit 4; }
+    go list -deps ${test:+-test} ${test:-"$package"} >/dev/null || { echo "build.sh: fetch the modules of $name: see above; is a module proxy reachable?" >&2; exit 4; }
     rm -rf "$dir.new"
     mkdir -p "$dir.new"
     case $out in */) mkdir -p "$dir.new/$out" ;; esac
     if [ -n "$test" ]; then
-      go test -c -ldflags "$flags" -o "$dir.new/$out" "$test"
+      go test -c -ldflags "$flags" -o "$dir.new/$out" $test
     else
       go build -ldflags "$flags" -o "$dir.new/$out" "$package"
     fi
