@@ -71,7 +71,7 @@ clients() {
 # The clients that only tests want. A machine that cannot reach their modules goes without: their tests skip and say so.
 stock() {
   local name code
-  for name in buildx compose crictl testcontainers oci-validation; do
+  for name in buildx compose crictl testcontainers oci-validation distribution-conformance; do
     code=0
     test/clients/build.sh "$name" >/dev/null || code=$?
     [ $code = 0 ] || [ $code = 4 ] || exit $code

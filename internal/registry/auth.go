@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -105,15 +106,9 @@ func (t *TokenAuth) now() time.Time {
 }
 
 func (t *TokenAuth) Allow(r *http.Request, want []Access) error {
-	raw, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		return errors.New("no token")
-	}
-	var c claims
-	_, err := jwt.ParseWithClaims(raw, &c, func(*jwt.Token) (any, error) { return t.Public, nil },
-		jwt.WithValidMethods([]string{t.Method.Alg()}), jwt.WithIssuer(t.Issuer), jwt.WithAudience(t.Service), jwt.WithExpirationRequired(), jwt.WithTimeFunc(t.now))
+	c, err := t.read(r)
 	if err != nil {
-		return fmt.Errorf("read token: %w", err)
+		return err
 	}
 	for _, a := range want {
 		if !c.may(a) {
@@ -121,6 +116,27 @@ func (t *TokenAuth) Allow(r *http.Request, want []Access) error {
 		}
 	}
 	return nil
+}
+
+// read gives what the request's token says, when it is good.
+func (t *TokenAuth) read(r *http.Request) (*claims, error) {
+	raw, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return nil, errors.New("no token")
+	}
+	var c claims
+	_, err := jwt.ParseWithClaims(raw, &c, func(*jwt.Token) (any, error) { return t.Public, nil },
+		jwt.WithValidMethods([]string{t.Method.Alg()}), jwt.WithIssuer(t.Issuer), jwt.WithAudience(t.Service), jwt.WithExpirationRequired(), jwt.WithTimeFunc(t.now))
+	if err != nil {
+		return nil, fmt.Errorf("read token: %w", err)
+	}
+	return &c, nil
+}
+
+// asked tells whether the client wanted this access when it got its token: a token of ours lists what was refused too, without actions.
+func (t *TokenAuth) asked(r *http.Request, a Access) bool {
+	c, err := t.read(r)
+	return err == nil && slices.ContainsFunc(c.Access, func(g grant) bool { return g.Type == a.Type && g.Name == a.Name })
 }
 
 func (c *claims) may(a Access) bool {

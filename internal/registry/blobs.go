@@ -82,7 +82,11 @@ type upload struct {
 func (q *request) startUpload() error {
 	query := q.r.URL.Query()
 	if m := query.Get("mount"); m != "" {
-		if d, err := digestArg(m); err == nil && q.mount(d, query.Get("from")) {
+		from := query.Get("from")
+		if err := q.askForSource(from); err != nil {
+			return err
+		}
+		if d, err := digestArg(m); err == nil && q.mount(d, from) {
 			return q.created(d)
 		}
 	}
@@ -100,6 +104,21 @@ func (q *request) startUpload() error {
 	q.location(id, 0)
 	q.w.WriteHeader(http.StatusAccepted)
 	return nil
+}
+
+// askForSource has the client get another token where the one it brings was got without a word of the repository to mount from. A client that
+// asked for that and was refused is not asked again: it uploads.
+func (q *request) askForSource(from string) error {
+	tokens, ok := q.g.cfg.Auth.(*TokenAuth)
+	if !ok || !nameRule.MatchString(from) || tokens.Private == nil {
+		return nil
+	}
+	source := Access{"repository", from, "pull"}
+	if tokens.asked(q.r, source) {
+		return nil
+	}
+	q.w.Header().Set("WWW-Authenticate", tokens.Challenge(q.r, []Access{{"repository", q.repo.name, "push"}, source}))
+	return fault(http.StatusUnauthorized, "UNAUTHORIZED", "authentication required for the repository to mount from", nil)
 }
 
 // mount links a blob that another repository has. A client that names no repository gets any blob that is here, where nobody's reading is

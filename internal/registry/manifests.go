@@ -115,31 +115,54 @@ func (q *request) putManifest() error {
 		return fault(http.StatusBadRequest, "MANIFEST_INVALID", "mediaType and Content-Type differ", map[string]string{"mediaType": m.MediaType, "contentType": media})
 	}
 	d := digest.FromBytes(b)
-	tag := ""
+	var tags []string
 	if want := digest.Digest(q.arg); want.Validate() == nil {
 		if !want.Algorithm().Available() || want.Algorithm().FromBytes(b) != want {
 			return fault(http.StatusBadRequest, "DIGEST_INVALID", "manifest does not have this digest", q.arg)
 		}
 		d = want
 	} else if tagRule.MatchString(q.arg) {
-		tag = q.arg
+		tags = []string{q.arg}
 	} else {
 		return fault(http.StatusBadRequest, "TAG_INVALID", "invalid tag", q.arg)
+	}
+	also, err := tagsOf(q.r.URL.Query()["tag"])
+	if err != nil {
+		return err
 	}
 	if err := q.checkBlobs(&m); err != nil {
 		return err
 	}
-	if err := q.g.storeManifest(q.repo, d, media, b, &m, tag); err != nil {
+	if err := q.g.storeManifest(q.repo, d, media, b, &m, append(tags, also...)...); err != nil {
 		return err
 	}
 	h := q.w.Header()
 	h.Set("Location", "/v2/"+q.repo.name+"/manifests/"+d.String())
 	h.Set("Docker-Content-Digest", d.String())
+	for _, tag := range also {
+		h.Add("OCI-Tag", tag)
+	}
 	if m.Subject != nil {
 		h.Set("OCI-Subject", m.Subject.Digest.String())
 	}
 	q.w.WriteHeader(http.StatusCreated)
 	return nil
+}
+
+// maxTags is how many tags one push may give; the specification wants ten at least.
+const maxTags = 100
+
+// tagsOf checks the tags that a push names beside its reference (distribution-spec after 1.1, "Pushing Manifests": ?tag=a&tag=b).
+func tagsOf(tags []string) ([]string, error) {
+	if len(tags) > maxTags {
+		return nil, fault(http.StatusRequestURITooLong, "TAG_INVALID", fmt.Sprintf("%d tags in one push, %d are the most", len(tags), maxTags), nil)
+	}
+	for _, tag := range tags {
+		if !tagRule.MatchString(tag) {
+			return nil, fault(http.StatusBadRequest, "TAG_INVALID", "invalid tag", tag)
+		}
+	}
+	return tags, nil
 }
 
 // checkBlobs reports everything that is missing at once.
@@ -168,7 +191,7 @@ func (q *request) checkBlobs(m *manifestParts) error {
 }
 
 // storeManifest keeps a manifest, and makes it and its blobs durable before it is acknowledged.
-func (g *Registry) storeManifest(repo repository, d digest.Digest, media string, b []byte, m *manifestParts, tag string) error {
+func (g *Registry) storeManifest(repo repository, d digest.Digest, media string, b []byte, m *manifestParts, tags ...string) error {
 	lease := g.cfg.Content.Lease()
 	defer lease.Release()
 	lease.Hold(d)
@@ -194,10 +217,12 @@ func (g *Registry) storeManifest(repo repository, d digest.Digest, media string,
 	if err := repo.put("_manifests", content.PinName(d), []byte(media)); err != nil {
 		return err
 	}
-	if tag == "" {
-		return nil
+	for _, tag := range tags {
+		if err := repo.setTag(tag, d); err != nil {
+			return err
+		}
 	}
-	return repo.setTag(tag, d)
+	return nil
 }
 
 func (q *request) deleteManifest() error {

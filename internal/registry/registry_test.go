@@ -274,6 +274,30 @@ func TestManifestsAreChecked(t *testing.T) {
 	b.want(413, "PUT", "/v2/r/manifests/x", bytes.Repeat([]byte(" "), remote.MaxManifest+1), "Content-Type", ocispec.MediaTypeImageIndex)
 }
 
+// One push by digest gives a manifest several tags, and the answer names them.
+func TestTagParameters(t *testing.T) {
+	b := newBed(t)
+	body := []byte(`{"schemaVersion":2,"manifests":[]}`)
+	d := digest.FromBytes(body)
+	put := "/v2/r/manifests/" + d.String()
+	a := b.want(201, "PUT", put+"?tag=one&tag=two", body, "Content-Type", ocispec.MediaTypeImageIndex)
+	if got := a.header.Values("OCI-Tag"); !slices.Equal(got, []string{"one", "two"}) {
+		t.Errorf("OCI-Tag %q", got)
+	}
+	for _, tag := range []string{"one", "two"} {
+		if a := b.want(200, "GET", "/v2/r/manifests/"+tag, nil); a.header.Get("Docker-Content-Digest") != d.String() {
+			t.Errorf("%s is %v", tag, a.header)
+		}
+	}
+	if a := b.want(400, "PUT", put+"?tag=three&tag=..", body, "Content-Type", ocispec.MediaTypeImageIndex); a.code() != "TAG_INVALID" {
+		t.Errorf("a bad tag: %s", a.body)
+	}
+	b.want(414, "PUT", put+"?tag=x"+strings.Repeat("&tag=x", maxTags), body, "Content-Type", ocispec.MediaTypeImageIndex)
+	if a := b.want(200, "GET", "/v2/r/tags/list", nil); !strings.Contains(string(a.body), `"tags":["one","two"]`) {
+		t.Errorf("after the refused ones: %s", a.body)
+	}
+}
+
 func TestTagsAndCatalogPage(t *testing.T) {
 	b := newBed(t)
 	var want []string
@@ -455,6 +479,21 @@ func TestTokenAuthentication(t *testing.T) {
 			t.Errorf("anonymous pull %s: %v", p, err)
 		}
 	}
+	// To mount from a repository, a token must have been asked for it; who was refused it uploads.
+	sign := func(source ...grant) string {
+		signed, err := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{RegisteredClaims: jwt.RegisteredClaims{Issuer: "nau", Audience: jwt.ClaimStrings{"test"}, ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Minute))},
+			Access: append([]grant{{"repository", "open/y", []string{"pull", "push"}}}, source...)}).SignedString(private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return "Bearer " + signed
+	}
+	mount := "/v2/open/y/blobs/uploads/?from=closed/x&mount=" + digest.FromString("{}").String()
+	if a := b.want(401, "POST", mount, nil, "Authorization", sign()); !strings.HasSuffix(a.header.Get("WWW-Authenticate"), `scope="repository:open/y:pull,push repository:closed/x:pull"`) {
+		t.Errorf("challenge for the source: %v", a.header)
+	}
+	b.want(202, "POST", mount, nil, "Authorization", sign(grant{"repository", "closed/x", []string{}}))
+	b.want(201, "POST", mount, nil, "Authorization", sign(grant{"repository", "closed/x", []string{"pull"}}))
 	// A token of another key, and one that has expired.
 	_, other, _ := ed25519.GenerateKey(nil)
 	for name, k := range map[string]struct {

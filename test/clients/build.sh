@@ -68,6 +68,9 @@ recipe() {
       out=programs/
       files=integration
       ;;
+    distribution-conformance)
+      package=github.com/opencontainers/distribution-spec/conformance
+      ;;
     *) echo "build.sh: no recipe for client $1" >&2; exit 2 ;;
   esac
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -90,6 +91,47 @@ func TestRegistryServe(t *testing.T) {
 		t.Errorf("skopeo inspect: %s", out)
 	}
 	m.Must("skopeo", "delete", "--tls-verify=false", "--creds", "ann:open-sesame", "docker://"+at+"/copied:1")
+}
+
+// OCI's conformance suite of the distribution specification against all ways in which the registry is served: by plain HTTP, with TLS and tokens,
+// and inside of `nau up`. On is all that the suite has, optional and newer parts too, but sparse images: docs/conformance.md.
+func TestDistributionConformance(t *testing.T) {
+	needDocker(t)
+	suite := filepath.Join(harness.Client(t, "distribution-conformance"), "distribution-conformance")
+	m := harness.New(t)
+	m.Up()
+	hash, err := bcrypt.GenerateFromPassword([]byte("open-sesame"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := filepath.Join(m.Dir, "users")
+	if err := os.WriteFile(users, []byte("ann:"+string(hash)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serveRegistry(t, m, "--addr", "127.0.0.1:5447", "--data-dir", filepath.Join(m.Dir, "plain"))
+	serveRegistry(t, m, "--addr", "127.0.0.1:5448", "--data-dir", filepath.Join(m.Dir, "tokens"), "--tls-self", "--auth", "token", "--htpasswd", users)
+	// With users, a blob is mounted from nowhere but a repository that the client names and may read.
+	const anonymous = "blob-mount-anonymous: Skip\n"
+	for name, registry := range map[string][]string{
+		"serve":        {"OCI_REGISTRY=127.0.0.1:5447", "OCI_TLS=disabled"},
+		"serve tokens": {"OCI_REGISTRY=127.0.0.1:5448", "OCI_TLS=enabled", "SSL_CERT_FILE=" + filepath.Join(m.Dir, "tokens", "tls", "cert.pem"), "OCI_USERNAME=ann", "OCI_PASSWORD=open-sesame"},
+		"up":           {"OCI_REGISTRY=127.0.0.1:5001", "OCI_TLS=disabled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := append([]string{"OCI_VERSION=dev", "OCI_RESULTS_DIR=" + t.TempDir()}, registry...)
+			r := m.Do("", "env", append(args, suite)...)
+			passed := regexp.MustCompile(`(?m)^  Pass\.*: +(\d+)$`).FindStringSubmatch(r.Stdout)
+			if r.Code != 0 || passed == nil || len(passed[1]) < 3 || !strings.Contains(r.Stdout, "\nOCI Conformance Result: Pass\n") || strings.Contains(strings.ReplaceAll(r.Stdout, anonymous, ""), ": Skip\n") ||
+				(strings.Count(r.Stdout, anonymous) > 0) != (name == "serve tokens") {
+				for line := range strings.Lines(r.Stdout) {
+					if strings.HasSuffix(line, ": FAIL\n") || strings.HasSuffix(line, ": Skip\n") || strings.Contains(line, " - ") {
+						t.Error(strings.TrimSpace(line))
+					}
+				}
+				t.Errorf("exit code %d, passed %q\n%s%s", r.Code, passed, tail(r.Stdout), tail(r.Stderr))
+			}
+		})
+	}
 }
 
 // Whole repositories are pulled and pushed, and what an image's name stands for is told.
