@@ -201,6 +201,25 @@ func Unmount(path string) error {
 	return fmt.Errorf("unmount %s: %w", path, err)
 }
 
+// MountID is the number of the mount that path below dir ("": dir itself) leads to, where the kernel has them one that is never given again.
+func MountID(dir int, path string) (uint64, error) {
+	flags := 0
+	if path == "" {
+		flags = unix.AT_EMPTY_PATH
+	}
+	var st unix.Statx_t
+	if err := unix.Statx(dir, path, flags, unix.STATX_MNT_ID_UNIQUE, &st); err != nil {
+		return 0, fmt.Errorf("stat mount %s: %w", path, err)
+	}
+	if st.Mask&unix.STATX_MNT_ID_UNIQUE != 0 {
+		return st.Mnt_id, nil
+	}
+	if err := unix.Statx(dir, path, flags, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, fmt.Errorf("stat mount %s: %w", path, err)
+	}
+	return st.Mnt_id, nil
+}
+
 // mountPoint tells whether something is mounted at path; where that cannot be
 // asked, it counts as yes.
 func mountPoint(path string) bool {

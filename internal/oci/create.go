@@ -41,6 +41,7 @@ type creation struct {
 	syncW      int
 	reportR    int // reports from the process to us
 	reportW    int
+	chroot     bool // the process has to enter its root itself
 	null       int
 	tasks      []int // files of the cgroup, by which the process joins it
 	pid        int
@@ -141,7 +142,8 @@ func (n *creation) prepare() (err error) {
 	if n.ns, err = planNamespaces(l); err != nil {
 		return err
 	}
-	cfg := rootfs.Config{Spec: n.spec, Bundle: n.options.Bundle, Cgroup: n.cgroup, Console: n.spec.Process.Terminal, NoPivot: n.options.NoPivot, UserNS: newUserNS}
+	cfg := rootfs.Config{Spec: n.spec, Bundle: n.options.Bundle, Cgroup: n.cgroup, Console: n.spec.Process.Terminal, NoPivot: n.options.NoPivot, HostMounts: hostMounts(n.spec), UserNS: newUserNS}
+	n.chroot = !cfg.Entered()
 	if n.ns.userns() {
 		n.c.record.UserNS = true
 		uid, gid, err := n.mappings()
@@ -159,6 +161,11 @@ func (n *creation) prepare() (err error) {
 	}
 	if n.root, err = rootfs.Prepare(cfg); err != nil {
 		return err
+	}
+	if cfg.HostMounts {
+		if err := n.noteMount(cfg.Folder()); err != nil {
+			return err
+		}
 	}
 	if n.id, err = n.runtime.planIdentity(n.spec, n.spec.Process, n.ns.userns()); err != nil {
 		return err
@@ -296,6 +303,9 @@ func (n *creation) compile() error {
 	for _, fd := range n.tasks {
 		keep[fd] = true
 	}
+	if n.chroot {
+		keep[n.root.Fd()] = true
+	}
 	p.CloseAllBut(sorted(keep))
 	p.Call("hide memory", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 	if n.ns.user >= 0 {
@@ -316,6 +326,15 @@ func (n *creation) compile() error {
 		p.Call("new cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	}
 	p.Await(n.syncR)
+	if n.chroot {
+		here, err := p.String(".")
+		if err != nil {
+			return err
+		}
+		p.Call("enter root", unix.SYS_FCHDIR, uintptr(n.root.Fd()))
+		p.Call("change root", unix.SYS_CHROOT, here)
+		p.Call("close root", unix.SYS_CLOSE, uintptr(n.root.Fd()))
+	}
 	if err := n.id.prepare(p); err != nil {
 		return err
 	}
@@ -588,7 +607,7 @@ func (n *creation) undo() error {
 		reap(n.pid)
 		n.pid = 0
 	}
-	var errs []error
+	errs := []error{n.runtime.unmountRoot(n.options.ID)}
 	if n.madeCgroup {
 		errs = append(errs, n.cgroup.Remove())
 	}

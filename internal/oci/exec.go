@@ -43,7 +43,7 @@ func (c *Container) Exec(o ExecOptions) (*Process, error) {
 	if o.Process.Cwd == "" {
 		o.Process.Cwd = "/"
 	}
-	e := &execution{c: c, options: o, report: [2]int{-1, -1}, sync: [2]int{-1, -1}, null: -1, user: -1}
+	e := &execution{c: c, options: o, report: [2]int{-1, -1}, sync: [2]int{-1, -1}, null: -1, user: -1, root: -1}
 	defer e.release()
 	if err := e.prepare(); err != nil {
 		return nil, fmt.Errorf("exec in container %s: %w", c.record.ID, err)
@@ -67,6 +67,7 @@ type execution struct {
 	id      *identity
 	pidfd   int // of the container's first process
 	user    int // its user namespace, if another
+	root    int // its root, if not its mount namespace's
 	report  [2]int
 	sync    [2]int
 	null    int
@@ -84,6 +85,9 @@ func (e *execution) prepare() (err error) {
 		return err
 	}
 	if e.pidfd, err = e.c.open(); err != nil {
+		return err
+	}
+	if e.root, err = e.c.openRoot(); err != nil {
 		return err
 	}
 	if e.id, err = e.c.runtime.planIdentity(e.c.spec, e.options.Process, e.c.record.UserNS); err != nil {
@@ -156,6 +160,9 @@ func (e *execution) run() (err error) {
 	}
 	if err := unix.Setns(e.pidfd, flags); err != nil {
 		return fmt.Errorf("join the container's namespaces: %w", err)
+	}
+	if err := enterRoot(e.root); err != nil {
+		return err
 	}
 	root, err := kernel.OpenPath("/")
 	if err != nil {
@@ -266,6 +273,6 @@ func (e *execution) compile(root int) error {
 }
 
 func (e *execution) release() {
-	kernel.Close(e.report[0], e.report[1], e.sync[0], e.sync[1], e.null, e.slave, e.user, e.pidfd)
+	kernel.Close(e.report[0], e.report[1], e.sync[0], e.sync[1], e.null, e.slave, e.user, e.root, e.pidfd)
 	kernel.Close(e.tasks...)
 }

@@ -88,6 +88,11 @@ func (c *Container) hooksInside(hooks []specs.Hook) error {
 		return err
 	}
 	defer unix.Close(pidfd)
+	root, err := c.openRoot()
+	if err != nil {
+		return err
+	}
+	defer kernel.Close(root)
 	state := c.State()
 	return kernel.OnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
@@ -95,6 +100,9 @@ func (c *Container) hooksInside(hooks []specs.Hook) error {
 		}
 		if err := unix.Setns(pidfd, unix.CLONE_NEWNS|unix.CLONE_NEWNET|unix.CLONE_NEWIPC|unix.CLONE_NEWUTS|unix.CLONE_NEWPID); err != nil {
 			return fmt.Errorf("join the container's namespaces: %w", err)
+		}
+		if err := enterRoot(root); err != nil {
+			return err
 		}
 		return runHooks("startContainer", hooks, state)
 	})
@@ -191,6 +199,9 @@ func (c *Container) Delete(force bool) error {
 			return fmt.Errorf("delete container %s: %w", id, err)
 		}
 	}
+	if err := c.runtime.unmountRoot(id); err != nil {
+		return fmt.Errorf("delete container %s: %w", id, err)
+	}
 	state := c.State()
 	if err := os.RemoveAll(c.runtime.dir(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("delete container %s: %w", id, err)
@@ -286,6 +297,9 @@ func pidString(pid int) string { return strconv.Itoa(pid) }
 func (r *Runtime) Discard(id string) error {
 	if err := CheckID(id); err != nil {
 		return err
+	}
+	if err := r.unmountRoot(id); err != nil {
+		return fmt.Errorf("discard container %s: %w", id, err)
 	}
 	if err := os.RemoveAll(r.dir(id)); err != nil {
 		return fmt.Errorf("discard container %s: %w", id, err)

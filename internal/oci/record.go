@@ -24,11 +24,13 @@ import (
 //	config.json  the configuration as it was when the container was made
 //	start        FIFO: the process waits for a byte; gone once started
 //	exec         FIFO: the process tells here why it could not be executed
+//	mount        the mount of the root on the host, of a container without a mount namespace
 const (
 	recordFile = "state.json"
 	configFile = "config.json"
 	startFifo  = "start"
 	execFifo   = "exec"
+	mountFile  = "mount"
 )
 
 type record struct {

@@ -72,8 +72,8 @@ func Validate(s *specs.Spec) error {
 		}
 		has[ns.Type] = ns
 	}
-	if has[specs.MountNamespace] == nil {
-		bad("linux.namespaces: a container without a mount namespace of its own is not supported")
+	if has[specs.MountNamespace] == nil && has[specs.UserNamespace] != nil {
+		bad("linux.namespaces: a user namespace may not mount in the runtime's mount namespace; give the container a mount namespace")
 	}
 	if (s.Hostname != "" || s.Domainname != "") && has[specs.UTSNamespace] == nil {
 		bad("hostname: there is no UTS namespace to set it in")

@@ -23,8 +23,8 @@ import (
 	"time"
 )
 
-// allowed is how long a program may take; the slowest that ends by itself takes a few seconds.
-const allowed = 30 * time.Second
+// allowed is how long a program may take; the slowest that ends by itself takes a few seconds on a real machine.
+var allowed = flag.Duration("allowed", 30*time.Second, "how long a program may take")
 
 func main() {
 	programs := flag.String("programs", "", "folder with the built validation programs and runtimetest")
@@ -136,7 +136,7 @@ func copyFile(to, from string) error {
 
 // one runs a program against a runtime.
 func one(dir, program, runtime string) verdict {
-	ctx, cancel := context.WithTimeout(context.Background(), allowed)
+	ctx, cancel := context.WithTimeout(context.Background(), *allowed)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program)
 	if strings.HasPrefix(filepath.Base(runtime), "crun") {

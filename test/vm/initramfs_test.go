@@ -51,7 +51,7 @@ func (a *archive) bytes() []byte {
 // wanted are the modules that the machine needs, by the names of their files without ending; a name with * stands for all that match. What they
 // need themselves is found in modules.dep.
 var wanted = []string{
-	"virtio_blk", "virtio_pci", "ext4", "overlay", "veth", "bridge", "br_netfilter", "dummy", "loop", "tun",
+	"virtio_blk", "virtio_pci", "virtio_scsi", "sd_mod", "bfq", "cls_cgroup", "ext4", "overlay", "veth", "bridge", "br_netfilter", "dummy", "loop", "tun",
 	"nf_tables", "nfnetlink", "nf_conntrack", "nf_conntrack_netlink", "nf_nat", "nft_*",
 }
 

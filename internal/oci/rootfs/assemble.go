@@ -17,20 +17,7 @@ import (
 // Assemble puts the tree together. It must run on a locked thread inside the container's namespaces, whose root is still
 // the host's tree. Afterwards the container's root is mounted over the root, and Enter makes it the root.
 func (r *Root) Assemble() error {
-	propagation := uint64(unix.MS_SLAVE)
-	if l := r.cfg.Spec.Linux; l != nil {
-		switch strings.TrimPrefix(l.RootfsPropagation, "r") {
-		case "private":
-			propagation = unix.MS_PRIVATE
-		case "shared":
-			propagation = unix.MS_SLAVE // of the old tree, which goes away; the root's own is set at the end
-		}
-	}
-	// Nothing done to the old tree may reach the host, not even its unmounting.
-	if err := kernel.SetMountAttr(unix.AT_FDCWD, "/", kernel.Attr{Propagation: propagation, Recursive: true}); err != nil {
-		return fmt.Errorf("detach from the host's mounts: %w", err)
-	}
-	if err := r.tree.AttachPath("/"); err != nil {
+	if err := r.place(); err != nil {
 		return err
 	}
 	unix.Umask(0)
@@ -45,6 +32,31 @@ func (r *Root) Assemble() error {
 		}
 	}
 	return r.bindConsole()
+}
+
+// place mounts the tree where it can be mounted on: over the root, or on the host over its own folder.
+func (r *Root) place() error {
+	if r.cfg.HostMounts {
+		if err := r.tree.Attach(r.folder); err != nil {
+			return err
+		}
+		// A mount made below a shared one is shared too. What follows is mounted in this namespace alone.
+		return r.tree.SetAttr(kernel.Attr{Propagation: unix.MS_PRIVATE, Recursive: true})
+	}
+	propagation := uint64(unix.MS_SLAVE)
+	if l := r.cfg.Spec.Linux; l != nil {
+		switch strings.TrimPrefix(l.RootfsPropagation, "r") {
+		case "private":
+			propagation = unix.MS_PRIVATE
+		case "shared":
+			propagation = unix.MS_SLAVE // of the old tree, which goes away; the root's own is set at the end
+		}
+	}
+	// Nothing done to the old tree may reach the host, not even its unmounting.
+	if err := kernel.SetMountAttr(unix.AT_FDCWD, "/", kernel.Attr{Propagation: propagation, Recursive: true}); err != nil {
+		return fmt.Errorf("detach from the host's mounts: %w", err)
+	}
+	return r.tree.AttachPath("/")
 }
 
 // Finish masks paths and makes paths and the root read-only.
@@ -70,13 +82,21 @@ func (r *Root) Finish() error {
 	return nil
 }
 
-// Enter makes the tree the root of all processes of the mount namespace and lets the old one go.
+// Entered tells whether Enter changes the root of processes that are there already. If not, each has to enter the tree by its descriptor.
+func (c *Config) Entered() bool { return !c.NoPivot && !c.HostMounts }
+
+// Enter makes the tree the root of the calling thread, and of all processes of the mount namespace if it can, and lets the old one go.
 func (r *Root) Enter() error {
 	if err := unix.Fchdir(r.tree.Fd()); err != nil {
 		return fmt.Errorf("enter root: %w", err)
 	}
-	if r.cfg.NoPivot {
-		// For a host whose root is the initial ramfs, which cannot be pivoted away. The tree lies over the root already.
+	if !r.cfg.Entered() {
+		if !r.cfg.HostMounts {
+			// For a host whose root is the initial ramfs, which cannot be pivoted away. The tree lies over the root already.
+			if err := leaveMounts(); err != nil {
+				return err
+			}
+		}
 		if err := unix.Chroot("."); err != nil {
 			return fmt.Errorf("change root: %w", err)
 		}
@@ -93,6 +113,17 @@ func (r *Root) Enter() error {
 		return fmt.Errorf("enter root: %w", err)
 	}
 	return r.propagate()
+}
+
+// leaveMounts unmounts what lies in the old root, as far as it can: a process that gets out of the tree finds an empty system, and above all no
+// procfs without its masks.
+func leaveMounts() error {
+	for _, path := range []string{"/proc", "/sys", "/dev", "/run"} {
+		if err := kernel.Unmount(path); err != nil {
+			return fmt.Errorf("leave the old root: %w", err)
+		}
+	}
+	return nil
 }
 
 // propagate gives the root the propagation that is asked for. Last of all: a shared mount cannot be pivoted to.

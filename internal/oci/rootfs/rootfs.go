@@ -37,12 +37,15 @@ type Config struct {
 	// Console makes Prepare open a terminal.
 	Console bool
 	NoPivot bool
+	// HostMounts: the container has no mount namespace of its own. Its tree is mounted over its root's folder, where the host sees it too.
+	HostMounts bool
 }
 
 // Root is a tree under construction.
 type Root struct {
 	cfg    Config
 	tree   *kernel.Tree
+	folder int // the root's folder, which the tree covers; -1 unless HostMounts
 	mounts []*mount
 	null   cover // the host's /dev/null, to mask files with
 	mask   cover // an empty folder, to mask folders with
@@ -73,14 +76,14 @@ var insideTypes = map[string]bool{"proc": true, "sysfs": true, "mqueue": true}
 
 // Prepare takes hold of the root file system and the sources of all mounts.
 func Prepare(cfg Config) (r *Root, err error) {
-	r = &Root{cfg: cfg, Master: -1, Slave: -1}
+	r = &Root{cfg: cfg, folder: -1, Master: -1, Slave: -1}
 	defer func() {
 		if err != nil {
 			r.Close()
 			r = nil
 		}
 	}()
-	if r.tree, err = prepareRoot(cfg); err != nil {
+	if err = r.prepareRoot(); err != nil {
 		return r, err
 	}
 	for i := range cfg.Spec.Mounts {
@@ -137,37 +140,67 @@ func (r *Root) Close() {
 			_ = b.tree.Close()
 		}
 	}
-	kernel.Close(r.Master, r.Slave)
+	kernel.Close(r.Master, r.Slave, r.folder)
 }
 
-func prepareRoot(cfg Config) (*kernel.Tree, error) {
-	if cfg.Spec.Root == nil {
-		return nil, errors.New("open root: the configuration has none")
-	}
-	path := cfg.Spec.Root.Path
+// Folder is the path of the root's folder on the host.
+func (c *Config) Folder() string {
+	path := c.Spec.Root.Path
 	if !filepath.IsAbs(path) {
-		path = filepath.Join(cfg.Bundle, path)
+		path = filepath.Join(c.Bundle, path)
 	}
+	return path
+}
+
+func (r *Root) prepareRoot() error {
+	cfg := &r.cfg
+	if cfg.Spec.Root == nil {
+		return errors.New("open root: the configuration has none")
+	}
+	path := cfg.Folder()
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open root %s: %w", path, err)
+		return fmt.Errorf("open root %s: %w", path, err)
 	}
-	defer unix.Close(fd)
-	tree, err := kernel.CloneTree(fd, "", true)
-	if err != nil {
-		return nil, fmt.Errorf("clone root %s: %w", path, err)
+	if cfg.HostMounts {
+		r.folder = fd
+		if err := notOwnRoot(fd); err != nil {
+			return fmt.Errorf("open root %s: %w", path, err)
+		}
+	} else {
+		defer unix.Close(fd)
+	}
+	if r.tree, err = kernel.CloneTree(fd, "", true); err != nil {
+		return fmt.Errorf("clone root %s: %w", path, err)
 	}
 	// Detached from the host's propagation until rootfsPropagation says else.
 	propagation := uint64(unix.MS_SLAVE)
 	if l := cfg.Spec.Linux; l != nil && strings.HasSuffix(l.RootfsPropagation, "private") {
 		propagation = unix.MS_PRIVATE
 	}
-	if err := tree.SetAttr(kernel.Attr{Propagation: propagation, Recursive: true}); err != nil {
-		_ = tree.Close()
-		return nil, fmt.Errorf("set propagation of root: %w", err)
+	if err := r.tree.SetAttr(kernel.Attr{Propagation: propagation, Recursive: true}); err != nil {
+		return fmt.Errorf("set propagation of root: %w", err)
 	}
-	return tree, nil
+	return nil
 }
+
+// notOwnRoot refuses the runtime's own root, which must not be covered.
+func notOwnRoot(fd int) error {
+	var st, own unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("stat: %w", err)
+	}
+	if err := unix.Stat("/", &own); err != nil {
+		return fmt.Errorf("stat /: %w", err)
+	}
+	if st.Dev == own.Dev && st.Ino == own.Ino {
+		return errors.New("it is this system's own, and the container has no mount namespace to have it in")
+	}
+	return nil
+}
+
+// MountID is what tells the root's mount from another that may lie at its place later.
+func (r *Root) MountID() (uint64, error) { return kernel.MountID(r.tree.Fd(), "") }
 
 func (r *Root) prepareMount(spec specs.Mount) (*mount, error) {
 	o, err := ParseOptions(spec.Options)
