@@ -543,3 +543,19 @@ func TestRootPropagationReachesTheContainerOnly(t *testing.T) {
 		}
 	}
 }
+
+// Mounts are listed in the order of the configuration, which kernels since 6.8 take from when each was made.
+func TestMountOrder(t *testing.T) {
+	s := ocitest.Spec(t, "sh", "-c", "grep -o ' /order/[a-z]* ' /proc/self/mountinfo")
+	for _, name := range []string{"one", "two", "three", "four", "five"} {
+		m := specs.Mount{Destination: "/order/" + name, Type: "tmpfs", Source: "tmpfs"}
+		if name == "two" || name == "three" || name == "five" {
+			m = specs.Mount{Destination: "/order/" + name, Source: t.TempDir(), Options: []string{"bind"}}
+		}
+		s.Mounts = append(s.Mounts, m)
+	}
+	s.Root.Readonly = false
+	if r := run(t, s); r.out != " /order/one \n /order/two \n /order/three \n /order/four \n /order/five \n" {
+		t.Errorf("the order is\n%s", r.out)
+	}
+}

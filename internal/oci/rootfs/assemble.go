@@ -21,7 +21,10 @@ func (r *Root) Assemble() error {
 		return err
 	}
 	unix.Umask(0)
-	for _, m := range r.mounts {
+	for i, m := range r.mounts {
+		if err := take(r.mounts[i:]); err != nil {
+			return err
+		}
 		if err := r.attach(m); err != nil {
 			return fmt.Errorf("mount %s: %w", m.spec.Destination, err)
 		}
@@ -146,6 +149,29 @@ func (r *Root) propagate() error {
 
 // Fd is a handle of the root.
 func (r *Root) Fd() int { return r.tree.Fd() }
+
+// take makes the first of the mounts, and those that follow it directly, as far as they come from the host: by another thread, which sees that.
+func take(mounts []*mount) error {
+	n := 0
+	for n < len(mounts) && mounts[n].take != nil {
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() {
+		for _, m := range mounts[:n] {
+			if err := m.take(); err != nil {
+				done <- fmt.Errorf("mount %s: %w", m.spec.Destination, err)
+				return
+			}
+			m.take = nil
+		}
+		done <- nil
+	}()
+	return <-done
+}
 
 func (r *Root) attach(m *mount) error {
 	at, err := r.target(m)

@@ -1,9 +1,9 @@
 // Package rootfs builds a container's file system tree: its root, mounts, devices, masked and read-only paths.
 //
 // It works in two steps on either side of the namespace border. Prepare runs in the runtime's own mount namespace and
-// takes hold of everything that comes from the host, as detached mounts held by descriptors. Assemble runs on a thread
-// inside the container's namespaces and puts them in place, then makes the container's root the root. Paths inside the
-// container are resolved with openat2 inside its root, to a descriptor, and only descriptors are mounted on: what an
+// takes hold of everything that comes from the host, by descriptors. Assemble runs on a thread inside the container's
+// namespaces and puts it in place, then makes the container's root the root. Mounts are made in the configuration's order,
+// in which the kernel lists them, those of the host's things by a thread that is still there. Paths inside the container are resolved with openat2 inside its root, to a descriptor, and only descriptors are mounted on: what an
 // image or a neighbour swaps for a link changes nothing outside.
 //
 // It decides no policy: what to mount is in the OCI configuration. Only internal/oci imports it.
@@ -61,6 +61,8 @@ type mount struct {
 	options Options
 	fs      *kernel.Filesystem // mounted when its turn comes, so that mounts are listed in the configuration's order
 	tree    *kernel.Tree       // nil: of fs, or made inside, see insideTypes
+	source  int                // a bind's, or -1
+	take    func() error       // sets tree when the mount's turn comes, on a thread in the runtime's mount namespace
 	file    bool               // the target is a file
 	below   []below            // mounts inside this one: version 1 cgroups
 }
@@ -136,6 +138,7 @@ func (r *Root) Close() {
 	for _, m := range r.mounts {
 		m.fs.Close()
 		_ = m.tree.Close()
+		kernel.Close(m.source)
 		for _, b := range m.below {
 			_ = b.tree.Close()
 		}
@@ -207,12 +210,15 @@ func (r *Root) prepareMount(spec specs.Mount) (*mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &mount{spec: spec, options: o}
+	m := &mount{spec: spec, options: o, source: -1}
 	switch {
 	case o.Bind || spec.Type == "bind":
 		err = r.prepareBind(m)
 	case spec.Type == "cgroup" || spec.Type == "cgroup2":
-		err = r.prepareCgroup(m)
+		if r.cfg.Cgroup == nil {
+			err = errors.New("the container has no cgroup of its own")
+		}
+		m.take = func() error { return r.takeCgroup(m) }
 	case insideTypes[spec.Type]:
 		return m, nil
 	case spec.Type == "":
@@ -228,6 +234,7 @@ func (r *Root) prepareMount(spec specs.Mount) (*mount, error) {
 	if err != nil {
 		m.fs.Close()
 		_ = m.tree.Close()
+		kernel.Close(m.source)
 		return nil, err
 	}
 	return m, nil
@@ -239,19 +246,25 @@ func (r *Root) prepareBind(m *mount) error {
 		source = filepath.Join(r.cfg.Bundle, source)
 	}
 	// Opened once: what is inspected is what is mounted.
-	fd, err := kernel.OpenPath(source)
-	if err != nil {
+	var err error
+	if m.source, err = kernel.OpenPath(source); err != nil {
 		return err
 	}
-	defer unix.Close(fd)
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := unix.Fstat(m.source, &st); err != nil {
 		return fmt.Errorf("stat %s: %w", source, err)
 	}
 	m.file = st.Mode&unix.S_IFMT != unix.S_IFDIR
-	if m.tree, err = kernel.CloneTree(fd, "", m.options.Recursive); err != nil {
-		return fmt.Errorf("bind %s: %w", source, err)
+	m.take = func() error { return r.takeBind(m) }
+	return nil
+}
+
+func (r *Root) takeBind(m *mount) (err error) {
+	if m.tree, err = kernel.CloneTree(m.source, "", m.options.Recursive); err != nil {
+		return fmt.Errorf("bind %s: %w", m.spec.Source, err)
 	}
+	kernel.Close(m.source)
+	m.source = -1
 	if err := r.bindAttributes(m); err != nil {
 		return err
 	}
@@ -380,12 +393,9 @@ func (r *Root) hostOption(p kernel.Param) (string, error) {
 	return strconv.Itoa(host), nil
 }
 
-// prepareCgroup binds the container's own cgroup: on version 2 the one folder, else a tmpfs with one for each hierarchy
+// takeCgroup binds the container's own cgroup: on version 2 the one folder, else a tmpfs with one for each hierarchy
 // of version 1.
-func (r *Root) prepareCgroup(m *mount) error {
-	if r.cfg.Cgroup == nil {
-		return errors.New("the container has no cgroup of its own")
-	}
+func (r *Root) takeCgroup(m *mount) error {
 	o := &m.options
 	set := o.Set | o.RecSet
 	own := func(h kernel.CgroupHierarchy) (*kernel.Tree, error) {
