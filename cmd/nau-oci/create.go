@@ -235,7 +235,10 @@ func execCommand(g *global, args []string) error {
 			return fmt.Errorf("exec: decode process: %w", err)
 		}
 	} else {
-		own := *c.Spec().Process
+		own := specs.Process{Cwd: "/"}
+		if configured := c.Spec().Process; configured != nil {
+			own = *configured
+		}
 		p = &own
 		p.Args, p.Terminal = f.Args()[1:], tty
 		p.Env = append(append([]string{}, p.Env...), env...)

@@ -42,6 +42,7 @@ type creation struct {
 	reportR    int // reports from the process to us
 	reportW    int
 	chroot     bool // the process has to enter its root itself
+	idle       bool // there is no program to execute
 	null       int
 	tasks      []int // files of the cgroup, by which the process joins it
 	pid        int
@@ -60,10 +61,13 @@ func (r *Runtime) Create(o CreateOptions) (c *Container, err error) {
 	if err := Validate(spec); err != nil {
 		return nil, err
 	}
-	if spec.Process == nil {
-		return nil, fmt.Errorf("%w: process is missing", ErrInvalid)
+	n := &creation{runtime: r, options: o, spec: spec, idle: spec.Process == nil, start: -1, exec: -1, syncR: -1, syncW: -1, reportR: -1, reportW: -1, null: -1, pidfd: -1}
+	if n.idle {
+		// Only start needs it (runtime specification, config.md, "Process"). What waits for start has to be something.
+		own := *spec
+		own.Process = &specs.Process{Cwd: "/"}
+		n.spec = &own
 	}
-	n := &creation{runtime: r, options: o, spec: spec, start: -1, exec: -1, syncR: -1, syncW: -1, reportR: -1, reportW: -1, null: -1, pidfd: -1}
 	// The host's, before a thread is where "/proc" is the container's.
 	if _, err := kernel.Proc(); err != nil {
 		return nil, err
@@ -133,7 +137,9 @@ func (n *creation) prepare() (err error) {
 	if l != nil {
 		resources = l.Resources
 	}
-	if err := n.cgroup.Apply(resources, true); err != nil {
+	lost, err := n.cgroup.Apply(resources, true)
+	n.runtime.warnLost(lost)
+	if err != nil {
 		return err
 	}
 	if n.tasks, err = n.cgroup.Tasks(); err != nil {
@@ -166,6 +172,9 @@ func (n *creation) prepare() (err error) {
 		if err := n.noteMount(cfg.Folder()); err != nil {
 			return err
 		}
+	}
+	if l.MountLabel != "" && !kernel.SELinux.Can() {
+		n.runtime.warn("linux.mountLabel %q is left out: %v", l.MountLabel, kernel.SELinux.Check())
 	}
 	if n.id, err = n.runtime.planIdentity(n.spec, n.spec.Process, n.ns.userns()); err != nil {
 		return err
@@ -352,6 +361,10 @@ func (n *creation) compile() error {
 		if err := n.id.drop(p); err != nil {
 			return err
 		}
+	}
+	if n.idle {
+		p.Call("end", unix.SYS_EXIT, 0)
+		return nil
 	}
 	process := n.spec.Process
 	return p.Exec(programs(process.Args[0], process.Env), process.Args, environment(n.root.Fd(), process))
@@ -571,6 +584,9 @@ func (n *creation) assemble(placed <-chan error) error {
 	}
 	if err := n.root.Enter(); err != nil {
 		return err
+	}
+	if n.idle {
+		return nil
 	}
 	return findProgram(n.spec.Process)
 }

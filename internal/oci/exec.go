@@ -74,6 +74,7 @@ type execution struct {
 	tasks   []int // files of the cgroup, by which the process joins it
 	slave   int
 	uid     int // the process's user as the host sees it
+	cpus    affinity
 	program *child.Program
 	process Process
 }
@@ -85,6 +86,9 @@ func (e *execution) prepare() (err error) {
 		return err
 	}
 	if e.pidfd, err = e.c.open(); err != nil {
+		return err
+	}
+	if e.cpus, err = planAffinity(e.options.Process.ExecCPUAffinity); err != nil {
 		return err
 	}
 	if e.root, err = e.c.openRoot(); err != nil {
@@ -180,6 +184,9 @@ func (e *execution) run() (err error) {
 	if err := e.compile(root); err != nil {
 		return err
 	}
+	if err := e.cpus.begin(); err != nil {
+		return err
+	}
 	if e.process.Pid, e.process.Pidfd, err = e.program.Start(0, into, e.report[1]); err != nil {
 		return err
 	}
@@ -257,6 +264,7 @@ func (e *execution) compile(root int) error {
 	p.CloseAllBut(sorted(keep))
 	p.Call("hide memory", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 	joinCgroup(p, e.tasks)
+	e.cpus.end(p)
 	p.Call("begin session", unix.SYS_SETSID)
 	p.Await(e.sync[0])
 	if e.user >= 0 {

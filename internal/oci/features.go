@@ -1,6 +1,9 @@
 package oci
 
 import (
+	"maps"
+	"slices"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
@@ -41,9 +44,16 @@ func Features() *features.Features {
 			Apparmor:        &features.Apparmor{Enabled: can(kernel.AppArmor)},
 			Selinux:         &features.Selinux{Enabled: can(kernel.SELinux)},
 			IntelRdt:        &features.IntelRdt{Enabled: &no},
+			NetDevices:      &features.NetDevices{Enabled: &no},
+			MemoryPolicy:    &features.MemoryPolicy{Modes: keys(memoryModes), Flags: keys(memoryFlags)},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 		},
 	}
+}
+
+// keys lists a table's words in the order of the alphabet.
+func keys[T ~string, V any](table map[T]V) []string {
+	return words[T](slices.Sorted(maps.Keys(table))...)
 }
 
 func words[T ~string](list ...T) []string {

@@ -44,6 +44,10 @@ func (c *Container) Start() error {
 	if err := os.Remove(filepath.Join(dir, startFifo)); err != nil {
 		return fmt.Errorf("start container %s: %w: %w", id, ErrState, err)
 	}
+	if c.spec.Process == nil {
+		_ = unix.Kill(c.record.Pid, unix.SIGKILL)
+		return fmt.Errorf("start container %s: %w: its configuration has no process", id, ErrInvalid)
+	}
 	if h := c.spec.Hooks; h != nil && len(h.StartContainer) > 0 {
 		if err := c.hooksInside(h.StartContainer); err != nil {
 			_ = unix.Kill(c.record.Pid, unix.SIGKILL)
@@ -260,7 +264,9 @@ func (c *Container) Update(r *specs.LinuxResources) error {
 	if err != nil {
 		return err
 	}
-	return cg.Apply(r, false)
+	lost, err := cg.Apply(r, false)
+	c.runtime.warnLost(lost)
+	return err
 }
 
 // Stats reads the container's cgroup.

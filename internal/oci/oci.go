@@ -45,6 +45,13 @@ func (r *Runtime) warn(format string, args ...any) {
 	}
 }
 
+// warnLost tells of limits that this host's kernel has nothing for.
+func (r *Runtime) warnLost(fields []string) {
+	for _, f := range fields {
+		r.warn("linux.resources.%s is left out: this host's kernel has nothing for it", f)
+	}
+}
+
 // Status of a container, as the runtime specification names it, and paused.
 type Status string
 

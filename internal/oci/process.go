@@ -31,6 +31,7 @@ type identity struct {
 	labelAt  string
 	persona  uintptr
 	persona2 bool // persona is to be set
+	memory   *memoryPolicy
 }
 
 // planIdentity decides what of the configuration can be given here.
@@ -69,6 +70,10 @@ func (r *Runtime) planIdentity(spec *specs.Spec, p *specs.Process, userns bool) 
 				return nil, fmt.Errorf("%w: personality %q", ErrInvalid, l.Personality.Domain)
 			}
 			id.persona2 = true
+		}
+		var err error
+		if id.memory, err = planMemoryPolicy(l.MemoryPolicy); err != nil {
+			return nil, err
 		}
 	}
 	switch {
@@ -110,6 +115,7 @@ func (id *identity) prepare(p *child.Program) error {
 	if id.persona2 {
 		p.Call("set personality", unix.SYS_PERSONALITY, id.persona)
 	}
+	id.memory.set(p)
 	cwd := id.process.Cwd
 	if cwd == "" {
 		cwd = "/"

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -541,6 +542,52 @@ func TestRootPropagationReachesTheContainerOnly(t *testing.T) {
 		if strings.Contains(strings.SplitN(r.out, "\n", 2)[0], "shared:") != (optional != "") {
 			t.Errorf("%s: %s", propagation, r.out)
 		}
+	}
+}
+
+// A container may be made without a process; only start needs one.
+func TestCreateWithoutProcess(t *testing.T) {
+	ocitest.Need(t)
+	s := ocitest.Spec(t, "true")
+	s.Process = nil
+	c, err := runtimeFor(t).Create(oci.CreateOptions{ID: ocitest.ID(t), Bundle: ocitest.Bundle(t, s), Stdio: [3]int{-1, -1, -1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel.Close(c.Pidfd)
+	t.Cleanup(func() {
+		unix.Kill(c.Pid(), unix.SIGKILL)
+		reap(c.Pid())
+		if err := c.Delete(true); err != nil {
+			t.Error(err)
+		}
+	})
+	if x := execute(t, c, &specs.Process{Args: []string{"echo", "here"}, Cwd: "/"}); x.out != "here\n" {
+		t.Errorf("what is executed in it: %+v", x)
+	}
+	if err := c.Start(); !errors.Is(err, oci.ErrInvalid) {
+		t.Errorf("start: %v", err)
+	}
+}
+
+// The policy of memory is the process's own, and a process that is executed runs on the processors that it is given.
+func TestMemoryPolicyAndAffinity(t *testing.T) {
+	s := ocitest.Spec(t, "sleep", "1000")
+	s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "0", Flags: []specs.MemoryPolicyFlagType{specs.MpolFStaticNodes}}
+	c := start(t, s)
+	if maps, err := os.ReadFile("/proc/" + strconv.Itoa(c.Pid()) + "/numa_maps"); err != nil || !strings.Contains(string(maps), " bind=static:0 ") {
+		if _, missing := os.Stat("/proc/self/numa_maps"); missing == nil {
+			t.Errorf("the policy is not there: %v\n%.300s", err, maps)
+		}
+	}
+	for _, a := range []*specs.CPUAffinity{{Final: "0"}, {Initial: "0"}, {Initial: "0-1", Final: "0"}} {
+		x := execute(t, c, &specs.Process{Args: []string{"grep", "Cpus_allowed_list", "/proc/self/status"}, Cwd: "/", Env: s.Process.Env, ExecCPUAffinity: a})
+		if x.out != "Cpus_allowed_list:\t0\n" {
+			t.Errorf("%+v: %+v", *a, x)
+		}
+	}
+	if _, err := c.Exec(oci.ExecOptions{Process: &specs.Process{Args: []string{"true"}, ExecCPUAffinity: &specs.CPUAffinity{Final: "0-"}}}); !errors.Is(err, oci.ErrInvalid) {
+		t.Errorf("a malformed list: %v", err)
 	}
 }
 

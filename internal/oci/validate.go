@@ -46,6 +46,12 @@ func Validate(s *specs.Spec) error {
 		if p.OOMScoreAdj != nil && (*p.OOMScoreAdj < -1000 || *p.OOMScoreAdj > 1000) {
 			bad("process.oomScoreAdj %d is not in -1000…1000", *p.OOMScoreAdj)
 		}
+		if io := p.IOPriority; io != nil && (io.Priority < 0 || io.Priority > 7) {
+			bad("process.ioPriority: priority %d is not in 0…7", io.Priority)
+		}
+		if _, err := planAffinity(p.ExecCPUAffinity); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	for _, m := range s.Mounts {
 		if m.Destination == "" {
@@ -118,8 +124,14 @@ func Validate(s *specs.Spec) error {
 	if len(l.NetDevices) > 0 {
 		errs = append(errs, fmt.Errorf("%w: linux.netDevices", ErrUnsupported))
 	}
-	if l.MemoryPolicy != nil {
-		errs = append(errs, fmt.Errorf("%w: linux.memoryPolicy", ErrUnsupported))
+	if _, err := planMemoryPolicy(l.MemoryPolicy); err != nil {
+		errs = append(errs, err)
+	}
+	if l.Personality != nil && len(l.Personality.Flags) > 0 {
+		bad("linux.personality: flag %q is unknown", l.Personality.Flags[0])
+	}
+	if l.Seccomp != nil && l.Seccomp.ListenerMetadata != "" && l.Seccomp.ListenerPath == "" {
+		bad("linux.seccomp: listenerMetadata without listenerPath")
 	}
 	return errors.Join(errs...)
 }

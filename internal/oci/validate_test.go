@@ -39,6 +39,17 @@ func TestValidate(t *testing.T) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces[:1:1], s.Linux.Namespaces[2:]...)
 		}, "is the host's"},
 		{"systemd's cgroup path", func(s *specs.Spec) { s.Linux.CgroupsPath = "a.slice:b:c" }, "systemd"},
+		{"flags of a personality", func(s *specs.Spec) {
+			s.Linux.Personality = &specs.LinuxPersonality{Domain: specs.PerLinux, Flags: []specs.LinuxPersonalityFlag{"X"}}
+		}, `flag "X" is unknown`},
+		{"mode of a memory policy", func(s *specs.Spec) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: "X"} }, `mode "X" is unknown`},
+		{"nodes of a memory policy", func(s *specs.Spec) {
+			s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{Mode: specs.MpolBind, Nodes: "3-1"}
+		}, `"3-1" is no number or range`},
+		{"I/O priority", func(s *specs.Spec) {
+			s.Process.IOPriority = &specs.LinuxIOPriority{Class: specs.IOPRIO_CLASS_BE, Priority: 8}
+		}, "is not in 0…7"},
+		{"affinity", func(s *specs.Spec) { s.Process.ExecCPUAffinity = &specs.CPUAffinity{Initial: "9000"} }, "execCPUAffinity: initial"},
 		{"intelRdt", func(s *specs.Spec) { s.Linux.IntelRdt = &specs.LinuxIntelRdt{} }, "intelRdt"},
 		{"relative hook", func(s *specs.Spec) { s.Hooks = &specs.Hooks{Poststop: []specs.Hook{{Path: "x"}}} }, "hooks"},
 		{"device type", func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/x", Type: "z"}} }, "type"},
@@ -56,6 +67,19 @@ func TestValidate(t *testing.T) {
 	s.Root, s.Process.Args, s.Process.Cwd = nil, nil, ""
 	if err := Validate(s); !errors.Is(err, ErrInvalid) || strings.Count(err.Error(), "\n") != 2 {
 		t.Errorf("not every fault is told: %v", err)
+	}
+}
+
+func TestParseList(t *testing.T) {
+	for list, want := range map[string][]uint64{"0": {1}, "0-3,7": {0x8f}, " 1 , 2": {6}, "63-64": {1 << 63, 1}} {
+		if got, err := parseList(list); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: %x, %v", list, got, err)
+		}
+	}
+	for _, list := range []string{"", "x", "1-", "-1", "2-1", "0,,1", "8192", "0-99999999999"} {
+		if got, err := parseList(list); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %x, %v", list, got, err)
+		}
 	}
 }
 

@@ -207,31 +207,75 @@ func (c *Cgroup) Tasks() (fds []int, err error) {
 const Self = "0"
 
 // Apply sets limits. Nil fields stay as they are. devices tells whether the device rules are set too, which an update
-// leaves alone.
-func (c *Cgroup) Apply(r *specs.LinuxResources, devices bool) error {
+// leaves alone. What this host's kernel has nothing for is left out and named in lost.
+func (c *Cgroup) Apply(r *specs.LinuxResources, devices bool) (lost []string, err error) {
 	if r == nil {
 		r = &specs.LinuxResources{}
 	}
 	if c.layout.Mode == kernel.CgroupNone {
+		return nil, nil
+	}
+	if err := c.fits(r.Memory); err != nil {
+		return nil, err
+	}
+	if lost, err = c.limit(r); err != nil || !devices {
+		return lost, err
+	}
+	if c.v2() {
+		return lost, applyDeviceFilter(c.Dir(""), r.Devices)
+	}
+	dir := c.Dir("devices")
+	if dir == "" {
+		return lost, nil
+	}
+	var o open
+	defer o.close()
+	for _, w := range PlanDevicesV1(r.Devices) {
+		if err := o.write(dir+"/"+w.File, w.Value); err != nil {
+			return lost, err
+		}
+	}
+	return lost, nil
+}
+
+// fits refuses a limit below what is in use, if that is asked for (memory.checkBeforeUpdate). Version 1 refuses it by itself.
+func (c *Cgroup) fits(m *specs.LinuxMemory) error {
+	if m == nil || m.CheckBeforeUpdate == nil || !*m.CheckBeforeUpdate || m.Limit == nil || *m.Limit <= 0 || !c.v2() {
 		return nil
 	}
+	used, err := readString(c.Dir(""), "memory.current")
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.ParseInt(used, 10, 64); err != nil || n > *m.Limit {
+		return fmt.Errorf("set memory limit %d: %s bytes are in use", *m.Limit, used)
+	}
+	return nil
+}
+
+// limit makes the planned writes.
+func (c *Cgroup) limit(r *specs.LinuxResources) (lost []string, err error) {
 	var writes []Write
-	var err error
 	if c.v2() {
 		writes, err = PlanV2(r)
 	} else {
 		writes, err = PlanV1(r)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
+	held := false
 	for _, w := range writes {
+		held = held && w.Or
 		dir := c.Dir(w.Controller)
-		if dir == "" {
-			if w.Optional {
-				continue
+		if dir == "" && !w.Optional && w.File != "" {
+			return lost, fmt.Errorf("set %s: no %s cgroup on this host", w.File, w.Controller)
+		}
+		if dir == "" || w.File == "" {
+			if w.Lost != "" && !held {
+				lost = append(lost, w.Lost)
 			}
-			return fmt.Errorf("set %s: no %s cgroup on this host", w.File, w.Controller)
+			continue
 		}
 		err := writeFile(dir, w.File, w.Value)
 		if err != nil && w.Retry != nil {
@@ -241,27 +285,13 @@ func (c *Cgroup) Apply(r *specs.LinuxResources, devices bool) error {
 			}
 		}
 		if err != nil && !(w.Optional && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EOPNOTSUPP))) {
-			return err
+			return lost, err
+		}
+		if held = held || err == nil; !held && w.Lost != "" {
+			lost = append(lost, w.Lost)
 		}
 	}
-	if !devices {
-		return nil
-	}
-	if c.v2() {
-		return applyDeviceFilter(c.Dir(""), r.Devices)
-	}
-	dir := c.Dir("devices")
-	if dir == "" {
-		return nil
-	}
-	var o open
-	defer o.close()
-	for _, w := range PlanDevicesV1(r.Devices) {
-		if err := o.write(dir+"/"+w.File, w.Value); err != nil {
-			return err
-		}
-	}
-	return nil
+	return lost, nil
 }
 
 // Freeze stops all processes in the cgroup; it returns when they have stopped.

@@ -10,9 +10,18 @@ import (
 
 func p[T any](v T) *T { return &v }
 
-// lines words a plan as "controller file=value" for reading.
+func weight(major, minor int64, weight, leaf uint16) (d specs.LinuxWeightDevice) {
+	d.Major, d.Minor, d.Weight, d.LeafWeight = major, minor, &weight, &leaf
+	return d
+}
+
+// lines words a plan as "controller file=value" for reading; what is not written is in parentheses.
 func lines(w []Write) (out []string) {
 	for _, x := range w {
+		if x.File == "" {
+			out = append(out, "("+x.Lost+")")
+			continue
+		}
 		out = append(out, strings.TrimSpace(x.Controller+" "+x.File+"="+x.Value))
 	}
 	return out
@@ -40,6 +49,14 @@ func TestPlans(t *testing.T) {
 		{"block devices", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{Weight: p(uint16(1000)), ThrottleReadBpsDevice: []specs.LinuxThrottleDevice{throttle(8, 0, 100)}}},
 			[]string{"blkio blkio.bfq.weight=1000", "blkio blkio.weight=1000", "blkio blkio.throttle.read_bps_device=8:0 100"},
 			[]string{"io.bfq.weight=1000", "io.weight=10000", "io.max=8:0 rbps=100"}},
+		{"weights of devices", specs.LinuxResources{BlockIO: &specs.LinuxBlockIO{LeafWeight: p(uint16(20)), WeightDevice: []specs.LinuxWeightDevice{weight(8, 0, 1000, 30)}}},
+			[]string{"blkio blkio.leaf_weight=20", "blkio blkio.bfq.weight_device=8:0 1000", "blkio blkio.weight_device=8:0 1000", "blkio blkio.leaf_weight_device=8:0 30"},
+			[]string{"io.bfq.weight=8:0 1000", "io.weight=8:0 10000", "(blockIO.leafWeight)", "(blockIO.weightDevice 8:0 leafWeight)"}},
+		{"what version 2 lacks", specs.LinuxResources{
+			Memory:  &specs.LinuxMemory{Kernel: p(int64(1)), KernelTCP: p(int64(2)), Swappiness: p(uint64(3)), DisableOOMKiller: p(true)},
+			Network: &specs.LinuxNetwork{ClassID: p(uint32(4)), Priorities: []specs.LinuxInterfacePriority{{Name: "lo", Priority: 5}}}},
+			[]string{"(memory.kernel 1)", "memory memory.kmem.tcp.limit_in_bytes=2", "memory memory.swappiness=3", "memory memory.oom_control=1", "net_cls net_cls.classid=4", "net_prio net_prio.ifpriomap=lo 5"},
+			[]string{"(memory.kernel)", "(memory.kernelTCP)", "(memory.swappiness)", "(memory.disableOOMKiller)", "(network.classID)", "(network.priorities)"}},
 		{"huge pages", specs.LinuxResources{HugepageLimits: []specs.LinuxHugepageLimit{{Pagesize: "2MB", Limit: 4}}},
 			[]string{"hugetlb hugetlb.2MB.limit_in_bytes=4"}, []string{"hugetlb.2MB.max=4", "hugetlb.2MB.rsvd.max=4"}},
 	} {

@@ -15,7 +15,10 @@ type Write struct {
 	File       string
 	Value      string
 	Optional   bool // a host without the file is fine
-	Retry      *Write
+	// Lost says what does not hold on a host without the file, and without that of the write before it if Or is set: "blockIO.weight 500".
+	Lost  string
+	Or    bool
+	Retry *Write
 }
 
 // PlanV1 tells the writes that set r in version 1 hierarchies, in order. Device rules are PlanDevicesV1's.
@@ -41,6 +44,9 @@ func PlanV1(r *specs.LinuxResources) ([]Write, error) {
 		}
 		if m.Reservation != nil {
 			add("memory", "memory.soft_limit_in_bytes", signed(*m.Reservation))
+		}
+		if m.Kernel != nil && *m.Kernel > 0 { //nolint:staticcheck // what is deprecated is told of
+			p = append(p, Write{Lost: fmt.Sprintf("memory.kernel %d", *m.Kernel)}) //nolint:staticcheck // the same
 		}
 		if m.KernelTCP != nil { //nolint:staticcheck // version 1 has it still
 			p = append(p, Write{Controller: "memory", File: "memory.kmem.tcp.limit_in_bytes", Value: signed(*m.KernelTCP), Optional: true})
@@ -96,18 +102,18 @@ func PlanV1(r *specs.LinuxResources) ([]Write, error) {
 	}
 	if b := r.BlockIO; b != nil {
 		if b.Weight != nil && *b.Weight != 0 {
-			p = append(p, Write{Controller: "blkio", File: "blkio.bfq.weight", Value: fmt.Sprint(*b.Weight), Optional: true},
-				Write{Controller: "blkio", File: "blkio.weight", Value: fmt.Sprint(*b.Weight), Optional: true})
+			p = append(p, weights("blkio", "blockIO.weight", fmt.Sprint(*b.Weight), "blkio.bfq.weight", "blkio.weight")...)
 		}
+		// Leaves had weights under CFQ, which left the kernel in 5.0.
 		if b.LeafWeight != nil && *b.LeafWeight != 0 {
-			p = append(p, Write{Controller: "blkio", File: "blkio.leaf_weight", Value: fmt.Sprint(*b.LeafWeight), Optional: true})
+			p = append(p, weights("blkio", "blockIO.leafWeight", fmt.Sprint(*b.LeafWeight), "blkio.leaf_weight")...)
 		}
 		for _, d := range b.WeightDevice {
 			if d.Weight != nil {
-				p = append(p, Write{Controller: "blkio", File: "blkio.weight_device", Value: fmt.Sprintf("%d:%d %d", d.Major, d.Minor, *d.Weight), Optional: true})
+				p = append(p, weights("blkio", "blockIO.weightDevice", fmt.Sprintf("%d:%d %d", d.Major, d.Minor, *d.Weight), "blkio.bfq.weight_device", "blkio.weight_device")...)
 			}
 			if d.LeafWeight != nil {
-				p = append(p, Write{Controller: "blkio", File: "blkio.leaf_weight_device", Value: fmt.Sprintf("%d:%d %d", d.Major, d.Minor, *d.LeafWeight), Optional: true})
+				p = append(p, weights("blkio", "blockIO.weightDevice leafWeight", fmt.Sprintf("%d:%d %d", d.Major, d.Minor, *d.LeafWeight), "blkio.leaf_weight_device")...)
 			}
 		}
 		for _, t := range []struct {
@@ -138,6 +144,18 @@ func PlanV1(r *specs.LinuxResources) ([]Write, error) {
 		return nil, errors.New("set unified cgroup values: this host has its controllers in version 1")
 	}
 	return p, nil
+}
+
+// weights writes a share of block devices' time into each file that a scheduler may have for it.
+func weights(controller, field, value string, files ...string) (p []Write) {
+	for i, file := range files {
+		w := Write{Controller: controller, File: file, Value: value, Optional: true, Or: i > 0}
+		if i == len(files)-1 {
+			w.Lost = field + " " + value
+		}
+		p = append(p, w)
+	}
+	return p
 }
 
 func planRdma(controller string, rdma map[string]specs.LinuxRdma) (p []Write) {

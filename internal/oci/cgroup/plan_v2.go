@@ -61,11 +61,13 @@ func PlanV2(r *specs.LinuxResources) ([]Write, error) {
 	if b := r.BlockIO; b != nil {
 		if b.Weight != nil && *b.Weight != 0 {
 			p = append(p, Write{File: "io.bfq.weight", Value: fmt.Sprint(*b.Weight), Optional: true},
-				Write{File: "io.weight", Value: strconv.FormatUint(ioWeight(uint64(*b.Weight)), 10), Optional: true})
+				Write{File: "io.weight", Value: strconv.FormatUint(ioWeight(uint64(*b.Weight)), 10), Optional: true, Or: true, Lost: fmt.Sprintf("blockIO.weight %d", *b.Weight)})
 		}
 		for _, d := range b.WeightDevice {
 			if d.Weight != nil {
-				p = append(p, Write{File: "io.bfq.weight", Value: fmt.Sprintf("%d:%d %d", d.Major, d.Minor, *d.Weight), Optional: true})
+				at := fmt.Sprintf("%d:%d ", d.Major, d.Minor)
+				p = append(p, Write{File: "io.bfq.weight", Value: at + fmt.Sprint(*d.Weight), Optional: true},
+					Write{File: "io.weight", Value: at + strconv.FormatUint(ioWeight(uint64(*d.Weight)), 10), Optional: true, Or: true, Lost: fmt.Sprintf("blockIO.weightDevice %s%d", at, *d.Weight)})
 			}
 		}
 		for _, t := range []struct {
@@ -88,6 +90,9 @@ func PlanV2(r *specs.LinuxResources) ([]Write, error) {
 		p = append(p, Write{File: "hugetlb." + h.Pagesize + ".rsvd.max", Value: strconv.FormatUint(h.Limit, 10), Optional: true})
 	}
 	p = append(p, planRdma("", r.Rdma)...)
+	for _, field := range onlyV1(r) {
+		p = append(p, Write{Lost: field})
+	}
 	keys := make([]string, 0, len(r.Unified))
 	for k := range r.Unified {
 		if k == "" || k != path.Base(k) || !strings.Contains(k, ".") || strings.HasPrefix(k, "cgroup.") && k != "cgroup.max.depth" && k != "cgroup.max.descendants" {
@@ -102,6 +107,32 @@ func PlanV2(r *specs.LinuxResources) ([]Write, error) {
 		}
 	}
 	return p, nil
+}
+
+// onlyV1 names the fields that version 2 has nothing for.
+func onlyV1(r *specs.LinuxResources) (fields []string) {
+	lost := func(set bool, format string, args ...any) {
+		if set {
+			fields = append(fields, fmt.Sprintf(format, args...))
+		}
+	}
+	if m := r.Memory; m != nil {
+		lost(m.Kernel != nil && *m.Kernel > 0, "memory.kernel")          //nolint:staticcheck // what is deprecated is told of
+		lost(m.KernelTCP != nil && *m.KernelTCP > 0, "memory.kernelTCP") //nolint:staticcheck // the same
+		lost(m.Swappiness != nil, "memory.swappiness")
+		lost(m.DisableOOMKiller != nil && *m.DisableOOMKiller, "memory.disableOOMKiller")
+	}
+	if b := r.BlockIO; b != nil {
+		lost(b.LeafWeight != nil && *b.LeafWeight != 0, "blockIO.leafWeight")
+		for _, d := range b.WeightDevice {
+			lost(d.LeafWeight != nil, "blockIO.weightDevice %d:%d leafWeight", d.Major, d.Minor)
+		}
+	}
+	if n := r.Network; n != nil {
+		lost(n.ClassID != nil && *n.ClassID != 0, "network.classID")
+		lost(len(n.Priorities) > 0, "network.priorities")
+	}
+	return fields
 }
 
 // swapMax converts memory+swap to swap alone: "" is "leave it".

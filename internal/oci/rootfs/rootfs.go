@@ -338,6 +338,9 @@ func (r *Root) newFilesystem(m *mount) (*kernel.Filesystem, error) {
 			params = append(params, kernel.Param{Key: "gid", Value: strconv.Itoa(r.cfg.RootGID)})
 		}
 	}
+	if l := r.cfg.Spec.Linux; l != nil && l.MountLabel != "" && kernel.SELinux.Can() {
+		params = append(params, kernel.Param{Key: "context", Value: l.MountLabel})
+	}
 	for _, flag := range o.Super {
 		params = append(params, kernel.Param{Key: flag, Flag: true})
 	}
