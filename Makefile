@@ -11,7 +11,7 @@ LDFLAGS := -s -w -X nau/internal/cluster/version.version=$(VERSION) -X nau/inter
 RUN ?=
 FOCUS ?=
 
-.PHONY: help build up down test unit e2e clients vm conformance bench lint fmt
+.PHONY: help build up down test unit e2e clients vm vm-oci conformance bench lint fmt
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,10 @@ e2e: ## end-to-end tests only (RUN=regexp picks some)
 	RUN='$(RUN)' ./test/run.sh e2e
 
 vm: build ## cgroup version 2 and loss of power in an emulated machine, minutes, not part of test (needs qemu-system-x86 and linux-image-cloud-amd64)
-	go test -tags vm -count=1 -v -timeout 40m $(if $(RUN),-run '$(RUN)') ./test/vm
+	go test -tags vm -count=1 -v -timeout 40m $(if $(RUN),-run '$(RUN)',-skip TestOCIValidation) ./test/vm
+
+vm-oci: ## OCI's validation programs in such a machine beside runc and crun, half an hour; PROGRAM=name for one of them (needs runc, crun, apparmor too)
+	go test -tags vm -count=1 -v -timeout 90m -run '$(or $(RUN),TestOCIValidation)' ./test/vm
 
 clients: ## the stock clients that some end-to-end tests want (Compose, crictl, Testcontainers, …), built once from their modules
 	./test/clients/build.sh --all

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strings"
 	"time"
@@ -30,19 +31,24 @@ func main() {
 	programs := flag.String("programs", "", "folder with the built validation programs and runtimetest")
 	rootfs := flag.String("rootfs", "", "runtime-tools' root file system archive")
 	only := flag.String("only", "", "run the program of this name alone, and show all that it says")
+	skip := flag.String("skip", "", "leave out the programs whose names match this expression")
 	flag.Parse()
 	if *programs == "" || *rootfs == "" || flag.NArg() == 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*programs, *rootfs, *only, flag.Args()); err != nil {
+	if err := run(*programs, *rootfs, *only, *skip, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "oci:", err)
 		os.Exit(1)
 	}
 }
 
-func run(programs, rootfs, only string, runtimes []string) error {
-	programs, err := filepath.Abs(programs)
+func run(programs, rootfs, only, skip string, runtimes []string) error {
+	without, err := regexp.Compile(skip)
+	if err != nil {
+		return fmt.Errorf("-skip: %w", err)
+	}
+	programs, err = filepath.Abs(programs)
 	if err != nil {
 		return err
 	}
@@ -78,7 +84,7 @@ func run(programs, rootfs, only string, runtimes []string) error {
 	passed := make([]int, len(runtimes))
 	var details []string
 	for _, name := range names {
-		if only != "" && name != only {
+		if only != "" && name != only || skip != "" && without.MatchString(name) {
 			continue
 		}
 		row := "| " + name + " |"

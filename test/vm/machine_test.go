@@ -78,7 +78,7 @@ type vm struct {
 	tools
 	dir     string
 	drives  []string // further arguments to qemu
-	command string   // further words for the kernel
+	allowed time.Duration
 }
 
 // contents is what a machine's disk has beside a plain system's folders and busybox.
@@ -116,7 +116,7 @@ poweroff -f
 // build makes a machine. The disk is a sparse file with a file system that mke2fs fills from a folder.
 func build(t *testing.T, found tools, c contents) *vm {
 	t.Helper()
-	v := &vm{tools: found, dir: t.TempDir()}
+	v := &vm{tools: found, dir: t.TempDir(), allowed: 20 * time.Minute}
 	root := filepath.Join(v.dir, "root")
 	for _, dir := range []string{"bin", "sbin", "etc", "dev", "proc", "sys", "run", "root", "tmp", "var/lib"} {
 		must(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
@@ -175,12 +175,12 @@ func (v *vm) initramfs() string { return filepath.Join(v.dir, "initramfs") }
 // ended. Every line of its console goes to the log and to see, which says when to pull the plug.
 func (v *vm) boot(t *testing.T, run string, see func(line string) (off bool)) int {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), v.allowed)
 	defer cancel()
 	args := []string{"-accel", accelerator(), "-cpu", "max", "-smp", "2", "-m", "3072", "-nic", "none", "-no-reboot",
 		"-display", "none", "-monitor", "none", "-serial", "stdio", "-kernel", v.kernel, "-initrd", v.initramfs(),
 		"-drive", "file=" + v.disk() + ",if=virtio,format=raw,cache=writeback",
-		"-append", "console=ttyS0 quiet panic=-1 " + v.command + " vm.run=" + run}
+		"-append", "console=ttyS0 quiet panic=-1 vm.run=" + run}
 	cmd := exec.CommandContext(ctx, v.qemu, append(args, v.drives...)...)
 	out, err := cmd.StdoutPipe()
 	must(t, err)

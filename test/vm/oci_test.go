@@ -9,8 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"nau/test/e2e/harness"
 )
@@ -29,7 +31,8 @@ for c in $(awk '!/^#/ && $4 == 1 { print $1 }' /proc/cgroups) name=systemd; do
   mount -t cgroup -o $(case $c in name=*) echo none,;; esac)$c cgroup /sys/fs/cgroup/${c#name=} || echo "no cgroup controller $c"
 done
 `,
-	"v2": "mount -t cgroup2 cgroup2 /sys/fs/cgroup\n",
+	// The programs about cgroups know version 1 only.
+	"v2": "mount -t cgroup2 cgroup2 /sys/fs/cgroup\nskip='-skip ^linux_cgroups_'\n",
 }
 
 // validate runs OCI's validation programs against nau-oci and the runtimes of Debian in one machine that has what the programs ask for: every
@@ -37,8 +40,13 @@ done
 const validate = `echo bfq > /sys/block/sda/queue/scheduler
 mount -t securityfs securityfs /sys/kernel/security
 apparmor_parser -r -K /src/profile
-./oci -programs programs -rootfs rootfs-amd64.tar.gz -allowed 5m ${run:+-only $run} ./nau-oci runc crun
+./oci -programs programs -rootfs rootfs-amd64.tar.gz -allowed 5m ${run:+-only $run} $skip ./nau-oci runc crun
 `
+
+// never are the programs that no runtime can pass on this kernel, or that want what newer versions of the specification do not; docs/oci-validation.md
+// says of each why.
+var never = []string{"delete", "hooks", "hooks_stdin", "linux_cgroups_blkio", "linux_cgroups_memory", "linux_cgroups_relative_blkio", "linux_cgroups_relative_memory",
+	"misc_props", "pidfile", "prestart", "process_capabilities_fail", "process_rlimits", "start"}
 
 // TestOCIValidation runs the validation programs of OCI's runtime specification on each cgroup hierarchy and compares what did not pass with nau-oci
 // with the lists of those that cannot.
@@ -76,9 +84,11 @@ func TestOCIValidation(t *testing.T) {
 				}
 			}
 			v := build(t, found, c)
+			v.allowed = 45 * time.Minute
 			v.drives = []string{"-device", "virtio-scsi-pci", "-drive", "file=" + v.scratch(t) + ",if=none,id=scratch,format=raw", "-device", "scsi-hd,drive=scratch"}
 			got := map[string]string{}
-			code := v.boot(t, os.Getenv("PROGRAM"), func(line string) bool {
+			only := os.Getenv("PROGRAM")
+			code := v.boot(t, only, func(line string) bool {
 				if cells := strings.Split(line, " | "); len(cells) == 4 {
 					got[strings.TrimPrefix(cells[0], "| ")] = cells[1]
 				}
@@ -89,10 +99,11 @@ func TestOCIValidation(t *testing.T) {
 			}
 			for _, path := range programs {
 				name := filepath.Base(path)
+				if name == "runtimetest" || only != "" && name != only || version == "v2" && strings.HasPrefix(name, "linux_cgroups_") {
+					continue
+				}
 				cell, ran := got[name]
-				_, known := red[version][name]
-				switch bad := strings.Contains(cell, "**"); {
-				case name == "runtimetest":
+				switch bad, known := strings.Contains(cell, "**"), slices.Contains(never, name); {
 				case !ran:
 					t.Errorf("%s has not run", name)
 				case bad && !known:
@@ -105,9 +116,7 @@ func TestOCIValidation(t *testing.T) {
 	}
 }
 
-// red are the programs that cannot pass, and why.
-var red = map[string]map[string]string{"v1": {}, "v2": {}}
-
+// scratch is a small disk with nothing on it.
 func (v *vm) scratch(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(v.dir, "scratch")
