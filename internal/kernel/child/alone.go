@@ -7,42 +7,50 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// arena is the size and alignment in which the Go heap grows.
-const arena = 64 << 20
+// Where the regions are mapped, and nothing else of the program's: above its variables, below its heap.
+const (
+	regionsFrom = 256 << 20
+	regionsTo   = 2 << 30
+)
 
-// alone keeps the runtime's own memory out of children made from now on, heapAlone the Go heap: a fork does not copy their
-// page tables, and, which is far more, the parent does not copy every page that it writes to while the child lives. Memory
-// that they miss is copied, which is slow and no harm. Programs that are executed with os/exec are not touched: they are
-// made with vfork, which shares memory and copies none. The first region must be mapped after alone.
+// upTo is where the memory ends that alone keeps out of children, which begins at regionsTo.
+var upTo uintptr
+
+// alone keeps the program's variables out of children, and heapAlone, which is to be called before every fork since they
+// grow, the Go heap and the runtime's own memory: a fork does not copy their page tables, and, which is far more, the
+// parent does not copy every page that it writes to while the child lives. Memory that they miss is copied, which is slow
+// and no harm. run reads no variable of the package level, and must not (nor may it be built to count its own coverage).
+// Programs that are executed with os/exec are not touched: they are made with vfork, which shares memory and copies none.
 var alone = sync.OnceFunc(func() {
 	maps, err := os.ReadFile("/proc/self/maps")
 	if err != nil {
 		return
 	}
-	for _, m := range anonymous(maps) {
+	var variables [][2]uintptr
+	variables, upTo = private(maps)
+	for _, m := range variables {
 		apart(m[0], m[1])
 	}
 })
 
-// heapAlone is to be called before every fork: the heap grows.
 func heapAlone() {
-	start := uintptr(unsafe.Pointer(new([64]byte))) &^ (arena - 1)
-	apart(start, start+arena)
+	if upTo > regionsTo {
+		apart(regionsTo, upTo)
+	}
 }
 
+// apart passes over holes: the kernel complains of them when it has done the rest.
 func apart(from, to uintptr) {
 	_, _, _ = syscall.RawSyscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTFORK)
 }
 
-// anonymous picks from the text of /proc/PID/maps the private mappings of no file. The program's own variables, which
-// directly follow what is mapped of its file, and the first thread's stack stay.
-func anonymous(maps []byte) (list [][2]uintptr) {
-	var kept uint64
+// private reads the text of /proc/PID/maps: the private mappings below the regions that can be written, which are the
+// program's variables; and where, above the regions, the first mapping lies that a child needs or that is the kernel's.
+func private(maps []byte) (variables [][2]uintptr, end uintptr) {
 	for line := range bytes.Lines(maps) {
 		f := strings.Fields(string(line))
 		if len(f) < 5 {
@@ -54,12 +62,13 @@ func anonymous(maps []byte) (list [][2]uintptr) {
 		if err1 != nil || err2 != nil {
 			continue
 		}
-		named := len(f) > 5 && !strings.HasPrefix(strings.Join(f[5:], " "), "[anon:")
-		if f[4] != "0" || named || from == kept || !strings.HasSuffix(f[1], "p") {
-			kept = to
-			continue
+		named := f[4] != "0" || len(f) > 5 && !strings.HasPrefix(strings.Join(f[5:], " "), "[anon:")
+		switch {
+		case to <= regionsFrom && strings.HasPrefix(f[1], "rw") && strings.HasSuffix(f[1], "p"):
+			variables = append(variables, [2]uintptr{uintptr(from), uintptr(to)})
+		case from >= regionsTo && (named || !strings.HasSuffix(f[1], "p")):
+			return variables, uintptr(from)
 		}
-		list = append(list, [2]uintptr{uintptr(from), uintptr(to)})
 	}
-	return list
+	return variables, 0
 }

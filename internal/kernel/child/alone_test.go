@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestAnonymousMappings(t *testing.T) {
+func TestPrivateMappings(t *testing.T) {
 	const maps = `00400000-0058a000 r-xp 00000000 fe:01 1337 /usr/bin/program with spaces
 0058a000-00700000 r--p 0018a000 fe:01 1337 /usr/bin/program with spaces
 00700000-00710000 rw-p 00300000 fe:01 1337 /usr/bin/program with spaces
@@ -28,9 +28,12 @@ c000400000-c004000000 ---p 00000000 00:00 0  [anon: Go: heap reservation]
 7fff00050000-7fff00054000 r--p 00000000 00:00 0  [vvar]
 not a line
 `
-	want := [][2]uintptr{{0x750000, 0x760000}, {0xc000000000, 0xc000400000}, {0xc000400000, 0xc004000000}}
-	if got := anonymous([]byte(maps)); !reflect.DeepEqual(got, want) {
-		t.Errorf("got %x, want %x", got, want)
+	variables, end := private([]byte(maps))
+	if want := [][2]uintptr{{0x700000, 0x710000}, {0x710000, 0x740000}, {0x750000, 0x760000}}; !reflect.DeepEqual(variables, want) {
+		t.Errorf("variables %x, want %x", variables, want)
+	}
+	if end != 0x7f0000000000 {
+		t.Errorf("the memory ends at %x, want that of another's file", end)
 	}
 }
 
@@ -66,6 +69,13 @@ func TestChildHasNoHeap(t *testing.T) {
 	secret := new(strings.Builder)
 	fmt.Fprint(secret, "a secret of another container")
 	at := uint64(uintptr(unsafe.Pointer(unsafe.StringData(secret.String()))))
+	late, err := unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON) // as the runtime does when it grows
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Munmap(late)
+	grown := uint64(uintptr(unsafe.Pointer(&late[0])))
+	variable := uint64(uintptr(unsafe.Pointer(&alone)))
 	pid, goOn, _ := waiting(t, &Program{}, func() {})
 	maps, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/maps")
 	if err != nil {
@@ -81,6 +91,12 @@ func TestChildHasNoHeap(t *testing.T) {
 		}
 		if from <= at && at < to {
 			t.Errorf("the child has a copy of the heap at %#x: %s", at, line)
+		}
+		if from <= grown && grown < to {
+			t.Errorf("the child has a copy of what was mapped late at %#x: %s", grown, line)
+		}
+		if from <= variable && variable < to {
+			t.Errorf("the child has a copy of the program's variables at %#x: %s", variable, line)
 		}
 	}
 	letGo(t, goOn)

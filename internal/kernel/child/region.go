@@ -2,6 +2,7 @@ package child
 
 import (
 	"fmt"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -9,9 +10,34 @@ import (
 
 // region is memory outside the Go heap that holds all that a child looks at: the steps, what they point to, a stack. The
 // child has a copy of it; of the heap it has none, see alone. The parent gives its own back as soon as the child is made.
+// Its pages are made at once: nearly all are written to, and a fault for each costs more than they do.
 type region struct {
 	chunks [][]byte
 	at     int // first free byte of the last chunk
+}
+
+// regionsAt counts the bytes that regions were tried at so far.
+var regionsAt atomic.Uintptr
+
+// mapChunk maps memory where children get a copy of it.
+func mapChunk(size int) ([]byte, error) {
+	const span = regionsTo - regionsFrom
+	n := uintptr(size)
+	for range span/chunkSize + 1 {
+		at := regionsFrom + (regionsAt.Add(n)-n)%span
+		if at+n > regionsTo {
+			continue // over the edge: the next one is at the beginning
+		}
+		p, err := unix.MmapPtr(-1, 0, unsafe.Add(nil, at), n, unix.PROT_READ|unix.PROT_WRITE,
+			unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_POPULATE|unix.MAP_FIXED_NOREPLACE)
+		if err == nil {
+			return unsafe.Slice((*byte)(p), size), nil
+		}
+		if err != unix.EEXIST {
+			return nil, err
+		}
+	}
+	return nil, unix.ENOMEM
 }
 
 const (
@@ -25,7 +51,7 @@ func (r *region) alloc(n int) unsafe.Pointer {
 	n = (max(n, 1) + align - 1) &^ (align - 1)
 	if len(r.chunks) == 0 || len(r.chunks[len(r.chunks)-1])-r.at < n {
 		size := (max(n, chunkSize) + chunkSize - 1) &^ (chunkSize - 1)
-		b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+		b, err := mapChunk(size)
 		if err != nil {
 			// As the Go heap does when it gets nothing: no caller could go on.
 			panic(fmt.Errorf("map %d bytes for a child: %w", size, err))
@@ -64,7 +90,7 @@ func (r *region) pointers(list []string) (uintptr, error) {
 
 func (r *region) free() {
 	for _, b := range r.chunks {
-		_ = unix.Munmap(b)
+		_ = unix.MunmapPtr(unsafe.Pointer(&b[0]), uintptr(len(b)))
 	}
 	r.chunks, r.at = nil, 0
 }
