@@ -315,6 +315,9 @@ func (e *Engine) quiet() {
 	if e.Containers != nil {
 		e.Containers.Close() // and no event begins anything more
 	}
+	if e.Sandboxes != nil {
+		e.Sandboxes.Close()
+	}
 	e.ended.Wait()
 }
 

@@ -97,6 +97,7 @@ func (m *Manager) Close() {
 		}
 	}
 	m.mu.RUnlock()
+	m.records.Close()
 	_ = m.seq.f.Close()
 }
 

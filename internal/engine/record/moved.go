@@ -8,55 +8,27 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
 // Moved rewrites the paths in the records of a folder whose data directory was moved: what lay at from, or below it, lies at to now. Fronts
 // keep documents of their own in fields named Extra, encoded as bytes; paths in them are rewritten too.
 func Moved(dir, from, to string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	j, err := openJournal(dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("open records %s: %w", dir, err)
 	}
-	for _, e := range entries {
-		for _, name := range []string{committed, latest} {
-			if err := moveFile(filepath.Join(dir, e.Name(), name), from, to); err != nil {
-				return fmt.Errorf("rewrite record %s: %w", e.Name(), err)
-			}
-		}
+	j.syncing.Lock()
+	err = j.rewrite(func(b []byte) ([]byte, error) { return moved(b, from, to) })
+	j.syncing.Unlock()
+	j.close()
+	if err = errors.Join(err, j.file.Close()); err != nil {
+		return fmt.Errorf("rewrite records %s: %w", dir, err)
 	}
 	return nil
-}
-
-// moveFile rewrites one file, whole or not at all. What is missing or damaged is left to All.
-func moveFile(file, from, to string) error {
-	b, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	out, err := moved(b, from, to)
-	if err != nil || bytes.Equal(out, b) {
-		return nil
-	}
-	f, err := os.OpenFile(file+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(out)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
 }
 
 // moved rewrites one document.

@@ -28,7 +28,11 @@ func TestMovedRewritesPaths(t *testing.T) {
 	if err := dir.Commit("b", &d); err != nil {
 		t.Fatal(err)
 	}
-	if err := Moved(dir.path, "/old", "/new/place"); err != nil {
+	path := dir.j.dir
+	if err := Moved(path, "/old", "/new/place"); err != nil {
+		t.Fatal(err)
+	}
+	if dir, err = Open[doc](path); err != nil {
 		t.Fatal(err)
 	}
 	all, _, err := dir.All()

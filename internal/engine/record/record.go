@@ -1,14 +1,15 @@
-// Package record keeps small JSON records, one folder a thing, so that a crash of the program leaves each old or new and never torn, and a loss of
-// power leaves at least what was committed.
+// Package record keeps small JSON records, so that a crash of the program leaves each old or new and never torn, and a loss of power leaves at least
+// what was committed.
 //
-// A folder holds up to two files, each written beside and renamed:
+// The records of one type are the lines of one file, to which only is added, beside which a thing may have a folder for further files:
 //
-//	record.json   what was committed: on disk when Commit returns
-//	latest.json   what was put since, not forced to disk; a commit takes it away
+//	journal       one line a change: checksum, "put", "commit" or "delete", the thing's ID, the record
+//	ID/           what else the thing keeps
 //
-// The newer one that is whole is the record. After a loss of power latest.json may be missing, empty or old: then what was put since the last commit is
-// lost, which is right for what describes running processes. A thing that was never committed may be lost altogether, which All reports as damaged where
-// something of it is left, and the caller then treats it as never made. The engine's rooms import it.
+// The last whole line about a thing is its record. Commits at one time share the disk's work: one writing of the file to disk serves all who wait. When
+// most lines are out of date the file is written anew and renamed. After a loss of power lines at the end may be missing, empty or torn: then what was put
+// since the last commit is lost, which is right for what describes running processes. A folder without a record is what is left of a thing that was never
+// committed; All reports it as damaged, and the caller treats it as never made. The engine's rooms import it.
 package record
 
 import (
@@ -17,7 +18,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -30,79 +30,45 @@ func NewID() string {
 }
 
 // Dir is a folder of records of one type. Calls about one thing do not overlap; those about several may.
-type Dir[T any] struct{ path string }
+type Dir[T any] struct{ j *journal }
 
-// Open makes the folder.
+// Open makes the folder, or reads what is there.
 func Open[T any](path string) (Dir[T], error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return Dir[T]{}, err
+	j, err := openJournal(path)
+	if err != nil {
+		return Dir[T]{}, fmt.Errorf("open records %s: %w", path, err)
 	}
-	return Dir[T]{path}, nil
+	return Dir[T]{j}, nil
 }
 
-// Path is the folder of the thing id, where it may keep further files.
-func (d Dir[T]) Path(id string) string { return filepath.Join(d.path, id) }
+// Close ends what runs in the background, and the file stays as it is: another may open the folder. Changes that are under way come into it still.
+func (d Dir[T]) Close() { d.j.close() }
 
-const (
-	committed = "record.json"
-	latest    = "latest.json"
-)
+// Path is the folder of the thing id, where it may keep further files. It is there when somebody made it.
+func (d Dir[T]) Path(id string) string { return filepath.Join(d.j.dir, id) }
 
 // Put writes a record that a crash of the program does not take away.
 func (d Dir[T]) Put(id string, v *T) error {
-	if err := d.write(id, latest, v, false); err != nil {
+	b, err := json.Marshal(v)
+	if err == nil {
+		_, err = d.j.add(opPut, id, b)
+	}
+	if err != nil {
 		return fmt.Errorf("write record %s: %w", id, err)
 	}
 	return nil
 }
 
-// Commit writes a record that a loss of power does not take away either. Commits at one time share the disk's work: it is the file system's journal
-// that they wait for.
+// Commit writes a record that a loss of power does not take away either.
 func (d Dir[T]) Commit(id string, v *T) error {
-	err := d.write(id, committed, v, true)
+	b, err := json.Marshal(v)
 	if err == nil {
-		// The order is the journal's too: where this is gone, the new record is there.
-		err = os.Remove(filepath.Join(d.path, id, latest))
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
+		err = d.j.commit(id, b)
 	}
-	if err = errors.Join(err, syncFolder(d.Path(id)), syncFolder(d.path)); err != nil {
+	if err != nil {
 		return fmt.Errorf("commit record %s: %w", id, err)
 	}
 	return nil
-}
-
-func (d Dir[T]) write(id, name string, v *T, sync bool) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	final := filepath.Join(d.path, id, name)
-	written := final + ".new"
-	f, err := os.OpenFile(written, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.Mkdir(d.Path(id), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		// The first record has nothing to replace, and half of one counts as none: no renaming, which the disk would have to hear of too.
-		written = final
-		f, err = os.OpenFile(written, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	}
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil && sync {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if written == final {
-		return nil
-	}
-	return os.Rename(written, final)
 }
 
 // Replace writes a file for which one record is enough: a reader sees the old or the new content, and a loss of power does not take the new one away.
@@ -132,12 +98,10 @@ func syncFolder(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Delete removes a thing's folder; the records go first, the older one before the newer, so that a crash in between leaves none that is out of date.
+// Delete forgets a thing and removes its folder; the record goes first, so that a crash in between leaves a folder that All cleans.
 func (d Dir[T]) Delete(id string) error {
-	for _, name := range []string{committed, latest} {
-		if err := os.Remove(filepath.Join(d.path, id, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("delete record %s: %w", id, err)
-		}
+	if err := d.j.delete(id); err != nil {
+		return fmt.Errorf("delete record %s: %w", id, err)
 	}
 	if err := os.RemoveAll(d.Path(id)); err != nil {
 		return fmt.Errorf("delete record %s: %w", id, err)
@@ -147,8 +111,11 @@ func (d Dir[T]) Delete(id string) error {
 
 // All reads every record. Damaged ones, and folders without one, are removed and named in damaged.
 func (d Dir[T]) All() (all map[string]*T, damaged []string, err error) {
-	all, damaged, err = Look[T](d.path)
+	lines, err := d.j.all()
 	if err != nil {
+		return nil, nil, err
+	}
+	if all, damaged, err = decode[T](d.j.dir, lines); err != nil {
 		return nil, nil, err
 	}
 	for _, id := range damaged {
@@ -162,39 +129,31 @@ func (d Dir[T]) All() (all map[string]*T, damaged []string, err error) {
 // Look reads every record of the folder path and changes nothing, for who looks on while another program owns the folder. A thing that is being
 // made or removed at that moment may count as damaged.
 func Look[T any](path string) (all map[string]*T, damaged []string, err error) {
-	entries, err := os.ReadDir(path)
+	lines, err := look(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	d := Dir[T]{path}
-	all = map[string]*T{}
-	for _, e := range entries {
-		if !e.IsDir() {
-			continue
-		}
-		v, err := d.read(e.Name())
-		if err != nil {
-			return nil, nil, err
-		}
-		if v == nil {
-			damaged = append(damaged, e.Name())
-			continue
-		}
-		all[e.Name()] = v
-	}
-	return all, damaged, nil
+	return decode[T](path, lines)
 }
 
-// read gives the newest whole record of a thing, nil if there is none.
-func (d Dir[T]) read(id string) (*T, error) {
-	for _, name := range []string{latest, committed} {
-		b, err := os.ReadFile(filepath.Join(d.path, id, name))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+func decode[T any](path string, lines map[string][]byte) (all map[string]*T, damaged []string, err error) {
+	all = make(map[string]*T, len(lines))
+	for id, b := range lines {
+		v := new(T)
+		if err := json.Unmarshal(b, v); err != nil {
+			damaged = append(damaged, id)
+			continue
 		}
-		if v := new(T); err == nil && json.Unmarshal(b, v) == nil {
-			return v, nil
+		all[id] = v
+	}
+	folders, err := os.ReadDir(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, f := range folders {
+		if _, known := lines[f.Name()]; f.IsDir() && !known {
+			damaged = append(damaged, f.Name())
 		}
 	}
-	return nil, nil
+	return all, damaged, nil
 }

@@ -91,6 +91,9 @@ func Open(s Settings) (*Manager, error) {
 	return m, m.sweep()
 }
 
+// Close ends what runs in the background; sandboxes stay.
+func (m *Manager) Close() { m.records.Close() }
+
 // stripped forgets what a stopped sandbox no longer holds, and keeps the addresses for those who ask what they were.
 func stripped(eps []network.Endpoint) []network.Endpoint {
 	out := slices.Clone(eps)
