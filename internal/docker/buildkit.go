@@ -32,8 +32,8 @@ func (s *Server) openBuildKit() (err error) {
 
 // postGRPC answers POST /grpc: from here on the connection speaks HTTP/2 with BuildKit's services.
 func (s *Server) postGRPC(c *call) error {
-	if c.Header.Get("Upgrade") != "h2c" {
-		return badRequest("no upgrade to h2c in the request")
+	if err := wantsH2C(c); err != nil {
+		return err
 	}
 	conn, rw, err := http.NewResponseController(c.w).Hijack()
 	if err != nil {
@@ -49,11 +49,23 @@ func (s *Server) postGRPC(c *call) error {
 
 // postSession answers POST /session: from here on the client serves what its builds ask for.
 func (s *Server) postSession(c *call) error {
-	if c.Header.Get("Upgrade") != "h2c" {
-		return badRequest("no upgrade to h2c in the request")
+	if err := wantsH2C(c); err != nil {
+		return err
 	}
 	if err := s.buildkit.Session(s.life, c.w, c.Request); err != nil {
 		s.log.Debug("session of a build ended", "error", err)
 	}
 	return nil
+}
+
+// wantsH2C refuses a request that asks for no change of protocol, or for another one.
+func wantsH2C(c *call) error {
+	switch proto := c.Header.Get("Upgrade"); proto {
+	case "h2c":
+		return nil
+	case "":
+		return badRequest("no upgrade proto in request")
+	default:
+		return badRequest("protocol %s not supported: h2c is", proto)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"regexp"
@@ -33,10 +34,11 @@ func (s *Server) createContainer(c *call) error {
 	if err := readJSON(c.Request, &body); err != nil {
 		return err
 	}
-	if len(body) > 0 {
-		if err := json.Unmarshal(body, &req); err != nil {
-			return badRequest("invalid JSON: %v", err)
-		}
+	if len(body) == 0 {
+		return badRequest("invalid JSON: %v", io.EOF)
+	}
+	if err := json.Unmarshal(body, &req); err != nil {
+		return badRequest("invalid JSON: %v", err)
 	}
 	if req.Config == nil {
 		return badRequest("config cannot be empty in order to create a container")
@@ -313,10 +315,7 @@ func namespaces(e *container.Config, h *dc.HostConfig, find func(string) (*conta
 	if h.IpcMode.IsContainer() {
 		other, err := find(h.IpcMode.Container())
 		if err != nil {
-			return err
-		}
-		if m := load(other).Host.IpcMode; m.IsPrivate() || m.IsNone() {
-			return conflict("cannot join IPC of container %s: non-shareable IPC (hint: use IpcMode:shareable for the donor container)", other.ID)
+			return badRequest("%v", err)
 		}
 		e.IPCOf = other.ID
 		h.IpcMode = dc.IpcMode("container:" + other.ID)
@@ -327,7 +326,7 @@ func namespaces(e *container.Config, h *dc.HostConfig, find func(string) (*conta
 	case h.PidMode.IsContainer():
 		other, err := find(h.PidMode.Container())
 		if err != nil {
-			return err
+			return badRequest("%v", err)
 		}
 		e.PIDOf = other.ID
 		h.PidMode = dc.PidMode("container:" + other.ID)
@@ -341,8 +340,8 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 	cfg, host := st.Config, st.Host
 	if host.NetworkMode.IsContainer() {
 		other, err := s.find(host.NetworkMode.ConnectedContainer())
-		if err != nil {
-			return undo, err
+		if err != nil { // no 404: clients take that for a missing image, and pull
+			return undo, badRequest("joining network namespace of container: %v", err)
 		}
 		host.NetworkMode = dc.NetworkMode("container:" + other.ID)
 		e.Sandbox, st.Own = other.Config.Sandbox, false

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -108,20 +109,48 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 // maxBody bounds a request's document.
 const maxBody = 16 << 20
 
-// readJSON decodes a request's document; an empty one leaves v as it is.
-func readJSON(r *http.Request, v any) error {
-	if r.Body == nil || r.Body == http.NoBody {
-		return nil
+// readDocument takes a request's document in and refuses what is none, before anything else is asked.
+func readDocument(r *http.Request) error {
+	kind := r.Header.Get("Content-Type")
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		if kind == "" {
+			return nil
+		}
 	}
-	dec := json.NewDecoder(io.LimitReader(r.Body, maxBody))
+	if plain, _, _ := strings.Cut(kind, ";"); strings.TrimSpace(plain) != "application/json" {
+		return badRequest("unsupported Content-Type header (%s): must be 'application/json'", kind)
+	}
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+	if err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	var doc json.RawMessage
+	if err := decodeOne(bytes.NewReader(text), &doc); err != nil {
+		return err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(text))
+	return nil
+}
+
+// decodeOne decodes the one document that a reader has; nothing at all leaves v as it is.
+func decodeOne(r io.Reader, v any) error {
+	dec := json.NewDecoder(r)
 	if err := dec.Decode(v); err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		return badRequest("invalid JSON: %v", err)
 	}
-	if dec.More() {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return badRequest("unexpected content after JSON")
 	}
 	return nil
+}
+
+// readJSON decodes a request's document; an empty one leaves v as it is.
+func readJSON(r *http.Request, v any) error {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	return decodeOne(io.LimitReader(r.Body, maxBody), v)
 }

@@ -257,6 +257,9 @@ func (s *Server) resizeExec(c *call) error {
 	if err != nil {
 		return err
 	}
+	if r, err := s.find(e.container); err != nil || !running(r) {
+		return conflict("container %s is not running", e.container)
+	}
 	wait := time.NewTimer(time.Second)
 	defer wait.Stop()
 	select {

@@ -34,6 +34,10 @@ func security(h *dc.HostConfig, host spec.Host) (spec.Security, error) {
 			out.NoNewPrivs = true
 			continue
 		}
+		if opt == "writable-cgroups" {
+			out.WritableCgroups = true
+			continue
+		}
 		if !ok {
 			return out, badRequest("invalid --security-opt 1: %q", opt)
 		}
@@ -75,11 +79,10 @@ func security(h *dc.HostConfig, host spec.Host) (spec.Security, error) {
 			}
 			out.MaskedPaths, out.ReadonlyPaths = []string{}, []string{}
 		case "writable-cgroups":
-			on, err := strconv.ParseBool(value)
-			if err != nil {
+			if value != "true" && value != "false" {
 				return out, badRequest("invalid --security-opt 2: %q", opt)
 			}
-			out.WritableCgroups = on
+			out.WritableCgroups = value == "true"
 		default:
 			return out, badRequest("invalid --security-opt 2: %q", opt)
 		}
@@ -96,6 +99,13 @@ func process(c *dc.Config, h *dc.HostConfig) (spec.Process, error) {
 		User: spec.User{Name: c.User, GroupNames: h.GroupAdd}, Terminal: c.Tty, Umask: h.Umask}
 	if c.WorkingDir != "" && !path.IsAbs(c.WorkingDir) {
 		return p, badRequest("the working directory '%s' is invalid, it needs to be an absolute path", c.WorkingDir)
+	}
+	if _, empty := h.Annotations[""]; empty {
+		return p, badRequest("invalid Annotations: the empty string is not permitted as an annotation key")
+	}
+	if c.WorkingDir != "" {
+		c.WorkingDir = path.Clean(c.WorkingDir)
+		p.Dir = c.WorkingDir
 	}
 	for _, kv := range c.Env {
 		if kv == "" || strings.HasPrefix(kv, "=") {

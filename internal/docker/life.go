@@ -71,6 +71,9 @@ func (s *Server) start(ctx context.Context, id string, asked bool) error {
 	}
 	s.give(ctx, r, st)
 	told, code := startError(err)
+	if code == container.StartExit && r.ExitCode != 0 {
+		code = r.ExitCode // of the last run: that it did not start is told by the words
+	}
 	s.notStarted(r, told, code)
 	if st.Host.AutoRemove {
 		s.ended.Go(func() { _ = s.remove(context.WithoutCancel(ctx), id, removal{force: true, volumes: true}) })
@@ -81,6 +84,24 @@ func (s *Server) start(ctx context.Context, id string, asked bool) error {
 func (s *Server) launch(ctx context.Context, r *container.Record, st *stored) error {
 	if err := checkLog(r, st); err != nil {
 		return err
+	}
+	if st.Host.IpcMode.IsContainer() {
+		other, err := s.find(st.Host.IpcMode.Container())
+		if err != nil {
+			return conflict("failed to join IPC namespace: %v", err)
+		}
+		if m := load(other).Host.IpcMode; m.IsPrivate() || m.IsNone() {
+			return conflict("failed to join IPC namespace: non-shareable IPC (hint: use IpcMode:shareable for the donor container %s)", other.ID)
+		}
+	}
+	if st.Host.PidMode.IsContainer() {
+		other, err := s.find(st.Host.PidMode.Container())
+		if err != nil {
+			return conflict("failed to join PID namespace: %v", err)
+		}
+		if !running(other) {
+			return conflict("failed to join PID namespace: container %s is not running", other.ID)
+		}
 	}
 	if st.Own {
 		if err := s.openPlace(ctx, r, st); err != nil {
@@ -321,7 +342,7 @@ func (s *Server) killContainer(c *call) error {
 	if !running(r) {
 		return conflict("cannot kill container: %s: container %s is not running", c.vars["id"], r.ID)
 	}
-	if sig == syscall.SIGKILL && r.Config.Origin == Origin {
+	if r.Config.Origin == Origin && (sig == syscall.SIGKILL || sig == s.stopSignal(r)) { // it is meant to end, and not to come again
 		if err := s.change(r.ID, func(st *stored) { st.Stopped = true }); err != nil {
 			return err
 		}
@@ -342,6 +363,18 @@ func (s *Server) killContainer(c *call) error {
 		}
 	}
 	return c.done(http.StatusNoContent)
+}
+
+// stopSignal is the signal that asks a container to end.
+func (s *Server) stopSignal(r *container.Record) syscall.Signal {
+	name := r.Config.StopSignal
+	if img, err := s.e.Images.Get(r.Image.String()); name == "" && err == nil {
+		name = img.Config.Config.StopSignal
+	}
+	if sig, err := container.ParseSignal(name); err == nil {
+		return sig
+	}
+	return syscall.SIGTERM
 }
 
 func (s *Server) pauseContainer(c *call) error {
@@ -459,13 +492,25 @@ func (s *Server) resizeContainer(c *call) error {
 	return c.done(http.StatusOK)
 }
 
-func (c *call) size() (container.Size, error) {
-	h, err1 := strconv.ParseUint(c.get("h"), 10, 16)
-	w, err2 := strconv.ParseUint(c.get("w"), 10, 16)
-	if err1 != nil || err2 != nil {
-		return container.Size{}, badRequest("invalid resize height or width: %s, %s", c.get("h"), c.get("w"))
+// side reads one side of a terminal; what no terminal has is taken for the most that it can have.
+func side(name, text string) (uint16, error) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	if err != nil {
+		if _, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return 0, badRequest("invalid resize %s %q: %v", name, text, strconv.ErrRange)
+		}
+		return 0, badRequest("invalid resize %s %q: %v", name, text, errors.Unwrap(err))
 	}
-	return container.Size{Height: uint16(h), Width: uint16(w)}, nil
+	return uint16(min(n, 65535)), nil
+}
+
+func (c *call) size() (container.Size, error) {
+	h, err := side("height", c.get("h"))
+	if err != nil {
+		return container.Size{}, err
+	}
+	w, err := side("width", c.get("w"))
+	return container.Size{Height: h, Width: w}, err
 }
 
 // removal says how to remove.

@@ -62,10 +62,7 @@ func (s *Server) listContainers(c *call) error {
 			continue
 		}
 		if c.atLeast("1.52") {
-			sum.Health = &dc.HealthSummary{Status: dc.NoHealthcheck}
-			if h := s.health.doc(r.ID); h != nil {
-				sum.Health.Status, sum.Health.FailingStreak = h.Status, h.FailingStreak
-			}
+			sum.Health = s.healthSummary(r.ID)
 		}
 		if c.flag("size") {
 			sum.SizeRw, sum.SizeRootFs = s.sizes(c.ctx(), r)
@@ -73,6 +70,14 @@ func (s *Server) listContainers(c *call) error {
 		out = append(out, sum)
 	}
 	return c.shaped(http.StatusOK, out, listedContainer)
+}
+
+// healthSummary is what a list tells of a container's health.
+func (s *Server) healthSummary(id string) *dc.HealthSummary {
+	if h := s.health.doc(id); h != nil {
+		return &dc.HealthSummary{Status: h.Status, FailingStreak: h.FailingStreak}
+	}
+	return &dc.HealthSummary{Status: dc.NoHealthcheck}
 }
 
 // checkListed refuses values that no container can have.

@@ -34,6 +34,8 @@ type wish struct {
 	noCopy  bool
 	must    bool // the source of a bind must exist
 	shallow bool // read-only, but not what is mounted below
+	// unlisted: inspect does not tell of it among the mounts.
+	unlisted bool
 }
 
 // errMount words an error of a --mount.
@@ -241,7 +243,7 @@ func wishes(c *dc.Config, h *dc.HostConfig, host spec.Host, find func(string) (*
 		key, mode, _ := strings.Cut(from, ":")
 		r, err := find(key)
 		if err != nil {
-			return nil, err
+			return nil, badRequest("%v", err)
 		}
 		for _, p := range load(r).Mounts {
 			if p.Type != dm.TypeVolume && p.Type != dm.TypeBind {
@@ -289,6 +291,9 @@ func wishes(c *dc.Config, h *dc.HostConfig, host spec.Host, find func(string) (*
 		if !path.IsAbs(target) {
 			return nil, badRequest("invalid mount path: '%s' mount path must be absolute", target)
 		}
+		if path.Clean(target) == "/" {
+			return nil, badRequest("invalid specification: destination can't be '/'")
+		}
 		opts := []string{"noexec", "nosuid", "nodev"}
 		if options != "" {
 			for _, o := range strings.Split(options, ",") {
@@ -298,7 +303,7 @@ func wishes(c *dc.Config, h *dc.HostConfig, host spec.Host, find func(string) (*
 				}
 			}
 		}
-		put(wish{point: dc.MountPoint{Type: dm.TypeTmpfs, Destination: path.Clean(target), RW: true},
+		put(wish{unlisted: true, point: dc.MountPoint{Type: dm.TypeTmpfs, Destination: path.Clean(target), RW: true},
 			mount: spec.Mount{Type: "tmpfs", Target: path.Clean(target), Options: opts}})
 	}
 	for target := range c.Volumes {
@@ -348,7 +353,10 @@ func (s *Server) realise(ctx context.Context, all []wish, img *image.Image, owne
 				w.mount.Source = sub
 			}
 		}
-		mounts, points = append(mounts, w.mount), append(points, w.point)
+		mounts = append(mounts, w.mount)
+		if !w.unlisted {
+			points = append(points, w.point)
+		}
 	}
 	return mounts, points, nil
 }
@@ -356,6 +364,9 @@ func (s *Server) realise(ctx context.Context, all []wish, img *image.Image, owne
 // subFolder finds a folder in a volume; it never leads out of it.
 func subFolder(root, sub string) (string, error) {
 	clean := path.Clean("/" + sub)
+	if !filepath.IsLocal(sub) {
+		return "", badRequest("subpath must be a relative path within the volume: %s", sub)
+	}
 	real, err := filepath.EvalSymlinks(root + clean)
 	if err != nil {
 		return "", badRequest("cannot access path %s: no such file or directory", clean)

@@ -57,8 +57,8 @@ func (s *Server) attachments(mode dc.NetworkMode, wanted map[string]*dn.Endpoint
 	var out []attachment
 	for _, k := range keys {
 		n, err := s.network(k)
-		if err != nil {
-			return nil, err
+		if err != nil { // no 404: clients take that for a missing image, and pull
+			return nil, badRequest("failed to set up container networking: %v", err)
 		}
 		if n.spec.Name == "" {
 			continue // host or none

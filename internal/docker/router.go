@@ -52,14 +52,24 @@ type route struct {
 	do           func(*call) error
 }
 
+// document wraps a handler of requests with a JSON document: that is judged before the thing that the path names is looked for.
+func document(do func(*call) error) func(*call) error {
+	return func(c *call) error {
+		if err := readDocument(c.Request); err != nil {
+			return err
+		}
+		return do(c)
+	}
+}
+
 // routes is the whole API, in the order in which paths are tried.
 func (s *Server) routes() []route {
 	return []route{
 		{"GET", "/_ping", s.ping}, {"HEAD", "/_ping", s.ping},
-		{"GET", "/version", s.getVersion}, {"GET", "/info", s.getInfo}, {"POST", "/auth", s.postAuth},
+		{"GET", "/version", s.getVersion}, {"GET", "/info", s.getInfo}, {"POST", "/auth", document(s.postAuth)},
 		{"GET", "/events", s.getEvents}, {"GET", "/system/df", s.getDiskUsage},
 
-		{"GET", "/containers/json", s.listContainers}, {"POST", "/containers/create", s.createContainer}, {"POST", "/containers/prune", s.pruneContainers},
+		{"GET", "/containers/json", s.listContainers}, {"POST", "/containers/create", document(s.createContainer)}, {"POST", "/containers/prune", s.pruneContainers},
 		{"GET", "/containers/{id}/json", s.inspectContainer}, {"GET", "/containers/{id}/logs", s.getLogs},
 		{"GET", "/containers/{id}/changes", s.getChanges}, {"GET", "/containers/{id}/export", s.exportContainer},
 		{"GET", "/containers/{id}/stats", s.getStats}, {"GET", "/containers/{id}/top", s.getTop},
@@ -67,12 +77,12 @@ func (s *Server) routes() []route {
 		{"POST", "/containers/{id}/start", s.startContainer}, {"POST", "/containers/{id}/stop", s.stopContainer},
 		{"POST", "/containers/{id}/restart", s.restartContainer}, {"POST", "/containers/{id}/kill", s.killContainer},
 		{"POST", "/containers/{id}/pause", s.pauseContainer}, {"POST", "/containers/{id}/unpause", s.unpauseContainer},
-		{"POST", "/containers/{id}/rename", s.renameContainer}, {"POST", "/containers/{id}/update", s.updateContainer},
+		{"POST", "/containers/{id}/rename", s.renameContainer}, {"POST", "/containers/{id}/update", document(s.updateContainer)},
 		{"POST", "/containers/{id}/resize", s.resizeContainer}, {"POST", "/containers/{id}/wait", s.waitContainer},
-		{"POST", "/containers/{id}/attach", s.attachContainer}, {"GET", "/containers/{id}/attach/ws", s.attachWebSocket}, {"POST", "/containers/{id}/exec", s.createExec},
-		{"DELETE", "/containers/{id...}", s.removeContainer}, {"POST", "/commit", s.commitContainer},
+		{"POST", "/containers/{id}/attach", s.attachContainer}, {"GET", "/containers/{id}/attach/ws", s.attachWebSocket}, {"POST", "/containers/{id}/exec", document(s.createExec)},
+		{"DELETE", "/containers/{id...}", s.removeContainer}, {"POST", "/commit", document(s.commitContainer)},
 
-		{"GET", "/exec/{id}/json", s.inspectExec}, {"POST", "/exec/{id}/start", s.startExec}, {"POST", "/exec/{id}/resize", s.resizeExec},
+		{"GET", "/exec/{id}/json", s.inspectExec}, {"POST", "/exec/{id}/start", document(s.startExec)}, {"POST", "/exec/{id}/resize", s.resizeExec},
 
 		{"GET", "/images/json", s.listImages}, {"POST", "/images/create", s.createImage}, {"GET", "/images/search", s.searchImages},
 		{"POST", "/images/load", s.loadImages}, {"GET", "/images/get", s.saveImages}, {"POST", "/images/prune", s.pruneImages},
@@ -82,20 +92,20 @@ func (s *Server) routes() []route {
 		{"POST", "/images/{name...}/tag", s.tagImage}, {"DELETE", "/images/{name...}", s.removeImage},
 		{"GET", "/distribution/{name...}/json", s.inspectDistribution},
 
-		{"GET", "/volumes", s.listVolumes}, {"POST", "/volumes/create", s.createVolume}, {"POST", "/volumes/prune", s.pruneVolumes},
-		{"GET", "/volumes/{name}", s.inspectVolume}, {"DELETE", "/volumes/{name}", s.removeVolume},
+		{"GET", "/volumes", s.listVolumes}, {"POST", "/volumes/create", document(s.createVolume)}, {"POST", "/volumes/prune", s.pruneVolumes},
+		{"GET", "/volumes/{name}", s.inspectVolume}, {"PUT", "/volumes/{name}", s.updateVolume}, {"DELETE", "/volumes/{name}", s.removeVolume},
 
-		{"GET", "/networks", s.listNetworks}, {"POST", "/networks/create", s.createNetwork}, {"POST", "/networks/prune", s.pruneNetworks},
+		{"GET", "/networks", s.listNetworks}, {"POST", "/networks/create", document(s.createNetwork)}, {"POST", "/networks/prune", s.pruneNetworks},
 		{"GET", "/networks/{id}", s.inspectNetwork}, {"DELETE", "/networks/{id}", s.removeNetwork},
-		{"POST", "/networks/{id}/connect", s.connectNetwork}, {"POST", "/networks/{id}/disconnect", s.disconnectNetwork},
+		{"POST", "/networks/{id}/connect", document(s.connectNetwork)}, {"POST", "/networks/{id}/disconnect", document(s.disconnectNetwork)},
 
-		{"GET", "/plugins", s.listPlugins}, {"GET", "/plugins/privileges", s.refusePlugin}, {"POST", "/plugins/pull", s.refusePlugin}, {"POST", "/plugins/create", s.refusePlugin},
+		{"GET", "/plugins", s.listPlugins}, {"GET", "/plugins/privileges", s.refusePlugin}, {"POST", "/plugins/pull", document(s.refusePlugin)}, {"POST", "/plugins/create", s.refusePlugin},
 		{"GET", "/plugins/{name...}/json", s.missingPlugin}, {"DELETE", "/plugins/{name...}", s.missingPlugin},
 		{"POST", "/plugins/{name...}/enable", s.missingPlugin},
 		{"POST", "/plugins/{name...}/disable", s.missingPlugin},
-		{"POST", "/plugins/{name...}/set", s.missingPlugin},
+		{"POST", "/plugins/{name...}/set", document(s.missingPlugin)},
 		{"POST", "/plugins/{name...}/push", s.missingPlugin},
-		{"POST", "/plugins/{name...}/upgrade", s.missingPlugin},
+		{"POST", "/plugins/{name...}/upgrade", document(s.missingPlugin)},
 		{"POST", "/grpc", s.postGRPC}, {"POST", "/session", s.postSession},
 		{"POST", "/build", s.buildImage},
 		{"POST", "/build/prune", s.pruneBuilds},

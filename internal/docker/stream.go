@@ -92,17 +92,15 @@ func parseDetachKeys(text string) ([]byte, error) {
 			switch {
 			case ch >= 'a' && ch <= 'z':
 				out = append(out, ch-'a'+1)
-			case ch >= 'A' && ch <= 'Z':
-				out = append(out, ch-'A'+1)
 			case ch == '@':
 				out = append(out, 0)
 			case strings.IndexByte("[\\]^_", ch) >= 0:
 				out = append(out, ch-'['+27)
 			default:
-				return nil, badRequest("invalid detach keys: unknown character: '%s'", k)
+				return nil, badRequest("Invalid detach keys provided: unknown character: '%s'", k)
 			}
 		default:
-			return nil, badRequest("invalid detach keys: unknown character: '%s'", k)
+			return nil, badRequest("Invalid detach keys provided: unknown character: '%s'", k)
 		}
 	}
 	return out, nil

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"net/http"
+	"slices"
 
 	db "github.com/moby/moby/api/types/build"
 	dc "github.com/moby/moby/api/types/container"
@@ -20,12 +21,12 @@ func (s *Server) getDiskUsage(c *call) error {
 		if len(kinds) == 0 {
 			return true
 		}
-		for _, v := range kinds {
-			if v == k {
-				return true
-			}
+		return slices.Contains(kinds, k)
+	}
+	for _, v := range kinds {
+		if !slices.Contains([]string{"image", "container", "volume", "build-cache"}, v) {
+			return badRequest("unknown object type: %s", v)
 		}
-		return false
 	}
 	images, containers, volumes := &di.DiskUsage{Items: []di.Summary{}}, &dc.DiskUsage{Items: []dc.Summary{}}, &dv.DiskUsage{Items: []dv.Volume{}}
 	if wants("image") {
@@ -63,6 +64,9 @@ func (s *Server) getDiskUsage(c *call) error {
 	if wants("container") {
 		for _, r := range s.e.Containers.List() {
 			sum := s.summary(r, load(r))
+			if c.atLeast("1.52") {
+				sum.Health = s.healthSummary(r.ID)
+			}
 			sum.SizeRw, sum.SizeRootFs = s.sizes(c.ctx(), r)
 			kept := s.keptBy(r)
 			sum.SizeRw, sum.SizeRootFs = sum.SizeRw+kept, sum.SizeRootFs+kept
@@ -118,7 +122,7 @@ func (s *Server) getDiskUsage(c *call) error {
 	if wants("build-cache") {
 		doc.BuildCacheUsage = cache
 	}
-	if !c.atLeast("1.53") && !c.flag("verbose") { // the one version with both
+	if !c.flag("verbose") { // without it the engine tells in both forms, as Docker does
 		return c.json(http.StatusOK, struct {
 			ds.DiskUsage
 			oldUsage

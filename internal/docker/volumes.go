@@ -52,7 +52,7 @@ func (s *Server) createVolume(c *call) error {
 		return err
 	}
 	if req.Driver != "" && req.Driver != "local" {
-		return notFound("error looking up volume plugin %s: plugin %q not found", req.Driver, req.Driver)
+		return notFound("create %s: error looking up volume plugin %s: plugin %q not found", req.Name, req.Driver, req.Driver)
 	}
 	v := volume.Volume{Name: req.Name, Options: req.DriverOpts, Labels: req.Labels}
 	if v.Name == "" {
@@ -65,6 +65,9 @@ func (s *Server) createVolume(c *call) error {
 	if err != nil {
 		if errors.Is(err, volume.ErrInUse) {
 			return conflict("conflict: volume already exists with different options: %s", v.Name)
+		}
+		if errors.Is(err, volume.ErrInvalid) {
+			return badRequest("create %s: %v", v.Name, err)
 		}
 		return err
 	}
@@ -83,7 +86,7 @@ func (s *Server) listVolumes(c *call) error {
 	if err != nil {
 		return err
 	}
-	out := dv.ListResponse{Volumes: []dv.Volume{}, Warnings: []string{}}
+	out := dv.ListResponse{Volumes: []dv.Volume{}}
 	for _, v := range s.volumes.List() {
 		doc := s.volumeDoc(v)
 		if !f.exact("driver", "local") || !f.labels(doc.Labels) || !f.any("name", func(n string) bool { return strings.Contains(v.Name, n) }) {
@@ -95,6 +98,11 @@ func (s *Server) listVolumes(c *call) error {
 		out.Volumes = append(out.Volumes, doc)
 	}
 	return c.json(http.StatusOK, out)
+}
+
+// updateVolume answers PUT /volumes/{name}, which is for volumes of a swarm.
+func (s *Server) updateVolume(c *call) error {
+	return fail(http.StatusServiceUnavailable, "volume update only valid for cluster volumes, but swarm is unavailable")
 }
 
 func (s *Server) inspectVolume(c *call) error {
@@ -135,7 +143,8 @@ func (s *Server) pruneVolumes(c *call) error {
 	}
 	report := dv.PruneReport{VolumesDeleted: []string{}}
 	for _, v := range s.volumes.List() {
-		if !all && !v.Anonymous || !f.labels(v.Labels) || len(s.volumeUsers(v.Name)) > 0 {
+		// One with options is somebody else's data, such as a file server's, or a description that is dear.
+		if len(v.Options) > 0 || !all && !v.Anonymous || !f.labels(v.Labels) || len(s.volumeUsers(v.Name)) > 0 {
 			continue
 		}
 		size := s.volumes.Size(v.Name)

@@ -107,7 +107,7 @@ func (m *Manager) execProcess(r *Record, c ExecConfig) (*specs.Process, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.User = specs.User{UID: u.UID, GID: u.GID, AdditionalGids: u.Groups}
+		p.User = specs.User{UID: u.UID, GID: u.GID, AdditionalGids: u.SupplementaryGroups(), Umask: p.User.Umask}
 		if !spec.Names(r.Config.Process.Env, "HOME") && !m.imageNames(r, "HOME") { // the container's is its own user's
 			more = append(more, "HOME="+u.Home)
 		}

@@ -163,6 +163,9 @@ func Names(env []string, variable string) bool {
 	return slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, variable+"=") })
 }
 
+// SupplementaryGroups are a process's supplementary groups: its primary one first.
+func (r Resolved) SupplementaryGroups() []uint32 { return groups(r) }
+
 // groups puts the primary group first among the supplementary ones, so that dropping it is no way around a denial for the group
 // (CVE-2022-2989 and its like).
 func groups(r Resolved) []uint32 {

@@ -94,7 +94,7 @@ func (s *Store) Create(v Volume) (*Volume, bool, error) {
 		return nil, false, fmt.Errorf("create volume %q: bad name: %w", v.Name, ErrInvalid)
 	}
 	if err := checkOptions(v.Options); err != nil {
-		return nil, false, fmt.Errorf("create volume %s: %w: %w", v.Name, err, ErrInvalid)
+		return nil, false, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,16 +120,25 @@ func (s *Store) Create(v Volume) (*Volume, bool, error) {
 	return &v, true, nil
 }
 
+// OptionError says which option is wrong, in Docker's words. It is ErrInvalid.
+type OptionError struct{ text string }
+
+func (e *OptionError) Error() string        { return e.text }
+func (e *OptionError) Is(target error) bool { return target == ErrInvalid }
+
 func checkOptions(o map[string]string) error {
 	for k := range o {
 		switch k {
 		case "type", "device", "o", "size":
 		default:
-			return fmt.Errorf("invalid option: %q", k)
+			return &OptionError{fmt.Sprintf("invalid option: %q", k)}
 		}
 	}
-	if o["type"] != "" && o["device"] == "" {
-		return errors.New("missing device in volume options")
+	if (o["type"] != "" || o["o"] != "") && o["device"] == "" {
+		return &OptionError{`missing required option: "device"`}
+	}
+	if o["device"] != "" && o["type"] == "" {
+		return &OptionError{`missing required option: "type"`}
 	}
 	return nil
 }
