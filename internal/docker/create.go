@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 
@@ -352,6 +353,9 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 	}
 	if cfg.Hostname == "" && !host.NetworkMode.IsHost() && !host.UTSMode.IsHost() {
 		cfg.Hostname = e.ID[:12]
+	}
+	if cfg.Hostname == "" && host.NetworkMode.IsHost() && !host.UTSMode.IsHost() {
+		cfg.Hostname, _ = os.Hostname()
 	}
 	var endpoints map[string]*dn.EndpointSettings
 	if wanted != nil {

@@ -92,6 +92,8 @@ func TestBinds(t *testing.T) {
 		{"/a:b", "", "", "", "mount path must be absolute"},
 		{"/a:/", "", "", "", "destination can't be '/'"},
 		{"/a:/b:bad", "", "", "", "invalid mode: bad"},
+		{"/a:/b:nocopy", "", "", "", "invalid mode: nocopy"},
+		{"a1:/b:shared", "", "", "", "field BindOptions must not be specified"},
 		{"a/b:/c", "", "", "", `includes invalid characters for a local volume name`},
 		{":/b", "", "", "", "invalid volume specification"},
 		{"", "", "", "", "invalid volume specification"},

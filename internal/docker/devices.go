@@ -21,6 +21,9 @@ func devices(h *dc.HostConfig) ([]spec.Device, error) {
 		if _, err := os.Stat(d.PathOnHost); err != nil {
 			return nil, fail(500, "error gathering device information while adding custom device %q: no such file or directory", d.PathOnHost)
 		}
+		if _, err := spec.ReadDevices(d.PathOnHost, d.PathOnHost); err != nil {
+			return nil, fail(500, "error gathering device information while adding custom device %q: %v", d.PathOnHost, err)
+		}
 		inside := d.PathInContainer
 		if inside == "" {
 			inside = d.PathOnHost

@@ -165,6 +165,7 @@ func sandboxConfig(c *dc.Config, h *dc.HostConfig, nets []attachment, gateway ne
 	out := sandbox.Config{Origin: Origin, Hostname: c.Hostname, Domainname: c.Domainname, HostNet: h.NetworkMode.IsHost(),
 		Sysctls: maps.Clone(h.Sysctls), ShmSize: h.ShmSize, Privileged: h.Privileged}
 	out.HostUTS = h.UTSMode.IsHost()
+	out.OwnUTS = out.HostNet && !out.HostUTS
 	if h.IpcMode.IsHost() {
 		out.IPC = sandbox.Host
 	}

@@ -64,6 +64,9 @@ func merge(c *dc.Config, img dockerspec.DockerOCIImageConfig) {
 	if c.WorkingDir == "" {
 		c.WorkingDir = img.WorkingDir
 	}
+	if len(c.Volumes) == 0 {
+		c.Volumes = nil
+	}
 	for v := range img.Volumes {
 		if c.Volumes == nil {
 			c.Volumes = map[string]struct{}{}

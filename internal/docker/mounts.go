@@ -78,16 +78,22 @@ func parseBind(text string) (wish, error) {
 			w.point.Propagation = dm.Propagation(o)
 			w.mount.Propagation = propagation(dm.Propagation(o))
 		default:
-			return wish{}, badRequest("invalid volume specification: '%s': invalid mode: %s", text, mode)
+			return wish{}, badRequest("invalid mode: %s", mode)
 		}
 	}
 	if path.IsAbs(source) {
+		if w.noCopy {
+			return wish{}, badRequest("invalid mode: %s", mode)
+		}
 		w.point.Type, w.point.Source = dm.TypeBind, path.Clean(source)
 		w.mount.Source, w.mount.MakeSource = path.Clean(source), true
 		if w.point.Propagation == "" {
 			w.point.Propagation = dm.PropagationRPrivate
 		}
 		return w, nil
+	}
+	if w.point.Propagation != "" {
+		return wish{}, badRequest("invalid volume specification: '%s': invalid mount config for type \"volume\": field BindOptions must not be specified", text)
 	}
 	w.point.Type, w.point.Name = dm.TypeVolume, source
 	w.volume = &volume.Volume{Name: source}
@@ -241,6 +247,11 @@ func wishes(c *dc.Config, h *dc.HostConfig, host spec.Host, find func(string) (*
 	}
 	for _, from := range h.VolumesFrom {
 		key, mode, _ := strings.Cut(from, ":")
+		for o := range strings.SplitSeq(mode, ",") {
+			if !slices.Contains([]string{"", "ro", "rw", "z", "Z"}, o) {
+				return nil, badRequest("invalid mode: %s", mode)
+			}
+		}
 		r, err := find(key)
 		if err != nil {
 			return nil, badRequest("%v", err)

@@ -251,7 +251,7 @@ func (r *resolvers) lookup(id, name string) (addrs []netip.Addr, known bool) {
 			if len(a.Aliases) == 0 || !slices.ContainsFunc(asker.Endpoints, func(e endpoint) bool { return e.Network == a.Network }) {
 				continue
 			}
-			if !called(c, sb, a, name) && links[a.Network+" "+c.Config.Name] == "" && links[a.Network+" "+c.ID] == "" && links[a.Network+" "+c.ID[:12]] == "" {
+			if !called(c, sb, a, name) && !r.calledFully(c, sb, a, name) && links[a.Network+" "+c.Config.Name] == "" && links[a.Network+" "+c.ID] == "" && links[a.Network+" "+c.ID[:12]] == "" {
 				continue
 			}
 			known = true
@@ -270,6 +270,19 @@ func (r *resolvers) lookup(id, name string) (addrs []netip.Addr, known bool) {
 func called(c *container.Record, sb *sandbox.Record, a sandbox.Attachment, name string) bool {
 	return strings.EqualFold(c.Config.Name, name) || len(name) >= 12 && strings.HasPrefix(c.ID, name) || strings.EqualFold(sb.Config.Hostname, name) ||
 		slices.ContainsFunc(a.Aliases[min(1, len(a.Aliases)):], func(x string) bool { return strings.EqualFold(x, name) })
+}
+
+// calledFully reports whether name is one of the container's names followed by its network's: "web.backend".
+func (r *resolvers) calledFully(c *container.Record, sb *sandbox.Record, a sandbox.Attachment, name string) bool {
+	if !strings.Contains(name, ".") {
+		return false
+	}
+	n, err := r.s.network(a.Network)
+	if err != nil || n.Name == "" {
+		return false
+	}
+	short := len(name) - len(n.Name) - 1
+	return short > 0 && strings.EqualFold(name[short:], "."+n.Name) && called(c, sb, a, name[:short])
 }
 
 // reverse finds the name of an address in a sandbox's networks; a name is followed by its network's.

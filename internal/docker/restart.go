@@ -158,6 +158,9 @@ func (s *Server) died(id string) {
 		return
 	}
 	s.restartAfter(r, pause)
+	if err := s.change(id, func(st *stored) { st.Restarts++; st.Failures++ }); err != nil {
+		s.log.Warn("count restart of container", "container", id, "error", err)
+	}
 }
 
 func (s *Server) restartAfter(r *container.Record, pause time.Duration) {
@@ -165,11 +168,7 @@ func (s *Server) restartAfter(r *container.Record, pause time.Duration) {
 		if s.life.Err() != nil {
 			return
 		}
-		err := s.change(r.ID, func(st *stored) { st.Restarts++; st.Failures++ })
-		if err == nil {
-			err = s.start(s.life, r.ID, false)
-		}
-		if err != nil {
+		if err := s.start(s.life, r.ID, false); err != nil {
 			s.log.Warn("restart container", "container", r.ID, "error", err)
 			if now, err := s.e.Containers.Get(r.ID); err == nil && !running(now) {
 				s.died(r.ID)

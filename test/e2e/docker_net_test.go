@@ -27,6 +27,7 @@ func TestDockerNetworks(t *testing.T) {
 			{args: "run --rm --network town alpine cat /etc/resolv.conf", out: "nameserver 127.0.0.11\n"},
 			{args: "run --rm --network town alpine wget -qO- http://web/", out: "nginx"},
 			{args: "run --rm --network town alpine nslookup site 127.0.0.11", out: "172."},
+			{args: "run --rm --network town alpine nslookup site.town 127.0.0.11", out: "172."},
 			{args: "run --rm --network town --link web:page alpine wget -qO- http://page/", out: "nginx"},
 			{args: "run --rm --network hall alpine wget -T 2 -qO- http://web/", code: 1},
 			{args: "run -d --name late alpine sleep 1000"},

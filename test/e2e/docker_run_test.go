@@ -103,7 +103,7 @@ func TestDockerRunFlags(t *testing.T) {
 		"cpuset-cpus":    {{args: "--cpuset-cpus 0 busybox grep Cpus_allowed_list /proc/self/status", out: "\t0\n"}, {args: "--cpuset-cpus 5000 busybox true", code: 125, err: "Requested CPUs are not available - requested 5000, available: "}},
 		"cpuset-mems":    {{args: "--cpuset-mems 0 busybox grep Mems_allowed_list /proc/self/status", out: "\t0\n"}},
 		"detach":         {{args: "-d --name detached busybox sleep 1000"}, {args: "rm -f detached"}},
-		"device": {{args: "--device /dev/loop-control:/dev/inside:r busybox sh -c 'test -c /dev/inside && ! echo x > /dev/inside'", err: "Operation not permitted"}, {args: "--device /dev/no-such busybox true", code: 127, err: `error gathering device information while adding custom device "/dev/no-such": no such file or directory`},
+		"device": {{args: "--device /etc:/dev/etc busybox true", err: `error gathering device information while adding custom device "/etc": not a device node`}, {args: "--device /dev/loop-control:/dev/inside:r busybox sh -c 'test -c /dev/inside && ! echo x > /dev/inside'", err: "Operation not permitted"}, {args: "--device /dev/no-such busybox true", code: 127, err: `error gathering device information while adding custom device "/dev/no-such": no such file or directory`},
 			{args: "--device vendor.example/gpu=0 busybox sh -c 'echo $GPU; test -c /dev/gpu0 && head -c 1 /dev/gpu0 | wc -c'", out: "seen\n1\n"},
 			{args: "--device vendor.example/gpu=9 busybox true", code: 125, err: "CDI device injection failed: unresolvable CDI devices vendor.example/gpu=9"}},
 		"device-cgroup-rule": {{args: "--device-cgroup-rule 'c 10:237 r' --cap-add MKNOD busybox sh -c 'mknod /m c 10 237 && dd if=/m bs=1 count=0'"}, {args: "--device-cgroup-rule nonsense busybox true", code: 125, err: "invalid device cgroup format"}},
@@ -121,7 +121,7 @@ func TestDockerRunFlags(t *testing.T) {
 			{args: "inspect -f '{{json .Config.Healthcheck}}' healthy", out: `{"Test":["CMD-SHELL","true"],"Interval":1000000000,"Timeout":2000000000,"StartPeriod":3000000000,"StartInterval":100000000,"Retries":4}`},
 		},
 		"no-healthcheck": {{args: "-d --no-healthcheck --name unchecked busybox sleep 1000"}, {args: "inspect -f '{{json .State.Health}}{{json .Config.Healthcheck.Test}}' unchecked", out: `null["NONE"]`}, {args: "rm -f unchecked"}},
-		"hostname":       {{args: "-h here busybox sh -c 'hostname; grep here /etc/hosts; cat /etc/hostname'", out: "here\n"}, {args: "-h here --uts host busybox true", code: 125, err: "conflicting options: hostname and the UTS mode"}},
+		"hostname":       {{args: "-h here busybox sh -c 'hostname; grep here /etc/hosts; cat /etc/hostname'", out: "here\n"}, {args: "-h here --network host busybox sh -c 'hostname; echo $HOSTNAME'", out: "here\nhere\n"}, {args: "-h here --uts host busybox true", code: 125, err: "conflicting options: hostname and the UTS mode"}},
 		"init":           {{args: "--init busybox ps", out: "/sbin/docker-init -- ps"}},
 		"interactive":    {{args: "-i busybox cat", stdin: "typed", out: "typed"}},
 		"ip":             {{args: "--network net --ip 172.31.7.77 busybox ip -4 addr show eth0", out: "172.31.7.77/24"}},
@@ -176,7 +176,7 @@ func TestDockerRunFlags(t *testing.T) {
 		"uts":           {{args: "--uts host busybox hostname"}},
 		"volume":        {{args: "-v " + bound + ":/b:ro busybox cat /b/deep/f", out: "bound\n"}, {args: "-v named:/etc busybox cat /etc/passwd", out: "root"}, {args: "-v empty:/etc:nocopy busybox sh -c 'ls /etc/passwd'", code: 1, err: "No such file"}},
 		"volume-driver": {{args: "--volume-driver nonsense -v x:/x busybox true", code: 125, err: `error looking up volume plugin nonsense: plugin "nonsense" not found`}},
-		"volumes-from":  {{args: "create --name from -v shared:/shared busybox"}, {args: "--volumes-from from busybox ls -d /shared", out: "/shared\n"}, {args: "--volumes-from from:ro busybox touch /shared/x", code: 1, err: "Read-only file system"}, {args: "rm from"}},
+		"volumes-from":  {{args: "create --name from -v shared:/shared busybox"}, {args: "--volumes-from from busybox ls -d /shared", out: "/shared\n"}, {args: "--volumes-from from:bar busybox true", code: 125, err: "invalid mode: bar"}, {args: "--volumes-from from:ro busybox touch /shared/x", code: 1, err: "Read-only file system"}, {args: "rm from"}},
 		"workdir":       {{args: "-w /made/here busybox pwd", out: "/made/here\n"}, {args: "-w relative busybox true", code: 125, err: "needs to be an absolute path"}},
 	}
 	if device != "" {

@@ -23,6 +23,9 @@ func (m *Manager) draft(id string, c Config) (*Record, error) {
 	if r.Config.Hostname == "" && !c.HostNet && !c.HostUTS {
 		r.Config.Hostname = r.ID[:12]
 	}
+	if r.Config.Hostname == "" && c.HostNet && c.OwnUTS {
+		r.Config.Hostname, _ = os.Hostname()
+	}
 	r.Cgroup = c.Cgroup
 	if r.Cgroup == "" {
 		r.Cgroup, r.OwnCgroup = filepath.Join("/", m.set.CgroupParent, "sandbox", r.ID), true

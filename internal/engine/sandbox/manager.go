@@ -206,9 +206,9 @@ func (m *Manager) build(ctx context.Context, r *Record) error {
 	pins := map[kernel.Namespace]string{}
 	if !c.HostNet {
 		pins[kernel.Net] = m.ns(r.ID, kernel.Net)
-		if !c.HostUTS {
-			pins[kernel.UTS] = m.ns(r.ID, kernel.UTS)
-		}
+	}
+	if !c.sharesUTS() {
+		pins[kernel.UTS] = m.ns(r.ID, kernel.UTS)
 	}
 	if c.IPC != Host {
 		pins[kernel.IPC] = m.ns(r.ID, kernel.IPC)
@@ -291,7 +291,7 @@ func checkSysctl(name string, c Config) error {
 		return nil
 	case ipc || net:
 		return fmt.Errorf("set sysctl %s: not allowed when the namespace is the host's", name)
-	case dotted == "kernel.domainname" && !c.HostNet:
+	case dotted == "kernel.domainname" && !c.sharesUTS():
 		return nil
 	}
 	return fmt.Errorf("set sysctl %s: it does not belong to a namespace", name)
@@ -400,7 +400,7 @@ func (m *Manager) place(r *Record) Place {
 	if n.HostNet = c.HostNet; !c.HostNet {
 		n.Net = m.ns(r.ID, kernel.Net)
 	}
-	if n.HostUTS = c.HostNet || c.HostUTS; !n.HostUTS {
+	if n.HostUTS = c.sharesUTS(); !n.HostUTS {
 		n.UTS = m.ns(r.ID, kernel.UTS)
 	}
 	if n.HostIPC = c.IPC == Host; n.HostIPC {

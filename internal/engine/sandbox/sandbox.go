@@ -51,7 +51,8 @@ type Config struct {
 	Networks   []Attachment      `json:",omitempty"` // none: loopback only, unless HostNet
 	Ports      []network.Port    `json:",omitempty"` // published where the IPv4 gateway is, else the IPv6 one
 	HostNet    bool              `json:",omitempty"`
-	HostUTS    bool              `json:",omitempty"` // with HostNet too
+	HostUTS    bool              `json:",omitempty"` // with HostNet too, but for OwnUTS
+	OwnUTS     bool              `json:",omitempty"` // a host name of its own beside HostNet
 	IPC        Share             `json:",omitempty"`
 	PID        Share             `json:",omitempty"`
 	Sysctls    map[string]string `json:",omitempty"`
@@ -67,6 +68,9 @@ type Config struct {
 	Owners    idmap.Map `json:",omitzero"`
 	Ephemeral bool      `json:",omitempty"` // never started again after a reboot: its record need not survive a power loss
 }
+
+// sharesUTS reports whether containers have the host's name.
+func (c *Config) sharesUTS() bool { return c.HostUTS || c.HostNet && !c.OwnUTS }
 
 // DNS is what resolv.conf says. The zero value copies the host's.
 type DNS struct {

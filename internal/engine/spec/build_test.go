@@ -150,6 +150,22 @@ func TestPrivilegedAndHostNamespaces(t *testing.T) {
 	}
 }
 
+// The files that name servers and hosts are seen over a volume that covers their folder.
+func TestFilesOverVolumes(t *testing.T) {
+	in := input()
+	in.ResolvConf, in.Hosts = "/s/resolv", "/s/hosts"
+	in.Mounts = []Mount{{Source: "/v", Target: "/etc"}}
+	var order []string
+	for _, m := range build(t, in).Mounts {
+		if strings.HasPrefix(m.Destination, "/etc") {
+			order = append(order, m.Destination)
+		}
+	}
+	if want := []string{"/etc", "/etc/resolv.conf", "/etc/hosts"}; !slices.Equal(order, want) {
+		t.Errorf("mounts below /etc: %v, want %v", order, want)
+	}
+}
+
 // What is named beside Privileged holds.
 func TestPrivilegedKeepsProfiles(t *testing.T) {
 	in := input()

@@ -62,6 +62,14 @@ func mounts(in Input, s *specs.Spec) error {
 			return err
 		}
 		all = slices.DeleteFunc(all, func(d specs.Mount) bool { return d.Destination == o.Destination })
+		// A file of ours is over a folder that covers its place: /etc/resolv.conf over a volume at /etc.
+		all = slices.DeleteFunc(all, func(d specs.Mount) bool {
+			covered := d.Type == "bind" && strings.HasPrefix(d.Destination, o.Destination+"/")
+			if covered {
+				wished = append(wished, d)
+			}
+			return covered
+		})
 		wished = append(wished, o)
 		switch {
 		case m.Propagation == PropagateShared:
@@ -237,6 +245,9 @@ func ReadDevices(host, inside string) ([]specs.LinuxDevice, error) {
 			FileMode: &mode, UID: &st.Uid, GID: &st.Gid})
 		return nil
 	})
+	if err == nil && len(out) == 0 {
+		err = errors.New("not a device node")
+	}
 	return out, err
 }
 
