@@ -319,8 +319,13 @@ func (n *creation) compile() error {
 	p.Call("hide memory", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0)
 	if n.ns.user >= 0 {
 		p.Call("join user namespace", unix.SYS_SETNS, uintptr(n.ns.user), unix.CLONE_NEWUSER)
-		p.Fork(n.ns.new|unix.CLONE_PARENT, -1)
-		p.Await(n.syncR) // the first one has told the number of this one: else a report of this one could come before
+		if n.ns.forks() {
+			p.Fork(n.ns.new|unix.CLONE_PARENT, -1)
+			p.Await(n.syncR) // the first one has told the number of this one: else a report of this one could come before
+		} else {
+			p.Call("new namespaces", unix.SYS_UNSHARE, uintptr(n.ns.new))
+			p.Ready()
+		}
 	}
 	joinCgroup(p, n.tasks)
 	p.Ready()
@@ -471,20 +476,8 @@ func (n *creation) spawn() (err error) {
 		return err
 	}
 	if n.ns.user >= 0 {
-		first, fd := n.pid, n.pidfd
-		pid, err := n.program.Next(fdReader(n.reportR))
-		kernel.Close(fd)
-		reap(first)
-		n.pid, n.pidfd = 0, -1
-		if err != nil {
+		if err := n.joined(); err != nil {
 			return fmt.Errorf("join user namespace: %w", err)
-		}
-		n.pid = pid
-		if n.pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
-			return fmt.Errorf("open process %d: %w", pid, err)
-		}
-		if _, err := unix.Write(n.syncW, []byte{3}); err != nil {
-			return fmt.Errorf("wake process %d: %w", pid, err)
 		}
 	}
 	n.c.record.Pid = n.pid
@@ -495,6 +488,25 @@ func (n *creation) spawn() (err error) {
 		if err := unix.Setns(n.pidfd, flags); err != nil {
 			return fmt.Errorf("join the container's namespaces: %w", err)
 		}
+	}
+	return nil
+}
+
+// joined waits until the process is in the user namespace that was joined, and has its own namespaces there.
+func (n *creation) joined() error {
+	pid, err := n.program.Next(fdReader(n.reportR))
+	if err != nil || !n.ns.forks() {
+		return err
+	}
+	first, fd := n.pid, n.pidfd
+	n.pid, n.pidfd = pid, -1
+	kernel.Close(fd)
+	reap(first)
+	if n.pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
+		return fmt.Errorf("open process %d: %w", pid, err)
+	}
+	if _, err := unix.Write(n.syncW, []byte{3}); err != nil {
+		return fmt.Errorf("wake process %d: %w", pid, err)
 	}
 	return nil
 }

@@ -80,6 +80,10 @@ func (n *namespaces) close() {
 // userns tells whether the container's user namespace is not the runtime's.
 func (n *namespaces) userns() bool { return n.user >= 0 || n.new&unix.CLONE_NEWUSER != 0 }
 
+// forks tells that a process which has joined a user namespace needs another one to live in a new PID namespace. Where a PID namespace is joined there
+// must be none: its number would be told as it is in there.
+func (n *namespaces) forks() bool { return n.user >= 0 && n.new&unix.CLONE_NEWPID != 0 }
+
 // enter is what the building thread joins of the new process: everything new but the user namespace.
 func (n *namespaces) enter() int { return int(n.new &^ unix.CLONE_NEWUSER) }
 
