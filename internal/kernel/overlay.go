@@ -54,11 +54,11 @@ func (o Overlay) mountMapped(attrs int) (*Tree, error) {
 	plain, base := o, strings.TrimSuffix(o.Base, "/")
 	plain.Base, plain.UserNS, plain.Lower = "", 0, make([]string, len(o.Lower))
 	for i, dir := range o.Lower {
-		rest, ok := strings.CutPrefix(dir, base+"/")
+		rest, ok := strings.CutPrefix(dir+"/", base+"/")
 		if !ok {
 			return nil, fmt.Errorf("map owners of %s: it is not below %s", dir, o.Base)
 		}
-		plain.Lower[i] = place + "/" + rest
+		plain.Lower[i] = place + "/" + strings.TrimSuffix(rest, "/")
 	}
 	if CanOverlayAppend() {
 		if tree, err := plain.mountEach(attrs); !errors.Is(err, unix.EINVAL) {

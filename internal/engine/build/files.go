@@ -20,10 +20,11 @@ import (
 
 // view is the files of a chain of layers, mounted below the build's folder where no container sees them.
 type view struct {
-	dir   string
-	chain string
-	owned bool // an image's or stage's, not a context's
-	plain bool // a further context's: no ignore rules
+	dir    string
+	chain  string
+	layers []digest.Digest // of an owned one, bottom first
+	owned  bool            // an image's or stage's, not a context's
+	plain  bool            // a further context's: no ignore rules
 }
 
 // chainOf names a chain of layers.
@@ -39,12 +40,12 @@ func (r *solving) place(kind string) (string, error) {
 }
 
 // mounts a snapshot over layers. drop unmounts and frees it.
-func (r *solving) snapshot(layers []digest.Digest) (key, dir string, drop func() error, err error) {
+func (r *solving) snapshot(layers []digest.Digest, opts ...layer.Option) (key, dir string, drop func() error, err error) {
 	if dir, err = r.place("root"); err != nil {
 		return "", "", nil, err
 	}
 	key = snapshotPrefix + r.id + "-" + filepath.Base(dir)
-	m, err := r.b.cfg.Layers.Prepare(r.ctx, key, layers, layer.Volatile())
+	m, err := r.b.cfg.Layers.Prepare(r.ctx, key, layers, append(opts, layer.Volatile())...)
 	if err != nil {
 		return "", "", nil, err
 	}
@@ -72,7 +73,7 @@ func (r *solving) view(layers []digest.Digest) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v = &view{dir: dir, chain: chainOf(layers), owned: true}
+	v = &view{dir: dir, chain: chainOf(layers), layers: layers, owned: true}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if have := r.views[v.chain]; have != nil {

@@ -20,6 +20,7 @@ import (
 
 	"nau/internal/engine/container"
 	"nau/internal/engine/image"
+	"nau/internal/engine/layer"
 	"nau/internal/engine/spec"
 	"nau/internal/kernel"
 )
@@ -53,7 +54,7 @@ func (r *solving) run(i int, st *state, step Step) (bool, error) {
 		if err != nil {
 			return blob, err
 		}
-		m := &runMounts{r: r}
+		m := &runMounts{r: r, shifted: map[string]bool{}}
 		defer func() { err = errors.Join(err, m.close()) }()
 		if err := m.prepare(c, binds); err != nil {
 			return blob, err
@@ -163,6 +164,7 @@ type runMounts struct {
 	targets []string
 	env     []string
 	undo    []func() error
+	shifted map[string]bool // sources whose owners are the host's ids of the steps' user namespace
 }
 
 func (m *runMounts) close() error {
@@ -174,6 +176,10 @@ func (m *runMounts) close() error {
 }
 
 func (m *runMounts) add(mnt spec.Mount) {
+	if mnt.Type == "" && !m.r.b.cfg.Remap.IsZero() && !m.shifted[mnt.Source] {
+		// On disk it is owned as the step is to see it.
+		mnt.UIDs, mnt.GIDs = m.r.b.cfg.Remap.UIDs, m.r.b.cfg.Remap.GIDs
+	}
 	m.list = append(m.list, mnt)
 	m.targets = append(m.targets, mnt.Target)
 }
@@ -234,6 +240,12 @@ func (m *runMounts) memory() (string, error) {
 // bind shows a part of the context, a stage or an image. What a writable one is given is forgotten.
 func (m *runMounts) bind(mnt *instructions.Mount, v *view) error {
 	dir := v.dir
+	if v.owned && !m.r.b.cfg.Remap.IsZero() {
+		var err error
+		if dir, err = m.owned(v); err != nil {
+			return err
+		}
+	}
 	if !v.owned && !v.plain && m.r.ignore != nil && len(m.r.ignore.rules) > 0 {
 		var err error
 		if dir, err = m.r.filtered(v); err != nil {
@@ -286,20 +298,42 @@ func (m *runMounts) bind(mnt *instructions.Mount, v *view) error {
 		if err != nil {
 			return err
 		}
-		o := kernel.Overlay{Lower: []string{show}, Upper: filepath.Join(above, "upper"), Work: filepath.Join(above, "work")}
+		o := layer.Mount{Lower: []string{show}, Upper: filepath.Join(above, "upper"), Work: filepath.Join(above, "work")}
 		show = filepath.Join(above, "merged")
 		for _, d := range []string{o.Upper, o.Work, show} {
 			if err := os.Mkdir(d, 0o755); err != nil {
 				return err
 			}
 		}
-		if err := o.MountAt(show, 0); err != nil {
+		if remap := m.r.b.cfg.Remap; !remap.IsZero() {
+			root := remap.Root()
+			if err := os.Chown(o.Upper, root.UID, root.GID); err != nil {
+				return err
+			}
+			if !v.owned { // else what it shows is shifted already
+				o.Owners, o.Base = remap, o.Lower[0]
+			}
+		}
+		if err := o.Attach(show); err != nil {
 			return err
 		}
 		m.undo = append(m.undo, func() error { return kernel.Unmount(show) })
 	}
+	if v.owned || !mnt.ReadOnly {
+		m.shifted[show] = true
+	}
 	m.add(spec.Mount{Source: show, Target: mnt.Target, ReadOnly: mnt.ReadOnly})
 	return nil
+}
+
+// owned shows a view's layers as the steps' user namespace owns them.
+func (m *runMounts) owned(v *view) (string, error) {
+	_, dir, drop, err := m.r.snapshot(v.layers, layer.Owners(m.r.b.cfg.Remap))
+	if err != nil {
+		return "", err
+	}
+	m.undo = append(m.undo, drop)
+	return dir, nil
 }
 
 // filtered is a copy of the context without what is ignored, made when first a bind mount asks.
