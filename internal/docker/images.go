@@ -17,6 +17,7 @@ import (
 	di "github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/storage"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"nau/internal/engine/image"
 )
@@ -421,7 +422,7 @@ func (s *Server) removeImage(c *call) error {
 	}
 	removed, err := s.e.Images.Remove(c.ctx(), name, opts)
 	if err != nil {
-		return s.removalError(img, name, err)
+		return removalError(img, name, err, opts.Platforms)
 	}
 	return c.json(http.StatusOK, s.gone(removed))
 }
@@ -442,9 +443,10 @@ func (s *Server) gone(removed []image.Removed) []di.DeleteResponse {
 }
 
 // removalError words a refusal as Docker does.
-func (s *Server) removalError(img *image.Image, name string, err error) error {
+func removalError(img *image.Image, name string, err error, asked []ocispec.Platform) error {
 	short := img.ID.Encoded()[:12]
 	var none *image.NoPlatformError
+	var used *image.InUseError
 	switch {
 	case errors.As(err, &none):
 		return notFound("failed to delete platform %s for image %s: image with reference %s was found but does not provide any platform", image.FormatPlatform(none.Platform), img.ID, name)
@@ -452,20 +454,15 @@ func (s *Server) removalError(img *image.Image, name string, err error) error {
 		return conflict("conflict: unable to delete %s (cannot be forced) - image has dependent child images", short)
 	case errors.Is(err, image.ErrConflict):
 		return conflict("conflict: unable to delete %s (must be forced) - image is referenced in multiple repositories", short)
-	case errors.Is(err, image.ErrInUse):
-		users, running := s.e.Containers.ImageUsed(img.ID.String())
-		who := ""
-		if len(users) > 0 {
-			who = users[0][:12]
-		}
-		if running {
-			if !strings.HasPrefix(img.ID.Encoded(), strings.TrimPrefix(name, "sha256:")) {
-				return conflict("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s", name, who, short)
-			}
-			return conflict("conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", short, who)
-		}
-		if !strings.HasPrefix(img.ID.Encoded(), strings.TrimPrefix(name, "sha256:")) {
+	case errors.As(err, &used):
+		short, who := used.ID.Encoded()[:12], used.Users[0][:min(12, len(used.Users[0]))]
+		switch {
+		case len(asked) > 0:
+			return conflict("conflict: unable to delete platform %s of %s (cannot be forced) - container %s is using it", strings.Join(formatted(asked), ", "), name, who)
+		case !strings.HasPrefix(img.ID.Encoded(), strings.TrimPrefix(name, "sha256:")):
 			return conflict("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s", name, who, short)
+		case used.Running:
+			return conflict("conflict: unable to delete %s (cannot be forced) - image is being used by running container %s", short, who)
 		}
 		return conflict("conflict: unable to delete %s (must be forced) - image is being used by stopped container %s", short, who)
 	}

@@ -90,6 +90,13 @@ func (s *Server) imageFor(name string, p *ocispec.Platform) (*image.Image, error
 	return img, err
 }
 
+func formatted(list []ocispec.Platform) (out []string) {
+	for _, p := range list {
+		out = append(out, image.FormatPlatform(p))
+	}
+	return out
+}
+
 // provides words that an image is not here for a platform.
 func provides(name string, e *image.NoPlatformError) error {
 	return notFound("image with reference %s was found but does not provide the specified platform (%s)", name, image.FormatPlatform(e.Platform))

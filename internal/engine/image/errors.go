@@ -2,7 +2,9 @@ package image
 
 import (
 	"errors"
+	"strings"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"nau/internal/engine/content"
@@ -40,3 +42,17 @@ func (e *NoPlatformError) Error() string {
 
 // Is makes it one of its kind.
 func (e *NoPlatformError) Is(target error) bool { return target == ErrNoPlatform }
+
+// InUseError is an ErrInUse that says which image it is, and whose.
+type InUseError struct {
+	ID      digest.Digest
+	Users   []string // IDs of containers
+	Running bool     // one of them runs
+}
+
+func (e *InUseError) Error() string {
+	return ErrInUse.Error() + ": " + shortID(e.ID) + " is used by container " + strings.Join(e.Users, ", ")
+}
+
+// Is makes it one of its kind.
+func (e *InUseError) Is(target error) bool { return target == ErrInUse }

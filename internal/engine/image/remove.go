@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -100,7 +99,7 @@ func (s *Store) removeAll(h *held, name string, opts RemoveOptions) (p removal, 
 		case name == "" && children && !opts.Orphan:
 			return p, fmt.Errorf("%w: %s", ErrParent, shortID(id))
 		case name == "" && len(users) > 0 && (running || !opts.Force), name != "" && len(users) > 0 && !opts.Force:
-			return p, fmt.Errorf("%w: %s is used by container %s", ErrInUse, shortID(id), strings.Join(users, ", "))
+			return p, &InUseError{id, users, running}
 		case name != "" && (children || running): // the names go, the image stays for those who need it
 			continue
 		}
@@ -152,8 +151,8 @@ func (s *Store) removePlatforms(h *held, name string, opts RemoveOptions) (p rem
 		if going[m.rec.ID] {
 			continue
 		}
-		if users, _ := s.users(m.rec.ID); len(users) > 0 {
-			return p, fmt.Errorf("%w: %s is used by container %s", ErrInUse, shortID(m.rec.ID), strings.Join(users, ", "))
+		if users, running := s.users(m.rec.ID); len(users) > 0 {
+			return p, &InUseError{m.rec.ID, users, running}
 		}
 		if s.children(m.rec.ID) {
 			return p, fmt.Errorf("%w: %s", ErrParent, shortID(m.rec.ID))
