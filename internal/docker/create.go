@@ -150,12 +150,15 @@ func (s *Server) image(ref string) (*image.Image, error) {
 }
 
 // asked reads the platform that a container is asked for; nil = none.
-func asked(platform string) *ocispec.Platform {
+func asked(platform string) (*ocispec.Platform, error) {
 	if platform == "" {
-		return nil
+		return nil, nil
 	}
-	p := image.ParsePlatform(platform)
-	return &p
+	p, err := image.ReadPlatform(platform)
+	if err != nil {
+		return nil, badRequest("%v", err)
+	}
+	return &p, nil
 }
 
 // create makes a container of a request.
@@ -164,7 +167,11 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 	if cfg.Image == "" {
 		return nil, nil, badRequest("config.Image is empty") // the CLI never sends it
 	}
-	img, err := s.imageFor(cfg.Image, asked(platform))
+	want, err := asked(platform)
+	if err != nil {
+		return nil, nil, err
+	}
+	img, err := s.imageFor(cfg.Image, want)
 	if err != nil {
 		return nil, nil, err
 	}

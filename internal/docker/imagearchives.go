@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"nau/internal/engine/image"
@@ -36,6 +37,9 @@ func (s *Server) saveImages(c *call) error {
 	}
 	for _, ref := range refs {
 		if _, err := s.image(ref); err != nil {
+			if named, perr := reference.ParseNormalizedNamed(ref); perr == nil && reference.IsNameOnly(named) && len(s.tagged(named)) > 0 {
+				continue // a repository brings all its tags
+			}
 			return err
 		}
 		for _, p := range platforms {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -138,7 +139,9 @@ func (s *Server) createImage(c *call) error {
 	opts := image.PullOptions{Auth: credentials(c.Header.Get(registry.AuthHeader)), Progress: p.event, Said: true}
 	pl := image.HostPlatform()
 	if v := c.get("platform"); v != "" {
-		pl = image.ParsePlatform(v)
+		if pl, err = image.ReadPlatform(v); err != nil {
+			return badRequest("%v", err)
+		}
 		opts.Platform = &pl
 	}
 	platform := image.FormatPlatform(pl)
@@ -187,6 +190,18 @@ func pullError(ref, platform string, err error) error {
 	return err
 }
 
+// repoDigests are an image's names by digest: those that it has, and what its tags point to.
+func repoDigests(img *image.Image) []string {
+	out := slices.Clone(img.RepoDigests)
+	for _, t := range img.RepoTags {
+		if n, err := reference.ParseNormalizedNamed(t); err == nil {
+			out = append(out, reference.FamiliarName(n)+"@"+img.Target.Digest.String())
+		}
+	}
+	slices.Sort(out)
+	return append([]string{}, slices.Compact(out)...)
+}
+
 // summaryOf is one line of `docker images`.
 func (s *Server) summaryOf(img *image.Image, users map[string]int64) di.Summary {
 	target := img.Target
@@ -195,7 +210,7 @@ func (s *Server) summaryOf(img *image.Image, users map[string]int64) di.Summary 
 		created = *img.Config.Created
 	}
 	out := di.Summary{ID: img.ID.String(), ParentID: img.Parent.String(), Created: created.Unix(), RepoTags: append([]string{}, img.RepoTags...),
-		RepoDigests: append([]string{}, img.RepoDigests...), Labels: img.Config.Config.Labels, Size: img.Total, SharedSize: -1, Containers: -1, Descriptor: &target}
+		RepoDigests: repoDigests(img), Labels: img.Config.Config.Labels, Size: img.Total, SharedSize: -1, Containers: -1, Descriptor: &target}
 	if users != nil {
 		out.Containers = users[img.ID.String()]
 		for _, id := range img.Beside {
@@ -222,6 +237,9 @@ func (s *Server) listImages(c *call) error {
 		for _, u := range use.Images {
 			shared[u.ID.String()] = u.Shared
 		}
+	}
+	if c.atLeast("1.54") && c.flag("identity") && !c.flag("manifests") {
+		return badRequest("identity requires manifests=1")
 	}
 	dangling, err := f.boolean("dangling", false)
 	if err != nil {
@@ -288,6 +306,11 @@ func refMatches(pattern, name string) bool {
 	if err != nil {
 		return false
 	}
+	for _, full := range []string{n.String(), n.Name()} { // a pattern may have the whole name, too
+		if ok, err := path.Match(pattern, full); err == nil && ok {
+			return true
+		}
+	}
 	ok, err := reference.FamiliarMatch(pattern, n)
 	return err == nil && ok
 }
@@ -314,7 +337,7 @@ func (s *Server) inspectImage(c *call) error {
 			comment = h.Comment
 		}
 	}
-	doc := di.InspectResponse{ID: img.ID.String(), RepoTags: append([]string{}, img.RepoTags...), RepoDigests: append([]string{}, img.RepoDigests...), Comment: comment,
+	doc := di.InspectResponse{ID: img.ID.String(), RepoTags: append([]string{}, img.RepoTags...), RepoDigests: repoDigests(img), Comment: comment,
 		Created: stamp(builtAt(img)), Author: img.Config.Author, Config: &cfg, Architecture: img.Config.Architecture, Variant: img.Config.Variant, Os: img.Config.OS,
 		OsVersion: img.Config.OSVersion, Size: img.Size + img.Content, RootFS: di.RootFS{Type: "layers"}, Metadata: di.Metadata{LastTagTime: img.LastTagged}}
 	for _, d := range img.DiffIDs {

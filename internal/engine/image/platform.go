@@ -1,7 +1,10 @@
 package image
 
 import (
+	"fmt"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -16,7 +19,7 @@ func HostPlatform() ocispec.Platform {
 func ParsePlatform(s string) ocispec.Platform {
 	p := ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
 	parts := strings.Split(s, "/")
-	if parts[0] == "linux" || parts[0] == "windows" || parts[0] == "freebsd" || parts[0] == "darwin" {
+	if slices.Contains(knownOS, strings.ToLower(parts[0])) || len(parts) > 1 && !isArch(parts[0]) {
 		p.OS, parts = parts[0], parts[1:]
 	}
 	if len(parts) > 0 && parts[0] != "" {
@@ -26,6 +29,32 @@ func ParsePlatform(s string) ocispec.Platform {
 		p.Variant = parts[1]
 	}
 	return normalise(p)
+}
+
+// Words that a platform may be made of; what else stands alone is a mistake rather than an architecture. Source: Go's list of ports.
+var (
+	knownOS   = []string{"linux", "windows", "freebsd", "darwin", "openbsd", "netbsd", "solaris", "illumos", "dragonfly", "plan9", "aix", "android", "ios", "js", "wasip1"}
+	knownArch = []string{"386", "amd64", "arm", "arm64", "loong64", "mips", "mipsle", "mips64", "mips64le", "ppc64", "ppc64le", "riscv64", "s390x", "wasm", "sparc64"}
+	wordRule  = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+)
+
+func isArch(s string) bool {
+	return slices.Contains(knownArch, normalise(ocispec.Platform{Architecture: s}).Architecture)
+}
+
+// ReadPlatform is ParsePlatform for what a person wrote: what cannot be a platform is refused.
+func ReadPlatform(s string) (ocispec.Platform, error) {
+	parts := strings.Split(s, "/")
+	for _, p := range parts {
+		if !wordRule.MatchString(p) || len(parts) > 3 {
+			return ocispec.Platform{}, fmt.Errorf("%q: invalid platform: os[/arch[/variant]] is needed", s)
+		}
+	}
+	p := ParsePlatform(s)
+	if len(parts) == 1 && !isArch(s) && !slices.Contains(knownOS, strings.ToLower(s)) {
+		return p, fmt.Errorf("%q: unknown operating system or architecture: invalid argument", s)
+	}
+	return p, nil
 }
 
 // normalise gives one platform one spelling, and the architectures with variants their default.

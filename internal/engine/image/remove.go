@@ -47,9 +47,13 @@ func (s *Store) unlink(refOrID string, opts RemoveOptions) ([]Removed, error) {
 	}
 	for _, g := range p.images {
 		c.images[g.rec.ID] = nil
-		out = append(out, s.deletedLines(g, c)...)
+		if len(opts.Platforms) > 0 {
+			out = append(out, Removed{ID: h.rec.ID, Deleted: g.desc.Digest.String()})
+			continue
+		}
+		out = append(out, s.deletedLines(g.held, c)...)
 		if !opts.NoPrune {
-			out = append(out, s.untaggedParents(g, c)...)
+			out = append(out, s.untaggedParents(g.held, c)...)
 		}
 	}
 	if err := s.apply(c, nil); err != nil {
@@ -61,7 +65,7 @@ func (s *Store) unlink(refOrID string, opts RemoveOptions) ([]Removed, error) {
 // removal is what goes.
 type removal struct {
 	names  []string
-	images []*held
+	images []member
 }
 
 // removeAll lets names go, and the images of all platforms that only they keep. The lock is held.
@@ -103,7 +107,7 @@ func (s *Store) removeAll(h *held, name string, opts RemoveOptions) (p removal, 
 		case name != "" && (children || running): // the names go, the image stays for those who need it
 			continue
 		}
-		p.images = append(p.images, g)
+		p.images = append(p.images, member{held: g})
 	}
 	return p, nil
 }
@@ -158,7 +162,7 @@ func (s *Store) removePlatforms(h *held, name string, opts RemoveOptions) (p rem
 			return p, fmt.Errorf("%w: %s", ErrParent, shortID(m.rec.ID))
 		}
 		going[m.rec.ID] = true
-		p.images = append(p.images, m.held)
+		p.images = append(p.images, m)
 	}
 	for n, r := range s.names {
 		left := !going[r.ID]
