@@ -48,6 +48,21 @@ func onThread(f func() error, done chan<- error) {
 	done <- f()
 }
 
+// Excursion is OnThread for f that leaves the thread in namespaces of the kinds of flags and changes nothing else of it. The
+// thread goes back to those of the program's first thread, which is cheaper than another thread; one that cannot, ends.
+func Excursion(flags int, f func() error) error {
+	return OnThread(func() error {
+		err := f()
+		if home, herr := firstThread(); herr == nil && unix.Setns(home, flags) == nil {
+			runtime.UnlockOSThread()
+		}
+		return err
+	})
+}
+
+// firstThread is a handle of the thread that stays in the namespaces that the program was begun in.
+var firstThread = sync.OnceValues(func() (int, error) { return unix.PidfdOpen(unix.Getpid(), 0) })
+
 var procRoot = sync.OnceValues(func() (int, error) {
 	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {

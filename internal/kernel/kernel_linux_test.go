@@ -22,7 +22,7 @@ func TestPinnedNamespacesOutliveTheirMaker(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
 	pins := map[Namespace]string{Net: filepath.Join(dir, "a/net"), UTS: filepath.Join(dir, "a/uts"), IPC: filepath.Join(dir, "a/ipc")}
-	if err := Pin(pins); err != nil {
+	if err := Pin(pins, nil); err != nil {
 		t.Fatal(err)
 	}
 	before, err := os.Hostname()
@@ -61,8 +61,52 @@ func TestPinnedNamespacesOutliveTheirMaker(t *testing.T) {
 			t.Errorf("a second time: %v", err)
 		}
 	}
-	if err := Pin(map[Namespace]string{PID: filepath.Join(dir, "pid")}); err == nil {
+	if err := Pin(map[Namespace]string{PID: filepath.Join(dir, "pid")}, nil); err == nil {
 		t.Error("a PID namespace was pinned without a process")
+	}
+}
+
+// What Pin has done inside is done in the new namespaces, all threads are at home afterwards, and an error leaves no pin.
+func TestPinWorksInsideAndComesHome(t *testing.T) {
+	needRoot(t)
+	home, err := NamespaceInode("self", UTS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pins := map[Namespace]string{UTS: filepath.Join(t.TempDir(), "a/uts"), IPC: filepath.Join(t.TempDir(), "ipc")}
+	for _, want := range []error{nil, unix.EADDRINUSE} {
+		var inside, pinned uint64
+		err := Pin(pins, func() (err error) {
+			inside, err = NamespaceInode("thread-self", UTS)
+			_, pinned, _ = NamespaceID(pins[UTS])
+			return errors.Join(err, want)
+		})
+		if !errors.Is(err, want) {
+			t.Fatalf("error %v, want %v", err, want)
+		}
+		if inside == home || inside != pinned {
+			t.Errorf("inside is %d, pinned %d, the host's %d", inside, pinned, home)
+		}
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil || len(tasks) == 0 {
+			t.Fatal(err)
+		}
+		for _, task := range tasks {
+			if at, err := NamespaceInode(task.Name(), UTS); err == nil && at != home {
+				t.Errorf("thread %s is in %d", task.Name(), at)
+			}
+		}
+		for _, p := range pins {
+			if err := Unpin(p); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := Pin(map[Namespace]string{UTS: pins[UTS]}, func() error { return unix.EADDRINUSE }); err == nil {
+		t.Error("no error")
+	}
+	if _, err := os.Lstat(pins[UTS]); err == nil {
+		t.Error("a pin is left after an error")
 	}
 }
 

@@ -38,8 +38,9 @@ func (n Namespace) Flag() int { return cloneFlags[n] }
 // process. Folders are made; a path that exists as a file is used. Mount, PID and User namespaces cannot be pinned this
 // way: a mount namespace cannot hold itself, and the others need a process of their own (see PinProcess).
 //
-// Kinds pinned in one call belong together (all made by one thread at once). On an error nothing stays pinned.
-func Pin(paths map[Namespace]string) error {
+// Kinds pinned in one call belong together (all made by one thread at once). inside, if any, runs in them on that thread, as
+// with Enter. On an error nothing stays pinned.
+func Pin(paths map[Namespace]string, inside func() error) error {
 	flags := 0
 	for kind := range paths {
 		switch kind {
@@ -49,57 +50,78 @@ func Pin(paths map[Namespace]string) error {
 			return fmt.Errorf("pin namespace of kind %q: only net, ipc, uts, cgroup and time can be pinned without a process", kind)
 		}
 	}
-	return OnThread(func() error {
+	return Excursion(flags, func() error {
 		if err := unix.Unshare(flags); err != nil {
 			return fmt.Errorf("unshare namespaces: %w", err)
 		}
+		links, err := OpenProc("thread-self/ns", unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(links)
 		var pinned []string
 		for kind, path := range paths {
 			name := string(kind)
 			if kind == Time {
 				name = "time_for_children"
 			}
-			if err := pinLink("thread-self/ns", name, path); err != nil {
-				for _, p := range pinned {
-					_ = Unpin(p)
-				}
-				return err
+			if err = pinLink(links, name, path); err != nil {
+				break
 			}
 			pinned = append(pinned, path)
 		}
-		return nil
+		if err == nil && inside != nil {
+			err = inside()
+		}
+		if err != nil {
+			for _, p := range pinned {
+				_ = Unpin(p)
+			}
+		}
+		return err
 	})
 }
 
 // PinProcess pins a namespace of a living process at path.
 func PinProcess(pid int, kind Namespace, path string) error {
-	return pinLink(strconv.Itoa(pid)+"/ns", string(kind), path)
-}
-
-func pinLink(dir, name, path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
-		return fmt.Errorf("make folder of namespace pin: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o444)
-	if err != nil {
-		return fmt.Errorf("make namespace pin: %w", err)
-	}
-	_ = f.Close()
-	at, err := OpenProc(dir, unix.O_PATH|unix.O_DIRECTORY)
+	links, err := OpenProc(strconv.Itoa(pid)+"/ns", unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(at)
-	// The thread that unshared kept its file system view unless it unshared mounts too, so path is the host's.
-	tree, err := unix.OpenTree(at, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	defer unix.Close(links)
+	return pinLink(links, string(kind), path)
+}
+
+// pinLink pins what the link name in the folder links leads to. path is the host's: a thread that left for other namespaces
+// keeps its view of files unless it unshared mounts too.
+func pinLink(links int, name, path string) error {
+	f, err := makePin(path)
+	if err != nil {
+		return fmt.Errorf("make namespace pin: %w", err)
+	}
+	defer unix.Close(f)
+	tree, err := unix.OpenTree(links, name, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("clone namespace link %s: %w", name, err)
 	}
 	defer unix.Close(tree)
-	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+	if err := unix.MoveMount(tree, "", f, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
 		return fmt.Errorf("pin namespace at %s: %w", path, err)
 	}
 	return nil
+}
+
+// makePin opens a file to mount on, which is made where there is none, and its folder.
+func makePin(path string) (int, error) {
+	for {
+		f, err := unix.Open(path, unix.O_CREAT|unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o444)
+		if err != unix.ENOENT {
+			return f, err
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
+			return -1, err
+		}
+	}
 }
 
 // Unpin takes a pin away, the file too. A path that does not exist is fine.

@@ -238,7 +238,7 @@ func TestNamespacesByPath(t *testing.T) {
 	ocitest.Need(t)
 	dir := t.TempDir()
 	pins := map[kernel.Namespace]string{kernel.Net: dir + "/net", kernel.IPC: dir + "/ipc", kernel.UTS: dir + "/uts"}
-	if err := kernel.Pin(pins); err != nil {
+	if err := kernel.Pin(pins, nil); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {

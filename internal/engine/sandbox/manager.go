@@ -217,9 +217,6 @@ func (m *Manager) build(ctx context.Context, r *Record) error {
 		if err := m.pin(r, pins); err != nil {
 			return err
 		}
-		if err := m.furnish(r, pins); err != nil {
-			return err
-		}
 	}
 	if err := m.connect(ctx, r); err != nil {
 		return err
@@ -242,33 +239,31 @@ func (m *Manager) build(ctx context.Context, r *Record) error {
 	return m.records.Put(r.ID, r)
 }
 
-// furnish names the host and sets sysctls inside the new namespaces.
-func (m *Manager) furnish(r *Record, pins map[kernel.Namespace]string) error {
+// furnish names the host and sets sysctls. The thread is inside the sandbox's namespaces.
+func furnish(c Config) error {
 	sysctls := map[string]string{}
-	if !r.Config.HostNet {
+	if !c.HostNet {
 		// Ping without a capability and low ports for everybody: the namespace is the sandbox's own. Source: containerd's and Docker's default.
 		sysctls["net.ipv4.ping_group_range"] = "0 2147483647"
 		sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
 	}
-	maps.Copy(sysctls, r.Config.Sysctls)
-	return kernel.EnterAll(pins, func() error {
-		if _, ok := pins[kernel.UTS]; ok {
-			if err := unix.Sethostname([]byte(r.Config.Hostname)); err != nil {
-				return fmt.Errorf("set hostname %q: %w", r.Config.Hostname, err)
-			}
-			if r.Config.Domainname != "" {
-				if err := unix.Setdomainname([]byte(r.Config.Domainname)); err != nil {
-					return fmt.Errorf("set domain name %q: %w", r.Config.Domainname, err)
-				}
+	maps.Copy(sysctls, c.Sysctls)
+	if !c.HostNet && !c.HostUTS {
+		if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
+			return fmt.Errorf("set hostname %q: %w", c.Hostname, err)
+		}
+		if c.Domainname != "" {
+			if err := unix.Setdomainname([]byte(c.Domainname)); err != nil {
+				return fmt.Errorf("set domain name %q: %w", c.Domainname, err)
 			}
 		}
-		for name, value := range sysctls {
-			if err := kernel.WriteProc("sys/"+sysctlPath(name), value); err != nil {
-				return fmt.Errorf("set sysctl %s: %w", name, err)
-			}
+	}
+	for name, value := range sysctls {
+		if err := kernel.WriteProc("sys/"+sysctlPath(name), value); err != nil {
+			return fmt.Errorf("set sysctl %s: %w", name, err)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // sysctlPath turns a name into its path. A name in slashes keeps its dots, which may belong to an interface ("net/ipv4/conf/eth0.100/…").

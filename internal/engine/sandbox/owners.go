@@ -25,12 +25,13 @@ func checkOwners(c Config) error {
 	return errors.Join(append(errs, c.Owners.Check())...)
 }
 
-// pin makes the sandbox's namespaces: by a thread, or, where a user namespace is to own them, by a process for a moment.
+// pin makes the sandbox's namespaces and furnishes them: by a thread, or, where a user namespace is to own them, by a process for a moment.
 func (m *Manager) pin(r *Record, pins map[kernel.Namespace]string) error {
+	furnish := func() error { return furnish(r.Config) }
 	if r.Config.Owners.IsZero() {
-		return kernel.Pin(pins)
+		return kernel.Pin(pins, furnish)
 	}
-	return r.Config.Owners.Hold(slices.Collect(maps.Keys(pins)), func(pid int) error {
+	err := r.Config.Owners.Hold(slices.Collect(maps.Keys(pins)), func(pid int) error {
 		if err := kernel.PinProcess(pid, kernel.User, m.ns(r.ID, kernel.User)); err != nil {
 			return err
 		}
@@ -41,6 +42,10 @@ func (m *Manager) pin(r *Record, pins map[kernel.Namespace]string) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return kernel.EnterAll(pins, furnish)
 }
 
 // give lets the root of the sandbox's user namespace own a file.
