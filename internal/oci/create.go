@@ -468,6 +468,9 @@ func (n *creation) spawn() (err error) {
 		}
 		defer kernel.Close(into)
 	}
+	if err := n.leaveMounts(); err != nil {
+		return err
+	}
 	flags := n.ns.new
 	if n.ns.user >= 0 {
 		flags = 0 // made by the process itself, once it has joined the user namespace that is to own them

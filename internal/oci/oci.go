@@ -35,6 +35,8 @@ var (
 // Runtime keeps containers' records below Root, a folder that does not outlive the machine's uptime.
 type Runtime struct {
 	Root string
+	// Many: this program lives long and makes many containers, for which it keeps what serves them all.
+	Many bool
 	// Warn is told what was left out or tolerated; nil drops it.
 	Warn func(message string)
 }

@@ -81,7 +81,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer j.close()
 	s := &Server{cfg: cfg, journal: j, stop: cancel, containers: map[string]*container{}, reaper: newReaper(ctx),
-		runtime: &oci.Runtime{Root: filepath.Join(cfg.StateDir, "runtime"), Warn: func(text string) { cfg.Log.Warn(text) }}}
+		runtime: &oci.Runtime{Root: filepath.Join(cfg.StateDir, "runtime"), Many: true, Warn: func(text string) { cfg.Log.Warn(text) }}}
 	s.rest = time.AfterFunc(quiet, debug.FreeOSMemory)
 	defer s.rest.Stop()
 	if err := s.adopt(); err != nil {
