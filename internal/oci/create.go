@@ -570,6 +570,9 @@ func (n *creation) assemble(placed <-chan error) error {
 			return err
 		}
 	}
+	if err := n.netDevices(); err != nil {
+		return err
+	}
 	if err := setSysctls(n.spec); err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ func Features() *features.Features {
 			Apparmor:        &features.Apparmor{Enabled: can(kernel.AppArmor)},
 			Selinux:         &features.Selinux{Enabled: can(kernel.SELinux)},
 			IntelRdt:        &features.IntelRdt{Enabled: &no},
-			NetDevices:      &features.NetDevices{Enabled: &no},
+			NetDevices:      &features.NetDevices{Enabled: &yes},
 			MemoryPolicy:    &features.MemoryPolicy{Modes: keys(memoryModes), Flags: keys(memoryFlags)},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
 		},

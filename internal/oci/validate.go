@@ -121,9 +121,7 @@ func Validate(s *specs.Spec) error {
 	if l.IntelRdt != nil {
 		errs = append(errs, fmt.Errorf("%w: linux.intelRdt", ErrUnsupported))
 	}
-	if len(l.NetDevices) > 0 {
-		errs = append(errs, fmt.Errorf("%w: linux.netDevices", ErrUnsupported))
-	}
+	errs = append(errs, validateNetDevices(l.NetDevices, has[specs.NetworkNamespace] != nil)...)
 	if _, err := planMemoryPolicy(l.MemoryPolicy); err != nil {
 		errs = append(errs, err)
 	}
@@ -134,6 +132,30 @@ func Validate(s *specs.Spec) error {
 		bad("linux.seccomp: listenerMetadata without listenerPath")
 	}
 	return errors.Join(errs...)
+}
+
+// validateNetDevices: a name is one that the kernel takes, 15 bytes at most, and each device gets its own.
+func validateNetDevices(devices map[string]specs.LinuxNetDevice, namespace bool) (errs []error) {
+	if len(devices) > 0 && !namespace {
+		errs = append(errs, fmt.Errorf("%w: linux.netDevices: there is no network namespace to move them into", ErrInvalid))
+	}
+	given := map[string]bool{}
+	for name, d := range devices {
+		for _, n := range []string{name, d.Name} {
+			if len(n) > 15 || n == "." || n == ".." || strings.ContainsAny(n, "/: \t\n\x00") || name == "" {
+				errs = append(errs, fmt.Errorf("%w: linux.netDevices: name %q is malformed", ErrInvalid, n))
+			}
+		}
+		to := d.Name
+		if to == "" {
+			to = name
+		}
+		if given[to] && !strings.Contains(to, "%d") {
+			errs = append(errs, fmt.Errorf("%w: linux.netDevices: %s is given to two devices", ErrInvalid, to))
+		}
+		given[to] = true
+	}
+	return errs
 }
 
 func validateHooks(h *specs.Hooks) (errs []error) {
