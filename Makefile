@@ -42,7 +42,7 @@ e2e: ## end-to-end tests only (RUN=regexp picks some)
 vm: build ## cgroup version 2 and loss of power in an emulated machine, minutes, not part of test (needs qemu-system-x86 and linux-image-cloud-amd64)
 	go test -tags vm -count=1 -v -timeout 40m $(if $(RUN),-run '$(RUN)',-skip TestOCIValidation) ./test/vm
 
-vm-oci: ## OCI's validation programs in such a machine beside runc and crun, half an hour; PROGRAM=name for one of them (needs runc, crun, apparmor too)
+vm-oci: ## OCI's validation programs in such a machine beside runc and crun, half an hour; PROGRAM=expression for some of them (needs runc, crun, apparmor too)
 	go test -tags vm -count=1 -v -timeout 90m -run '$(or $(RUN),TestOCIValidation)' ./test/vm
 
 clients: ## the stock clients that some end-to-end tests want (Compose, crictl, Testcontainers, …), built once from their modules

@@ -30,7 +30,7 @@ var allowed = flag.Duration("allowed", 30*time.Second, "how long a program may t
 func main() {
 	programs := flag.String("programs", "", "folder with the built validation programs and runtimetest")
 	rootfs := flag.String("rootfs", "", "runtime-tools' root file system archive")
-	only := flag.String("only", "", "run the program of this name alone, and show all that it says")
+	only := flag.String("only", "", "run the programs alone whose names are this expression, and show all that they say")
 	skip := flag.String("skip", "", "leave out the programs whose names match this expression")
 	flag.Parse()
 	if *programs == "" || *rootfs == "" || flag.NArg() == 0 {
@@ -47,6 +47,10 @@ func run(programs, rootfs, only, skip string, runtimes []string) error {
 	without, err := regexp.Compile(skip)
 	if err != nil {
 		return fmt.Errorf("-skip: %w", err)
+	}
+	alone, err := regexp.Compile("^(?:" + only + ")$")
+	if err != nil {
+		return fmt.Errorf("-only: %w", err)
 	}
 	programs, err = filepath.Abs(programs)
 	if err != nil {
@@ -84,7 +88,7 @@ func run(programs, rootfs, only, skip string, runtimes []string) error {
 	passed := make([]int, len(runtimes))
 	var details []string
 	for _, name := range names {
-		if only != "" && name != only || skip != "" && without.MatchString(name) {
+		if only != "" && !alone.MatchString(name) || skip != "" && without.MatchString(name) {
 			continue
 		}
 		row := "| " + name + " |"
