@@ -16,7 +16,6 @@ import (
 	"github.com/distribution/reference"
 	dc "github.com/moby/moby/api/types/container"
 	dn "github.com/moby/moby/api/types/network"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"nau/internal/engine/cdi"
 	"nau/internal/engine/container"
@@ -147,18 +146,6 @@ func (s *Server) image(ref string) (*image.Image, error) {
 		return nil, badRequest("invalid reference format")
 	}
 	return img, err
-}
-
-// asked reads the platform that a container is asked for; nil = none.
-func asked(platform string) (*ocispec.Platform, error) {
-	if platform == "" {
-		return nil, nil
-	}
-	p, err := image.ReadPlatform(platform)
-	if err != nil {
-		return nil, badRequest("%v", err)
-	}
-	return &p, nil
 }
 
 // create makes a container of a request.

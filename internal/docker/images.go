@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/base64"
 	"encoding/json"
@@ -58,25 +59,38 @@ func (p *progress) put(v any) {
 		p.w.Header().Set("Content-Type", "application/json")
 		p.w.WriteHeader(http.StatusOK)
 	}
-	enc := json.NewEncoder(p.w)
+	var doc bytes.Buffer
+	enc := json.NewEncoder(&doc)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v)
+	if enc.Encode(v) != nil {
+		return
+	}
+	_, _ = p.w.Write(append(bytes.TrimSuffix(doc.Bytes(), []byte("\n")), "\r\n"...)) // clients of old part documents so
 	_ = p.out.Flush()
 }
 
 type line struct {
-	Stream   string         `json:"stream,omitempty"`
-	Status   string         `json:"status,omitempty"`
-	Detail   map[string]any `json:"progressDetail,omitempty"`
-	Progress string         `json:"progress,omitempty"`
-	ID       string         `json:"id,omitempty"`
-	Aux      any            `json:"aux,omitempty"`
+	Stream   string  `json:"stream,omitempty"`
+	Status   string  `json:"status,omitempty"`
+	Detail   *detail `json:"progressDetail,omitempty"`
+	Progress string  `json:"progress,omitempty"`
+	ID       string  `json:"id,omitempty"`
+	Aux      any     `json:"aux,omitempty"`
+}
+
+// detail is how far a layer is; it stands empty in every other document of one.
+type detail struct {
+	Current int64 `json:"current,omitempty"`
+	Total   int64 `json:"total,omitempty"`
 }
 
 func (p *progress) event(e image.Event) {
 	l := line{Status: e.Status, ID: e.ID}
+	if e.ID != "" && !strings.HasPrefix(e.Status, image.StatusPulling) {
+		l.Detail = &detail{}
+	}
 	if e.Total > 0 && e.ID != "" && (e.Status == image.StatusDownloading || e.Status == image.StatusExtracting || e.Status == image.StatusPushing) {
-		l.Detail = map[string]any{"current": e.Current, "total": e.Total}
+		l.Detail = &detail{e.Current, e.Total}
 		l.Progress = bar(e.Current, e.Total)
 	}
 	p.put(l)
@@ -123,71 +137,69 @@ func (s *Server) createImage(c *call) error {
 	if name == "" {
 		return badRequest("either fromImage or fromSrc must be given")
 	}
-	named, err := reference.ParseNormalizedNamed(name)
+	named, err := readName(name, c.get("tag"))
 	if err != nil {
-		return badRequest("invalid reference format")
-	}
-	ref := name
-	if tag := c.get("tag"); tag != "" {
-		if strings.Contains(tag, ":") {
-			ref = reference.TrimNamed(named).String() + "@" + tag
-		} else {
-			ref = reference.TrimNamed(named).String() + ":" + tag
-		}
+		return err
 	}
 	p := newProgress(c)
 	opts := image.PullOptions{Auth: credentials(c.Header.Get(registry.AuthHeader)), Progress: p.event, Said: true}
-	pl := image.HostPlatform()
-	if v := c.get("platform"); v != "" {
-		if pl, err = image.ReadPlatform(v); err != nil {
-			return badRequest("%v", err)
-		}
-		opts.Platform = &pl
+	if opts.Platform, err = asked(c.get("platform")); err != nil {
+		return err
 	}
-	platform := image.FormatPlatform(pl)
-	refs := []string{ref}
-	if c.get("tag") == "" && reference.IsNameOnly(named) { // docker pull --all-tags
-		tags, err := s.e.Images.Tags(c.ctx(), ref, opts.Auth)
-		if err != nil {
-			return p.finish(pullError(ref, platform, err))
-		}
-		refs = nil
-		for _, t := range tags {
-			refs = append(refs, reference.TrimNamed(named).String()+":"+t)
-		}
+	if c.get("tag") != "" || !reference.IsNameOnly(named) {
+		_, err := s.pull(c, p, named, opts)
+		return p.finish(err)
 	}
-	for _, ref := range refs {
-		if _, err := s.e.Images.Pull(c.ctx(), ref, opts); err != nil {
-			return p.finish(pullError(ref, platform, err))
-		}
-		familiar := ref
-		if n, err := reference.ParseDockerRef(ref); err == nil {
-			familiar = reference.FamiliarString(n)
-		}
-		s.hub.image("pull", familiar, familiar)
-	}
-	return nil
+	return p.finish(s.pullAll(c, p, named, opts)) // docker pull --all-tags
 }
 
-// pullError words a registry's refusal as Docker does.
-func pullError(ref, platform string, err error) error {
-	short := ref
-	tag := "latest"
-	if n, e := reference.ParseDockerRef(ref); e == nil {
-		short = reference.FamiliarName(n)
-		if t, ok := n.(reference.Tagged); ok {
-			tag = t.Tag()
+// pull brings one image, and tells of it.
+func (s *Server) pull(c *call, p *progress, named reference.Named, opts image.PullOptions) (newer bool, err error) {
+	tell := opts.Progress
+	opts.Progress = func(e image.Event) {
+		newer = newer || strings.HasPrefix(e.Status, image.StatusNewer)
+		tell(e)
+	}
+	img, err := s.e.Images.Pull(c.ctx(), named.String(), opts)
+	if err != nil {
+		return false, pullError(named.String(), opts.Platform, err)
+	}
+	familiar := reference.FamiliarString(named)
+	if opts.Platform != nil && !image.Suits(*opts.Platform, img) {
+		p.put(line{Status: fmt.Sprintf("WARNING: image with reference %s was found but its platform (%s) does not match the specified platform (%s)",
+			familiar, image.FormatPlatform(img.Config.Platform), image.FormatPlatform(*opts.Platform))})
+	}
+	s.hub.image("pull", familiar, familiar)
+	return newer, nil
+}
+
+// pullAll brings all tags of a repository. What they came to is told once.
+func (s *Server) pullAll(c *call, p *progress, repository reference.Named, opts image.PullOptions) error {
+	tags, err := s.e.Images.Tags(c.ctx(), repository.String(), opts.Auth)
+	if err != nil {
+		return pullError(repository.String(), opts.Platform, err)
+	}
+	opts.Progress = func(e image.Event) {
+		if !strings.HasPrefix(e.Status, image.StatusNewer) && !strings.HasPrefix(e.Status, image.StatusUpToDate) {
+			p.event(e)
 		}
 	}
-	switch {
-	case errors.Is(err, image.ErrUnauthorized):
-		return notFound("pull access denied for %s, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", short)
-	case errors.Is(err, image.ErrManifestUnknown):
-		return notFound("manifest for %s:%s not found: manifest unknown: manifest unknown", short, tag)
-	case errors.Is(err, image.ErrNoPlatform):
-		return notFound("no matching manifest for %s in the manifest list entries: no match for platform in manifest: not found", platform)
+	status := image.StatusUpToDate
+	for _, t := range tags {
+		named, err := readName(repository.String(), t)
+		if err != nil {
+			return err
+		}
+		newer, err := s.pull(c, p, named, opts)
+		if err != nil {
+			return err
+		}
+		if newer {
+			status = image.StatusNewer
+		}
 	}
-	return err
+	p.put(line{Status: status + reference.FamiliarName(repository)})
+	return nil
 }
 
 // repoDigests are an image's names by digest: those that it has, and what its tags point to.
@@ -514,68 +526,77 @@ func (s *Server) pruneImages(c *call) error {
 
 func (s *Server) pushImage(c *call) error {
 	name := c.vars["name"]
-	named, err := reference.ParseNormalizedNamed(name)
+	named, err := readName(name, c.get("tag"))
 	if err != nil {
-		return badRequest("invalid reference format")
-	}
-	if tag := c.get("tag"); tag != "" {
-		if named, err = reference.WithTag(reference.TrimNamed(named), tag); err != nil {
-			return badRequest("%v", err)
-		}
-	}
-	refs := []reference.Named{reference.TagNameOnly(named)}
-	if c.get("tag") == "" && reference.IsNameOnly(named) { // docker push --all-tags
-		refs = s.tagged(named)
-	}
-	if len(refs) == 0 {
-		return notFound("An image does not exist locally with the tag: %s", reference.FamiliarName(named))
+		return err
 	}
 	opts := image.PushOptions{Auth: credentials(c.Header.Get(registry.AuthHeader))}
 	if opts.Platform, err = platformOf(c, "1.46"); err != nil {
 		return err
 	}
 	p := newProgress(c)
+	begun := false
 	opts.Progress = func(e image.Event) {
 		if e.Selected != nil {
-			p.put(line{Aux: auxprogress.ManifestPushedInsteadOfIndex{ManifestPushedInsteadOfIndex: true, OriginalIndex: e.Selected.Index, SelectedManifest: e.Selected.Manifest}, Detail: map[string]any{}})
+			p.put(line{Aux: auxprogress.ManifestPushedInsteadOfIndex{ManifestPushedInsteadOfIndex: true, OriginalIndex: e.Selected.Index, SelectedManifest: e.Selected.Manifest}, Detail: &detail{}})
 			return
+		}
+		if strings.HasPrefix(e.Status, image.StatusPushTo) { // once for all tags
+			if begun {
+				return
+			}
+			begun = true
 		}
 		p.event(e)
 	}
+	opts.Progress(image.Event{Status: image.StatusPushTo + " [" + named.Name() + "]"})
+	refs, err := s.toPush(named)
+	if err != nil {
+		return p.finish(err)
+	}
 	for _, ref := range refs {
-		if _, err := s.e.Images.Get(ref.String()); err != nil {
-			return p.finish(notFound("An image does not exist locally with the tag: %s", reference.FamiliarName(named)))
-		}
 		desc, err := s.e.Images.Push(c.ctx(), ref.String(), opts)
 		if err != nil {
 			var none *image.NoPlatformError
 			if errors.As(err, &none) {
-				err = provides(reference.FamiliarString(ref), none)
+				return p.finish(provides(reference.FamiliarString(ref), none))
 			}
-			if errors.Is(err, image.ErrUnauthorized) {
-				err = fail(http.StatusUnauthorized, "push access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed")
-			}
-			return p.finish(err)
+			return p.finish(pushError(err))
 		}
-		tag := ""
-		if t, ok := ref.(reference.Tagged); ok {
-			tag = t.Tag()
-		}
-		p.put(line{Aux: map[string]any{"Tag": tag, "Digest": desc.Digest.String(), "Size": desc.Size}, Detail: map[string]any{}})
+		p.put(line{Aux: map[string]any{"Tag": ref.Tag(), "Digest": desc.Digest.String(), "Size": desc.Size}, Detail: &detail{}})
 		s.hub.image("push", reference.FamiliarString(ref), reference.FamiliarName(named))
 	}
 	return nil
 }
 
+// toPush are the names that a push is of: one with a tag, or all of a repository.
+func (s *Server) toPush(named reference.Named) ([]reference.NamedTagged, error) {
+	all := s.tagged(named)
+	tagged, ok := named.(reference.NamedTagged)
+	_, digested := named.(reference.Digested)
+	switch {
+	case digested:
+		return nil, fail(http.StatusBadRequest, "cannot push a digest reference")
+	case len(all) == 0:
+		return nil, notFound("An image does not exist locally with the tag: %s", reference.FamiliarName(named))
+	case !ok:
+		return all, nil
+	case !slices.ContainsFunc(all, func(n reference.NamedTagged) bool { return n.Tag() == tagged.Tag() }):
+		return nil, notFound("tag does not exist: %s", reference.FamiliarString(tagged))
+	}
+	return []reference.NamedTagged{tagged}, nil
+}
+
 // tagged are the names with a tag that a repository has here.
-func (s *Server) tagged(repository reference.Named) (out []reference.Named) {
+func (s *Server) tagged(repository reference.Named) (out []reference.NamedTagged) {
 	for _, img := range s.e.Images.List() {
 		for _, t := range img.RepoTags {
-			if n, err := reference.ParseDockerRef(t); err == nil && n.Name() == repository.Name() {
-				out = append(out, n)
+			n, err := reference.ParseDockerRef(t)
+			if tagged, ok := n.(reference.NamedTagged); err == nil && ok && n.Name() == repository.Name() {
+				out = append(out, tagged)
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b reference.Named) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(out, func(a, b reference.NamedTagged) int { return strings.Compare(a.String(), b.String()) })
 	return out
 }

@@ -71,7 +71,7 @@ func (s *Server) inspectDistribution(c *call) error {
 	}
 	desc, data, err := repository.Manifest(c.ctx(), tag)
 	if err != nil {
-		return pullError(c.vars["name"], image.FormatPlatform(image.HostPlatform()), err)
+		return pullError(c.vars["name"], nil, err)
 	}
 	out := registry.DistributionInspect{Descriptor: desc, Platforms: []ocispec.Platform{}}
 	var index ocispec.Index

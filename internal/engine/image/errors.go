@@ -20,6 +20,7 @@ var (
 	ErrParent           = errors.New("image has dependent child images")
 	ErrConflict         = errors.New("image is referenced more than once")
 	ErrNoPlatform       = errors.New("no matching manifest for the platform")
+	ErrForeign          = errors.New("operating system is not supported")
 	ErrUnsupported      = errors.New("unsupported image")
 	ErrArchive          = errors.New("bad image archive")
 

@@ -76,6 +76,10 @@ type Event struct {
 
 // Status texts of a pull and push, letter for letter docker's.
 const (
+	StatusPulling      = "Pulling from "
+	StatusUpToDate     = "Status: Image is up to date for "
+	StatusNewer        = "Status: Downloaded newer image for "
+	StatusPushTo       = "The push refers to repository"
 	StatusPullingLayer = "Pulling fs layer"
 	StatusWaiting      = "Waiting"
 	StatusDownloading  = "Downloading"

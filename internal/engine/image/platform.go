@@ -46,9 +46,12 @@ func isArch(s string) bool {
 func ReadPlatform(s string) (ocispec.Platform, error) {
 	parts := strings.Split(s, "/")
 	for _, p := range parts {
-		if !wordRule.MatchString(p) || len(parts) > 3 {
-			return ocispec.Platform{}, fmt.Errorf("%q: invalid platform: os[/arch[/variant]] is needed", s)
+		if !wordRule.MatchString(p) {
+			return ocispec.Platform{}, fmt.Errorf("%q is an invalid component of %q: platform specifier component must match %q: invalid argument", p, s, wordRule)
 		}
+	}
+	if len(parts) > 3 {
+		return ocispec.Platform{}, fmt.Errorf("%q: cannot parse platform specifier: invalid argument", s)
 	}
 	p := ParsePlatform(s)
 	if len(parts) == 1 && !isArch(s) && !slices.Contains(knownOS, strings.ToLower(s)) {

@@ -90,7 +90,6 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 		return nil, err
 	}
 	tag := refTag(p.named)
-	p.tell(Event{ID: tag, Status: "Pulling from " + reference.Path(p.named)})
 	target, manifest, m, err := p.manifest(ctx, tag)
 	if err != nil {
 		return nil, err
@@ -109,9 +108,9 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 		return nil, err
 	}
 	p.tell(Event{Status: "Digest: " + target.Digest.String(), Digest: target.Digest})
-	status := "Status: Image is up to date for "
+	status := StatusUpToDate
 	if fresh {
-		status = "Status: Downloaded newer image for "
+		status = StatusNewer
 	}
 	p.tell(Event{Status: status + reference.FamiliarString(p.named)})
 	p.s.mu.RLock()
@@ -138,6 +137,11 @@ func (p *pull) manifest(ctx context.Context, tag string) (target, desc ocispec.D
 		desc.MediaType = x.media
 		if depth == 0 {
 			target.MediaType = x.media
+			id := tag
+			if _, ok := p.named.(reference.Digested); ok {
+				id = reference.FamiliarString(p.named)
+			}
+			p.tell(Event{ID: id, Status: StatusPulling + reference.Path(p.named)}) // there is something to pull
 		}
 		if x.manifest != nil {
 			return target, desc, x.manifest, nil
@@ -213,8 +217,8 @@ func (p *pull) layersOf(ctx context.Context, desc ocispec.Descriptor, m *ocispec
 		desc.Platform = &ocispec.Platform{OS: h.config.OS, Architecture: h.config.Architecture, Variant: h.config.Variant, OSVersion: h.config.OSVersion}
 	}
 	desc.Platform = new(normalise(*desc.Platform))
-	if h.config.OS != "" && h.config.OS != p.platform.OS {
-		return nil, fmt.Errorf("%w: image is for %s", ErrNoPlatform, h.config.OS)
+	if h.config.OS != "" && h.config.OS != p.s.cfg.Platform.OS {
+		return nil, fmt.Errorf("image operating system %q cannot be used on this platform: %w", h.config.OS, ErrForeign)
 	}
 	h.rec = imageRecord{ID: m.Config.Digest, Manifest: desc, Layers: m.Layers, DiffIDs: h.config.RootFS.DiffIDs, Sizes: make([]int64, len(m.Layers)), Created: time.Now().UTC()}
 	p.layers.Hold(h.rec.DiffIDs...)

@@ -31,7 +31,7 @@ func (s *Store) Push(ctx context.Context, ref string, opts PushOptions) (ocispec
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("push %s: %w", ref, err)
 	}
-	p := &push{s: s, named: named, repo: repo, tell: opts.Progress, tag: refTag(named), platform: opts.Platform}
+	p := &push{s: s, named: named, repo: repo, tell: opts.Progress, tag: refTag(named), platform: opts.Platform, ids: map[digest.Digest]string{}}
 	if p.tell == nil {
 		p.tell = func(Event) {}
 	}
@@ -48,6 +48,7 @@ type push struct {
 	repo  *remote.Repository
 	tell  func(Event)
 	tag   string
+	ids   map[digest.Digest]string // how a layer is called: by what it unpacks to, where that is known
 
 	platform *ocispec.Platform // nil = all that is here
 }
@@ -64,7 +65,10 @@ func (p *push) run(ctx context.Context) (ocispec.Descriptor, error) {
 	if h == nil {
 		return ocispec.Descriptor{}, fmt.Errorf("%w: an image does not exist locally with the tag: %s", ErrNotFound, reference.FamiliarName(p.named))
 	}
-	p.tell(Event{Status: fmt.Sprintf("The push refers to repository [%s]", p.named.Name())})
+	p.tell(Event{Status: StatusPushTo + " [" + p.named.Name() + "]"})
+	for i, l := range h.rec.Layers {
+		p.ids[l.Digest] = shortID(h.rec.DiffIDs[i])
+	}
 	manifests, remembered, err := p.choose(h, name)
 	if err != nil {
 		return ocispec.Descriptor{}, err
@@ -170,14 +174,18 @@ func (p *push) manifest(ctx context.Context, d ocispec.Descriptor) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(p.s.cfg.Downloads)
 	seen := map[digest.Digest]bool{}
-	for _, l := range append(append([]ocispec.Descriptor{}, x.manifest.Layers...), x.manifest.Config) {
+	for i := len(x.manifest.Layers); i >= 0; i-- { // the topmost layer first
+		l := x.manifest.Config
+		if i < len(x.manifest.Layers) {
+			l = x.manifest.Layers[i]
+		}
 		if seen[l.Digest] {
 			continue
 		}
 		seen[l.Digest] = true
 		quiet := l.Digest == x.manifest.Config.Digest
 		if !quiet {
-			p.tell(Event{ID: shortID(l.Digest), Status: StatusPreparing})
+			p.tell(Event{ID: p.id(l.Digest), Status: StatusPreparing})
 		}
 		g.Go(func() error { return p.blob(gctx, l, quiet) })
 	}
@@ -188,8 +196,16 @@ func (p *push) manifest(ctx context.Context, d ocispec.Descriptor) error {
 	return p.repo.PutManifest(ctx, d.Digest.String(), d, b)
 }
 
+// id is how a client is told of a layer.
+func (p *push) id(d digest.Digest) string {
+	if id, ok := p.ids[d]; ok {
+		return id
+	}
+	return shortID(d)
+}
+
 func (p *push) blob(ctx context.Context, l ocispec.Descriptor, quiet bool) error {
-	id := shortID(l.Digest)
+	id := p.id(l.Digest)
 	tell := func(status string, current, total int64) {
 		if !quiet {
 			p.tell(Event{ID: id, Status: status, Current: current, Total: total})

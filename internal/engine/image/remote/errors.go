@@ -17,6 +17,10 @@ type Error struct {
 	Status int
 	Codes  []Code
 	Body   string // the beginning, where it was not the spec's JSON
+	URL    string // all of what was asked for
+
+	NoCredentials bool // HTTP's basic authentication is wanted, and there was nothing to give
+	scope         bool // a token was given that is not good for this
 }
 
 // Code is one entry of the spec's error body.
@@ -39,6 +43,47 @@ func (e *Error) Error() string {
 		said = append(said, http.StatusText(e.Status))
 	}
 	return fmt.Sprintf("%s %s%s: %d: %s", e.Method, e.Host, e.Path, e.Status, strings.Join(said, "; "))
+}
+
+// Asked is the request, in the words of net/http.
+func (e *Error) Asked() string {
+	method := "GET"
+	if e.Method != "" {
+		method = e.Method
+	}
+	return fmt.Sprintf("%s%s %q", method[:1], strings.ToLower(method[1:]), e.URL)
+}
+
+// Code is the first of the spec's codes, or the one that the status stands for.
+func (e *Error) Code() string {
+	switch {
+	case e.scope:
+		return "DENIED"
+	case len(e.Codes) > 0:
+		return e.Codes[0].Code
+	}
+	switch e.Status {
+	case http.StatusUnauthorized:
+		return "UNAUTHORIZED"
+	case http.StatusForbidden:
+		return "DENIED"
+	case http.StatusTooManyRequests:
+		return "TOOMANYREQUESTS"
+	}
+	return "UNKNOWN"
+}
+
+// Said is the code with the words that came with it.
+func (e *Error) Said() string {
+	words := e.Body
+	if len(e.Codes) > 0 {
+		words = e.Codes[0].Message
+	}
+	code := strings.ToLower(strings.ReplaceAll(e.Code(), "_", " "))
+	if words == "" {
+		return code
+	}
+	return code + ": " + words
 }
 
 // Unwrap tells the kind.
@@ -68,7 +113,12 @@ func (e *Error) temporary() bool {
 // refused reads the answer of a request that did not go well, and closes it.
 func refused(resp *http.Response) *Error {
 	defer resp.Body.Close()
-	e := &Error{Host: resp.Request.URL.Host, Method: resp.Request.Method, Path: resp.Request.URL.Path, Status: resp.StatusCode}
+	e := &Error{Host: resp.Request.URL.Host, Method: resp.Request.Method, Path: resp.Request.URL.Path, Status: resp.StatusCode, URL: resp.Request.URL.String()}
+	for _, h := range resp.Header.Values("WWW-Authenticate") {
+		ch := parseChallenge(h)
+		e.NoCredentials = ch.scheme == "basic" && resp.Request.Header.Get("Authorization") == ""
+		e.scope = e.scope || ch.params["error"] == "insufficient_scope"
+	}
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	var body struct {
 		Errors []Code `json:"errors"`
