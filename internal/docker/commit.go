@@ -163,7 +163,11 @@ func download(ctx context.Context, address string) (io.ReadCloser, int64, error)
 	}
 	if res.StatusCode >= 400 {
 		res.Body.Close()
-		return nil, 0, fail(http.StatusInternalServerError, "Got HTTP status code >= 400: %s", res.Status)
+		code := http.StatusInternalServerError
+		if res.StatusCode == http.StatusNotFound {
+			code = res.StatusCode
+		}
+		return nil, 0, fail(code, "Got HTTP status code >= 400: %s", res.Status)
 	}
 	return res.Body, res.ContentLength, nil
 }

@@ -12,6 +12,15 @@ type filters map[string][]string
 
 // parseFilters reads both forms that clients send: {"a":{"x":true}} and the older {"a":["x"]}.
 func parseFilters(text string, known ...string) (filters, error) {
+	f, err := parseConditions(text, known...)
+	if err == nil && len(f["until"]) > 1 {
+		return nil, badRequest("more than one until filter specified")
+	}
+	return f, err
+}
+
+// parseConditions is parseFilters where several moments may be given: all hold.
+func parseConditions(text string, known ...string) (filters, error) {
 	f := filters{}
 	if text == "" {
 		return f, nil
@@ -37,9 +46,6 @@ func parseFilters(text string, known ...string) (filters, error) {
 		if !slices.Contains(known, name) {
 			return nil, badRequest("invalid filter '%s'", name)
 		}
-	}
-	if len(f["until"]) > 1 {
-		return nil, badRequest("more than one until filter specified")
 	}
 	for _, v := range f["until"] {
 		if _, err := parseTime(v); err != nil {

@@ -19,6 +19,7 @@ import (
 	di "github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/storage"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"nau/internal/engine/image"
@@ -233,9 +234,12 @@ func (s *Server) summaryOf(img *image.Image, users map[string]int64) di.Summary 
 }
 
 func (s *Server) listImages(c *call) error {
-	f, err := parseFilters(c.get("filters"), "before", "dangling", "label", "label!", "reference", "since", "until")
+	f, err := parseConditions(c.get("filters"), "before", "dangling", "label", "label!", "reference", "since", "until")
 	if err != nil {
 		return err
+	}
+	if c.flag("identity") && !c.flag("manifests") && c.atLeast("1.54") {
+		return badRequest("identity requires manifests=1")
 	}
 	if name := c.get("filter"); name != "" && !c.atLeast("1.41") {
 		f["reference"] = append(f["reference"], name)
@@ -424,14 +428,15 @@ func (s *Server) tagImage(c *call) error {
 	if repo == "" {
 		return badRequest("invalid reference format")
 	}
-	named, err := reference.ParseNormalizedNamed(repo)
+	named, err := readName(repo, c.get("tag"))
 	if err != nil {
-		return badRequest("invalid reference format")
+		return err
 	}
-	if tag := c.get("tag"); tag != "" {
-		if named, err = reference.WithTag(reference.TrimNamed(named), tag); err != nil {
-			return badRequest("%v", err)
-		}
+	if _, ok := named.(reference.Digested); ok {
+		return badRequest("refusing to create a tag with a digest reference")
+	}
+	if reference.FamiliarName(named) == string(digest.Canonical) {
+		return badRequest("refusing to create an ambiguous tag using digest algorithm as name")
 	}
 	if err := s.e.Images.Tag(c.ctx(), c.vars["name"], reference.TagNameOnly(named).String()); err != nil {
 		return err

@@ -272,9 +272,9 @@ func (s *Server) pruneNetworks(c *call) error {
 
 // until reports whether t is before the moment asked for.
 func (f filters) until(t time.Time) bool {
-	return f.any("until", func(v string) bool {
+	return !slices.ContainsFunc(f["until"], func(v string) bool {
 		m, err := parseTime(v)
-		return err == nil && t.Before(m)
+		return err != nil || !t.Before(m)
 	})
 }
 

@@ -37,7 +37,7 @@ func (c *Container) Exec(o ExecOptions) (*Process, error) {
 	default:
 		return nil, fmt.Errorf("exec in container %s: it is %s: %w", c.record.ID, s, ErrState)
 	}
-	if o.Process == nil || len(o.Process.Args) == 0 || o.Process.Args[0] == "" {
+	if o.Process == nil || len(o.Process.Args) == 0 {
 		return nil, fmt.Errorf("exec in container %s: %w: process.args is empty", c.record.ID, ErrInvalid)
 	}
 	if o.Process.Cwd == "" {

@@ -224,6 +224,9 @@ func programs(command string, env []string) []string {
 // clearly. The process looks again, with its own rights.
 func findProgram(p *specs.Process) error {
 	command := p.Args[0]
+	if command == "" {
+		return &ProgramError{Program: command, Err: errNotInPath}
+	}
 	var last error = unix.ENOENT
 	for _, c := range programs(command, p.Env) {
 		if !path.IsAbs(c) {

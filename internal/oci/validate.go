@@ -24,7 +24,7 @@ func Validate(s *specs.Spec) error {
 		bad("root.path is missing")
 	}
 	if p := s.Process; p != nil {
-		if len(p.Args) == 0 || p.Args[0] == "" {
+		if len(p.Args) == 0 {
 			bad("process.args is empty")
 		}
 		if !path.IsAbs(p.Cwd) {

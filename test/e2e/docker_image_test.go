@@ -43,11 +43,16 @@ func TestDockerImageCommands(t *testing.T) {
 			{args: "commit -c 'EXPOSE many' source made:2", code: 1, err: "many"},
 			{args: "commit source Bad:Name", code: 1, err: "invalid reference format"},
 			{args: "commit nobody", code: 1, err: "No such container: nobody"},
+			{args: "save -o made.tar made:1"},
 			{args: "pause source"},
 			{args: "commit source made:3", out: "sha256:"},
 			{args: "inspect -f {{.State.Status}} source", out: "paused\n"},
 			{args: "unpause source"},
 		})
+		// The layer is what the container changed, without what its runtime made to mount on.
+		if top := topLayer(t, m, "made.tar"); !slices.Equal(top, []string{"deep/", "deep/f", "new"}) {
+			t.Errorf("the layer of a commit holds %q", top)
+		}
 		// A document in the request comes before the container's own.
 		out := m.Must("curl", "-s", "--unix-socket", filepath.Join(m.RunDir, "docker.sock"), "-H", "Content-Type: application/json", "-d", `{"Cmd":["echo","given"],"Env":["GIVEN=1"]}`, "http://docker/v1.44/commit?container=source&repo=made&tag=4")
 		run(t, m, []line{
@@ -180,6 +185,37 @@ func TestDockerImageCommands(t *testing.T) {
 			"Digest: sha256:#", "Status: Downloaded newer image for 127.0.0.1:5000/pushed:latest", "127.0.0.1:5000/pushed:latest"})
 		same("pull again", lines("pull", "127.0.0.1:5000/pushed"), []string{"Using default tag: latest", "latest: Pulling from pushed", "Digest: sha256:#", "Status: Image is up to date for 127.0.0.1:5000/pushed:latest", "127.0.0.1:5000/pushed:latest"})
 		same("pull quietly", lines("pull", "-q", "127.0.0.1:5000/pushed"), []string{"127.0.0.1:5000/pushed:latest"})
+		// Several layers, some of which are there; all tags of a repository; another repository's layers.
+		m.Must("docker", "pull", "-q", "127.0.0.1:5000/library/nginx")
+		m.Must("docker", "tag", "127.0.0.1:5000/library/nginx", "127.0.0.1:5000/several:1")
+		m.Must("docker", "tag", "127.0.0.1:5000/pushed", "127.0.0.1:5000/several:2")
+		layers := len(strings.Fields(m.Must("docker", "inspect", "-f", "{{range .RootFS.Layers}}{{println .}}{{end}}", "127.0.0.1:5000/library/nginx")))
+		out := lines("push", "-a", "127.0.0.1:5000/several")
+		count := func(text string) (n int) {
+			for _, l := range out {
+				if strings.Contains(l, text) {
+					n++
+				}
+			}
+			return n
+		}
+		if count("The push refers to repository [127.0.0.1:5000/several]") != 1 || count("#: Preparing") != layers+1 || count("#: Mounted from") != layers+1 || count("digest: sha256:#") != 2 {
+			t.Errorf("push of all tags:\n%s", strings.Join(out, "\n"))
+		}
+		same("pull of all tags", lines("pull", "-a", "127.0.0.1:5000/several"), []string{"1: Pulling from several", "Digest: sha256:#", "2: Pulling from several", "Digest: sha256:#",
+			"Status: Image is up to date for 127.0.0.1:5000/several", "127.0.0.1:5000/several"})
+		run(t, m, []line{
+			{args: "push 127.0.0.1:5000/several:none", code: 1, err: "tag does not exist: 127.0.0.1:5000/several:none"},
+			{args: "pull 127.0.0.1:5000/several:none", code: 1, err: "Error response from daemon: manifest for 127.0.0.1:5000/several:none not found: manifest unknown: manifest unknown\n"},
+			{args: "pull -a 127.0.0.1:5000/nobody", code: 1, err: "Error response from daemon: repository 127.0.0.1:5000/nobody not found: name unknown: "},
+			{args: "pull 127.0.0.1:5009/several", code: 1, err: `Error response from daemon: Get "http://127.0.0.1:5009/v2/": dial tcp 127.0.0.1:5009: connect: connection refused` + "\n"},
+			{args: "pull --platform nonsense 127.0.0.1:5000/several:1", code: 1, err: `"nonsense": unknown operating system or architecture: invalid argument`},
+			{args: "pull --platform linux/s390x 127.0.0.1:5000/pushed", out: "WARNING: image with reference 127.0.0.1:5000/pushed:latest was found but its platform (linux/"},
+			{args: "tag 127.0.0.1:5000/pushed sha256:some", code: 1, err: "refusing to create an ambiguous tag using digest algorithm as name"},
+			{args: "pull -q busybox"},
+			{args: "images -q --filter reference=docker.io/library/busybox", out: "\n"},
+			{args: "rmi 127.0.0.1:5000/several:1 127.0.0.1:5000/several:2 127.0.0.1:5000/library/nginx"},
+		})
 		run(t, m, []line{
 			{args: "push 127.0.0.1:5000/nothing", code: 1, err: "An image does not exist locally with the tag: 127.0.0.1:5000/nothing"},
 			{args: "pull 127.0.0.1:5000/nothing", code: 1, err: "nothing"},
@@ -251,6 +287,18 @@ func TestDockerImageCommands(t *testing.T) {
 			{args: "volume prune -a -f --filter label=keep", out: "Deleted Volumes:\nkeep\n"},
 		})
 	})
+}
+
+// topLayer lists the last layer of a saved image.
+func topLayer(t *testing.T, m *harness.Machine, file string) []string {
+	t.Helper()
+	dir := file + ".d"
+	m.Must("sh", "-c", "mkdir "+dir+" && tar -C "+dir+" -xf "+file)
+	var doc []struct{ Layers []string }
+	if err := json.Unmarshal([]byte(m.Must("cat", dir+"/manifest.json")), &doc); err != nil || len(doc) != 1 {
+		t.Fatalf("%v: %+v", err, doc)
+	}
+	return strings.Fields(m.Must("tar", "-tf", filepath.Join(dir, doc[0].Layers[len(doc[0].Layers)-1])))
 }
 
 // waitConditions asks for each condition in its time.

@@ -132,7 +132,7 @@ func (r *solving) commit(key string, drop map[string]bool) (image.LayerBlob, err
 		return r.work.AddLayer(r.ctx, pr)
 	}
 	fr, fw := io.Pipe()
-	go func() { fw.CloseWithError(rewrite(fw, pr, drop, r.epoch)) }()
+	go func() { fw.CloseWithError(layer.Rewrite(fw, pr, drop, r.epoch)) }()
 	defer fr.CloseWithError(io.ErrClosedPipe)
 	return r.work.AddLayer(r.ctx, fr)
 }

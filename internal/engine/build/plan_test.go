@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"nau/internal/engine/image"
-	"nau/internal/engine/layer"
 	"nau/internal/house/spent"
 )
 
@@ -237,16 +236,6 @@ func TestModes(t *testing.T) {
 		if got := f(c.was, c.dir); got != c.want {
 			t.Errorf("%s of %o: %o, want %o", c.text, c.was, got, c.want)
 		}
-	}
-}
-
-func TestStubs(t *testing.T) {
-	changes := []layer.Change{{Path: "/a", Kind: layer.Added}, {Path: "/a/b", Kind: layer.Added}, {Path: "/etc", Kind: layer.Modified}, {Path: "/etc/hosts", Kind: layer.Added},
-		{Path: "/full", Kind: layer.Added}, {Path: "/full/x", Kind: layer.Added}, {Path: "/gone", Kind: layer.Deleted}}
-	got := stubs(changes, []string{"/a/b", "/etc/hosts", "/full", "/gone", "/dev/shm", "/.."})
-	want := map[string]bool{"/a": true, "/a/b": true, "/etc/hosts": true}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("%v, want %v", got, want)
 	}
 }
 

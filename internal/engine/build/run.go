@@ -25,9 +25,6 @@ import (
 	"nau/internal/kernel"
 )
 
-// runtimeTargets are places that the runtime mounts on in every container.
-var runtimeTargets = []string{"/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/proc", "/sys", "/sys/fs/cgroup", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname"}
-
 // run runs a RUN.
 func (r *solving) run(i int, st *state, step Step) (bool, error) {
 	c := step.Run
@@ -141,7 +138,7 @@ func (r *solving) execute(i int, c *Run, img *image.Image, box string, m *runMou
 	if err != nil {
 		return blob, err
 	}
-	return r.commit(rec.ID, stubs(changes, slices.Concat(runtimeTargets, m.targets)))
+	return r.commit(rec.ID, layer.Stubs(changes, slices.Concat(layer.RuntimeTargets, m.targets)))
 }
 
 // output passes a container's output on as events.

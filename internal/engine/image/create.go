@@ -280,7 +280,7 @@ func (s *Store) Commit(ctx context.Context, key string, parent digest.Digest, co
 		w.Hold(base)
 	}
 	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(s.cfg.Layers.Diff(ctx, key, pw)) }()
+	go func() { pw.CloseWithError(s.diff(ctx, key, pw)) }()
 	l, err := w.AddLayer(ctx, pr)
 	pr.CloseWithError(io.ErrClosedPipe)
 	if err != nil {
@@ -306,6 +306,19 @@ func (s *Store) Commit(ctx context.Context, key string, parent digest.Digest, co
 		return nil, fmt.Errorf("commit snapshot %s: %w", key, err)
 	}
 	return w.Create(ctx, opts)
+}
+
+// diff writes what a container changed, without what its runtime made to mount on.
+func (s *Store) diff(ctx context.Context, key string, w io.Writer) error {
+	changes, err := s.cfg.Layers.Changes(ctx, key)
+	if err != nil {
+		return err
+	}
+	pr, pw := io.Pipe()
+	go func() { pw.CloseWithError(s.cfg.Layers.Diff(ctx, key, pw)) }()
+	err = layer.Rewrite(w, pr, layer.Stubs(changes, layer.RuntimeTargets), nil)
+	pr.CloseWithError(io.ErrClosedPipe)
+	return err
 }
 
 // ImportRootFS makes an image of one layer out of a root file system archive in any compression (docker import).

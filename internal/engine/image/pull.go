@@ -124,7 +124,7 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 
 // manifest finds the platform's manifest: what the name means, the manifest itself, and its content.
 func (p *pull) manifest(ctx context.Context, tag string) (target, desc ocispec.Descriptor, m *ocispec.Manifest, err error) {
-	target, data, err := p.get(ctx, tag)
+	target, data, err := p.first(ctx, tag)
 	if err != nil {
 		return target, desc, nil, err
 	}
@@ -162,6 +162,18 @@ func (p *pull) manifest(ctx context.Context, tag string) (target, desc ocispec.D
 	}
 }
 
+// first brings what the name itself stands for. A digest that is here is taken without asking if this repository is known to have had it, not
+// if another had: what a registry keeps for some is not had by naming it.
+func (p *pull) first(ctx context.Context, tagOrDigest string) (ocispec.Descriptor, []byte, error) {
+	p.s.mu.RLock()
+	known := p.s.names[p.named.Name()+"@"+tagOrDigest] != nil
+	p.s.mu.RUnlock()
+	if known {
+		return p.get(ctx, tagOrDigest)
+	}
+	return p.fetch(ctx, tagOrDigest)
+}
+
 // get brings a manifest, from the store where the digest is known, and keeps it.
 func (p *pull) get(ctx context.Context, tagOrDigest string) (ocispec.Descriptor, []byte, error) {
 	if d := digest.Digest(tagOrDigest); d.Validate() == nil {
@@ -170,6 +182,10 @@ func (p *pull) get(ctx context.Context, tagOrDigest string) (ocispec.Descriptor,
 			return ocispec.Descriptor{Digest: d, Size: int64(len(b))}, b, nil
 		}
 	}
+	return p.fetch(ctx, tagOrDigest)
+}
+
+func (p *pull) fetch(ctx context.Context, tagOrDigest string) (ocispec.Descriptor, []byte, error) {
 	desc, b, err := p.repo.Manifest(ctx, tagOrDigest)
 	if err != nil {
 		return desc, nil, err

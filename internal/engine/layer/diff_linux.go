@@ -84,14 +84,21 @@ func changes(ctx context.Context, fd int, prefix string, lower []string, out *[]
 		switch {
 		case isWhiteout(&st):
 			c.Kind = Deleted
-		case shows(lower, p):
-			c.Kind = Modified
+		default:
+			if was, ok := shows(lower, p); ok {
+				c.Kind, c.Same = Modified, was.Mode == st.Mode && was.Uid == st.Uid && was.Gid == st.Gid
+			}
 		}
-		*out = append(*out, c)
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			c.Same = false
+			*out = append(*out, c)
 			continue
 		}
 		sub, err := openDir(fd, n)
+		if err == nil && hasXattrs(sub) {
+			c.Same = false
+		}
+		*out = append(*out, c)
 		if err != nil {
 			continue
 		}
@@ -106,42 +113,56 @@ func changes(ctx context.Context, fd int, prefix string, lower []string, out *[]
 	return nil
 }
 
-// shows tells whether the lower directories (top first) show anything at p.
-func shows(lower []string, p string) bool {
-	for _, root := range lower {
-		found, hidden := lookAny(root, p)
-		if found {
+// hasXattrs tells whether a directory has extended attributes beside overlayfs' own.
+func hasXattrs(fd int) bool {
+	buf := make([]byte, 4<<10)
+	n, err := unix.Flistxattr(fd, buf)
+	if err != nil {
+		return true // more than is usual
+	}
+	for name := range strings.SplitSeq(string(buf[:n]), "\x00") {
+		if name != "" && !strings.HasPrefix(name, "trusted.overlay.") {
 			return true
-		}
-		if hidden {
-			return false
 		}
 	}
 	return false
 }
 
+// shows tells what the lower directories (top first) show at p, if anything.
+func shows(lower []string, p string) (st unix.Stat_t, ok bool) {
+	for _, root := range lower {
+		st, found, hidden := lookAny(root, p)
+		if found {
+			return st, true
+		}
+		if hidden {
+			return st, false
+		}
+	}
+	return st, false
+}
+
 // lookAny looks for p in one layer: found, or hidden (a whiteout, a file on the way, an opaque directory without it).
-func lookAny(root, p string) (found, hidden bool) {
+func lookAny(root, p string) (st unix.Stat_t, found, hidden bool) {
 	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false, false
+		return st, false, false
 	}
 	defer func() { unix.Close(fd) }()
 	for {
 		c, rest, more := strings.Cut(p, "/")
-		var st unix.Stat_t
 		if err := unix.Fstatat(fd, c, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return false, hidden
+			return st, false, hidden
 		}
 		if isWhiteout(&st) {
-			return false, true
+			return st, false, true
 		}
 		if !more {
-			return true, false
+			return st, true, false
 		}
 		sub, err := openDir(fd, c)
 		if err != nil {
-			return false, true
+			return st, false, true
 		}
 		hidden = hidden || isOpaque(sub)
 		unix.Close(fd)

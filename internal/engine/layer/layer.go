@@ -73,6 +73,7 @@ const (
 type Change struct {
 	Path string
 	Kind ChangeKind
+	Same bool // a folder with the owner and the mode that it had: something in it changed, or its times
 }
 
 // Snapshot is the stored record of a writable layer.

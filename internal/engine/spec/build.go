@@ -109,7 +109,7 @@ func Command(p Process, image Image) ([]string, error) {
 		args = p.Args
 	}
 	all := slices.Concat(entry, args)
-	if len(all) == 0 || all[0] == "" {
+	if len(all) == 0 {
 		return nil, ErrNoCommand
 	}
 	return all, nil

@@ -1,4 +1,4 @@
-package build
+package layer
 
 import (
 	"archive/tar"
@@ -7,25 +7,27 @@ import (
 	"path"
 	"strings"
 	"time"
-
-	"nau/internal/engine/layer"
 )
 
-// stubs finds what the runtime made only to have something to mount on: places of mounts, and folders on the way to them, that are new and
-// hold nothing else. They are left out of the layer; nothing is ever deleted for it. Changes are sorted by path.
-func stubs(changes []layer.Change, targets []string) map[string]bool {
-	kinds := map[string]layer.ChangeKind{}
+// RuntimeTargets are places that the runtime mounts on in every container.
+var RuntimeTargets = []string{"/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/proc", "/sys", "/sys/fs/cgroup", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname"}
+
+// Stubs finds what the runtime made only to have something to mount on: places of mounts, and folders on the way to them, that are new or as they
+// were, and hold nothing else. They are left out of the layer; nothing is ever deleted for it. Changes are sorted by path.
+func Stubs(changes []Change, targets []string) map[string]bool {
+	kinds := map[string]Change{}
 	children := map[string]int{}
 	for _, c := range changes {
-		kinds[c.Path] = c.Kind
+		kinds[c.Path] = c
 		children[path.Dir(c.Path)]++
 	}
 	out := map[string]bool{}
 	for _, t := range targets {
 		t = path.Clean("/" + t)
 		for first := true; t != "/"; first = false {
-			kind, changed := kinds[t]
-			if out[t] || changed && (kind == layer.Deleted || children[t] > 0) || changed && kind != layer.Added {
+			c, changed := kinds[t]
+			mine := c.Kind == Added || c.Kind == Modified && c.Same && !first
+			if out[t] || changed && (children[t] > 0 || !mine) {
 				break
 			}
 			if !changed {
@@ -43,8 +45,8 @@ func stubs(changes []layer.Change, targets []string) map[string]bool {
 	return out
 }
 
-// rewrite copies a layer's archive without the names in drop, and with no time after epoch when there is one.
-func rewrite(w io.Writer, r io.Reader, drop map[string]bool, epoch *time.Time) error {
+// Rewrite copies a layer's archive without the names in drop, and with no time after epoch when there is one.
+func Rewrite(w io.Writer, r io.Reader, drop map[string]bool, epoch *time.Time) error {
 	tr, tw := tar.NewReader(r), tar.NewWriter(w)
 	for {
 		h, err := tr.Next()
