@@ -60,6 +60,20 @@ func imageOf(img *image.Image) *runtimeapi.Image {
 	return out
 }
 
+// elsewhere tells of an image that is here for other platforms only, while its index has one for this node.
+func elsewhere(images *image.Store, img *image.Image) bool {
+	host := image.HostPlatform()
+	if image.Suits(host, img) {
+		return false
+	}
+	for _, m := range images.Manifests(img) {
+		if !m.Available && m.Attests == "" && image.SuitsPlatform(host, m.Platform) {
+			return true
+		}
+	}
+	return false
+}
+
 // ImageStatus tells about one image; none is an empty answer, not an error.
 func (s *Server) ImageStatus(_ context.Context, req *runtimeapi.ImageStatusRequest) (*runtimeapi.ImageStatusResponse, error) {
 	name := req.GetImage().GetImage()
@@ -67,6 +81,9 @@ func (s *Server) ImageStatus(_ context.Context, req *runtimeapi.ImageStatusReque
 		return nil, invalid("find image: no name")
 	}
 	img, err := s.e.Images.Get(name)
+	if err == nil && elsewhere(s.e.Images, img) {
+		err = image.ErrNotFound // so that this node's is pulled beside it
+	}
 	if errors.Is(err, image.ErrNotFound) {
 		return &runtimeapi.ImageStatusResponse{}, nil
 	}

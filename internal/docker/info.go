@@ -90,6 +90,9 @@ func (s *Server) getInfo(c *call) error {
 	return c.shaped(http.StatusOK, doc, infoShapes)
 }
 
+// indexKeeper is by which buildx, Compose and others know an engine that takes and keeps images of several platforms, with what is said about them.
+const indexKeeper = "io.containerd.snapshotter.v1"
+
 // storageStatus describes what layers are kept on. Source of the numbers: statfs(2).
 func storageStatus(dir string) [][2]string {
 	var fs unix.Statfs_t
@@ -106,7 +109,7 @@ func storageStatus(dir string) [][2]string {
 		}
 		return "false"
 	}
-	return [][2]string{{"Backing Filesystem", name}, {"Supports d_type", "true"}, {"Using metacopy", on("metacopy")}, {"Native Overlay Diff", "true"}, {"userxattr", "false"}}
+	return [][2]string{{"driver-type", indexKeeper}, {"Backing Filesystem", name}, {"Supports d_type", "true"}, {"Using metacopy", on("metacopy")}, {"Native Overlay Diff", "true"}, {"userxattr", "false"}}
 }
 
 // networkDrivers are the kinds of network that can be made here.

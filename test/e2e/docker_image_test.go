@@ -114,7 +114,7 @@ func TestDockerImageCommands(t *testing.T) {
 			{args: "tag " + short + " busybox"},
 			{args: "rm -f holds"},
 			{args: "rmi --platform linux/s390x busybox", code: 1, err: "Content will be removed from all images referencing this variant."},
-			{args: "rmi -f --platform linux/s390x busybox", code: 1, err: "image with reference busybox was found but does not provide any platform"},
+			{args: "rmi -f --platform linux/s390x busybox", err: "image with reference busybox was found but does not provide any platform"},
 		})
 		// A classic build leaves the images of its steps: what stands on them holds them.
 		write(t, filepath.Join(m.Dir, "steps", "Dockerfile"), "FROM busybox\nRUN echo 1 >/one\nRUN echo 2 >/two\nENV A=b\n")

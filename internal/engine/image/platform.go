@@ -160,6 +160,9 @@ func Suits(want ocispec.Platform, img *Image) bool {
 	return rank(want, ocispec.Platform{OS: img.Config.OS, Architecture: img.Config.Architecture, Variant: img.Config.Variant}) > 0
 }
 
+// SuitsPlatform reports whether what is for one platform runs where another is wanted.
+func SuitsPlatform(want, have ocispec.Platform) bool { return rank(want, have) > 0 }
+
 // FormatPlatform writes "os/arch[/variant]".
 func FormatPlatform(p ocispec.Platform) string {
 	p = normalise(p)
