@@ -36,13 +36,13 @@ import (
 // bed is a store in a directory of its own, and a registry beside it that every test may bend.
 type bed struct {
 	*Store
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	content *content.Store
 	layers  *layer.Store
 }
 
-func newBed(t *testing.T, change ...func(*Config)) *bed {
+func newBed(t testing.TB, change ...func(*Config)) *bed {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: layers have owners")

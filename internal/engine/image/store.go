@@ -290,13 +290,15 @@ func (s *Store) viewWith(h *held, target ocispec.Descriptor, names []string) *Im
 	}
 	img.Content = img.Compressed + int64(len(h.raw)) + h.rec.Manifest.Size
 	img.Total = img.Size + img.Content
-	for _, m := range s.tree(target).members(s.images) {
-		if m.rec.ID != img.ID {
-			img.Beside = append(img.Beside, m.rec.ID)
-			img.Total += m.held.total()
+	if t := s.tree(target); t != nil {
+		for _, m := range t.members(s.images) {
+			if m.rec.ID != img.ID {
+				img.Beside = append(img.Beside, m.rec.ID)
+				img.Total += m.total()
+			}
 		}
+		img.Total += t.sizeOfSaid(s.images)
 	}
-	img.Total += s.tree(target).sizeOfSaid(s.images)
 	for _, n := range names {
 		if isDigestName(n) {
 			img.RepoDigests = append(img.RepoDigests, familiar(n))
@@ -464,9 +466,14 @@ func (s *Store) List() []*Image {
 // list is List without an order. The lock is held.
 func (s *Store) list() []*Image {
 	names := map[digest.Digest][]string{}
+	best := map[digest.Digest]string{} // of the names that stand for an index
 	for n, r := range s.names {
 		names[r.ID] = append(names[r.ID], n)
-		for _, b := range s.branchesOf(r.Target) {
+		branches := s.branchesOf(r.Target)
+		if b, ok := best[r.ID]; len(branches) > 0 && (!ok || betterName(n, b)) {
+			best[r.ID] = n
+		}
+		for _, b := range branches {
 			if b.config != r.ID && s.images[b.config] != nil && !slices.Contains(names[b.config], n) {
 				names[b.config] = append(names[b.config], n)
 			}
@@ -475,13 +482,16 @@ func (s *Store) list() []*Image {
 	lead := s.leads()
 	all := make([]*Image, 0, len(s.images))
 	for id, h := range s.images {
-		if lead[id] == id {
-			target := h.rec.Manifest
-			if len(s.trees) > 0 {
-				target = s.targetOf(h, "")
-			}
-			all = append(all, s.viewWith(h, target, names[id]))
+		if lead[id] != id {
+			continue
 		}
+		target := h.rec.Manifest
+		if n, ok := best[id]; ok {
+			target = s.names[n].Target
+		} else if len(names[id]) == 0 && s.tree(h.rec.Target).names(id) {
+			target = h.rec.Target
+		}
+		all = append(all, s.viewWith(h, target, names[id]))
 	}
 	return all
 }

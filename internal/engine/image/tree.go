@@ -214,23 +214,25 @@ func (s *Store) tree(target ocispec.Descriptor) *tree {
 
 // holds tells whether a name keeps an image. The lock is held.
 func (s *Store) holds(n *nameRecord, id digest.Digest) bool {
-	return n.ID == id || s.tree(n.Target).names(id)
+	return n.ID == id || len(s.trees) > 0 && s.tree(n.Target).names(id)
 }
 
-// names lists those that keep an image, sorted. The lock is held.
+// namesOf lists those that keep an image. The lock is held.
 func (s *Store) namesOf(id digest.Digest) (out []string) {
 	for n, r := range s.names {
 		if s.holds(r, id) {
 			out = append(out, n)
 		}
 	}
-	slices.Sort(out)
 	return out
 }
 
 // targetOf is what an image's names point to: that of the name by which it was asked for, else the index of which it is shown, else its own
 // manifest. The lock is held.
 func (s *Store) targetOf(h *held, name string) ocispec.Descriptor {
+	if len(s.trees) == 0 {
+		return h.rec.Manifest
+	}
 	if r := s.names[name]; r != nil && isIndex(r.Target.MediaType) && s.holds(r, h.rec.ID) {
 		return r.Target
 	}
@@ -276,15 +278,20 @@ func (s *Store) nameless(t *tree, target ocispec.Descriptor) (out []member) {
 // without a name. The lock is held.
 func (s *Store) leads() map[digest.Digest]digest.Digest {
 	lead := make(map[digest.Digest]digest.Digest, len(s.images))
-	for _, r := range s.names {
+	var several []string // the names that stand for an index
+	for n, r := range s.names {
 		lead[r.ID] = r.ID
+		if s.tree(r.Target) != nil {
+			several = append(several, n)
+		}
 	}
-	for _, n := range slices.SortedFunc(maps.Keys(s.names), func(a, b string) int {
+	slices.SortFunc(several, func(a, b string) int {
 		if betterName(a, b) {
 			return -1
 		}
 		return 1
-	}) {
+	})
+	for _, n := range several {
 		r := s.names[n]
 		for _, m := range s.tree(r.Target).members(s.images) {
 			if lead[m.rec.ID] == "" {

@@ -415,3 +415,30 @@ func TestPushOfSeveralPlatforms(t *testing.T) {
 		})
 	}
 }
+
+// A database of before records knew the index that they came by is read as it is.
+func TestOldRecordsKnowTheirIndexByTheirNames(t *testing.T) {
+	f := newForest(t)
+	f.pull(t, "amd64")
+	f.pull(t, "arm64")
+	f.mu.Lock()
+	c := change{images: map[digest.Digest]*imageRecord{}, names: map[string]*nameRecord{}}
+	for id, h := range f.images {
+		rec := h.rec
+		rec.Target = ocispec.Descriptor{}
+		c.images[id] = &rec
+	}
+	err := writeDB(f.db, c)
+	f.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.close()
+	f.open()
+	if got := f.here(f.ref); got != "amd64 arm64, shows amd64" || f.listed() != 1 {
+		t.Errorf("%s, %d images are listed", got, f.listed())
+	}
+	if _, err := f.Remove(context.Background(), f.ref, RemoveOptions{}); err != nil || len(f.leftovers()) > 0 {
+		t.Errorf("removal leaves %v (%v)", f.leftovers(), err)
+	}
+}
