@@ -84,30 +84,22 @@ func (s *Server) buildImage(c *call) error {
 			return p.finish(badRequest("%s", said))
 		}
 	}
-	return p.finish(worded{said, err})
+	return p.finish(build.Reword(err, said))
 }
-
-// worded is an error in other words.
-type worded struct {
-	said string
-	error
-}
-
-func (w worded) Error() string { return w.said }
-func (w worded) Unwrap() error { return w.error }
 
 // classicError words what is wrong as Docker's classic builder does, which names no lines except for what cannot be parsed.
 func classicError(err error) string {
-	text := oneLine(err)
 	var step *build.StepError
-	if errors.As(err, &step) {
-		text = oneLine(step.Err)
-	}
-	if missing, ok := strings.CutPrefix(text, build.ErrContext.Error()+": file not found or"); ok {
+	var missing *build.MissingError
+	if errors.As(err, &step) && errors.As(err, &missing) {
 		instruction, _, _ := strings.Cut(step.Text, " ")
-		return strings.ToUpper(instruction) + " failed: file not found in build context or" + missing
+		return fmt.Sprintf("%s failed: file not found in build context or excluded by .dockerignore: stat %s: file does not exist", strings.ToUpper(instruction), missing.Name)
 	}
-	return strings.TrimSuffix(strings.TrimPrefix(text, build.ErrDockerfile.Error()+": "), ": "+build.ErrDockerfile.Error())
+	said := build.Said(err)
+	if _, why, ok := strings.Cut(said, `": invalid reference format: `); ok && strings.HasPrefix(said, "parse stage name ") {
+		return "invalid reference format: " + why
+	}
+	return oneLine(errors.New(said))
 }
 
 // coloured marks what commands write to their standard error, as the classic builder does.

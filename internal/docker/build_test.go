@@ -58,7 +58,7 @@ func TestBuildSquash(t *testing.T) {
 }
 
 func TestClassicErrors(t *testing.T) {
-	missing := fmt.Errorf("%w: file not found or excluded by .dockerignore: stat a: file does not exist", build.ErrContext)
+	missing := &build.MissingError{Name: "a"}
 	for text, c := range map[string]error{
 		"COPY failed: file not found in build context or excluded by .dockerignore: stat a: file does not exist": &build.StepError{Text: "COPY a /b", From: 2, Err: missing},
 		"other":                                          &build.StepError{Text: "COPY a /b", From: 2, Err: errors.New("other")},

@@ -34,6 +34,9 @@ func cachesOf(req *wire.ControlSolveRequest) (out []cacheExport, err error) {
 		c := cacheExport{e.Type, e.Attrs}
 		need := map[string]string{"inline": "", "registry": "ref", "local": "dest"}
 		attr, ok := need[c.kind]
+		if !ok && !slices.Contains([]string{"gha", "s3", "azblob"}, c.kind) {
+			return nil, fmt.Errorf("unknown cache exporter: %q", c.kind)
+		}
 		if !ok {
 			return nil, status.Errorf(codes.Unimplemented, "cache export of type %s: this builder has inline, registry and local", c.kind)
 		}

@@ -3,6 +3,7 @@ package buildkit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -84,7 +85,7 @@ func (c *controller) Solve(ctx context.Context, req *wire.ControlSolveRequest) (
 // admit refuses what is not carried out, before anything is built.
 func admit(req *wire.ControlSolveRequest) ([]exporter, []cacheExport, error) {
 	if slices.Contains(req.Entitlements, insecure) {
-		return nil, nil, status.Errorf(codes.PermissionDenied, "granting entitlement %s is not allowed by build daemon configuration", insecure)
+		return nil, nil, fmt.Errorf("granting entitlement %s is not allowed by build daemon configuration", insecure)
 	}
 	if req.SourcePolicy != nil && len(req.SourcePolicy.Rules) > 0 || req.SourcePolicySession != "" {
 		return nil, nil, status.Error(codes.Unimplemented, "source policies are not applied by this builder: build without --policy")

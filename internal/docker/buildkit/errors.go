@@ -1,6 +1,8 @@
 package buildkit
 
 import (
+	"crypto/sha256"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,7 +23,35 @@ func describe(err error) error {
 	if errors.As(err, &run) {
 		return fmt.Errorf("process %q did not complete successfully: exit code: %d", strings.Join(run.Args, " "), run.Code)
 	}
+	var missing *build.MissingError
+	if errors.As(err, &missing) {
+		return fmt.Errorf("failed to compute cache key: %w", notThere(missing))
+	}
+	var step *build.StepError
+	if errors.Is(err, build.ErrDockerfile) || errors.As(err, &step) {
+		said := build.Said(err)
+		if strings.HasPrefix(said, "parse stage name ") {
+			said = "failed to " + said
+		}
+		return build.Reword(err, said)
+	}
 	return err
+}
+
+// ofStep words an error as it stands below the step that it happened in.
+func ofStep(err error) string {
+	var missing *build.MissingError
+	if errors.As(err, &missing) {
+		return notThere(missing).Error()
+	}
+	return describe(err).Error()
+}
+
+// notThere words a missing file of the context.
+func notThere(m *build.MissingError) error {
+	sum := sha256.Sum256([]byte(m.Name))
+	ref := strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:25])
+	return build.Reword(m, fmt.Sprintf("failed to calculate checksum of ref %s::%s: %q: not found", ref, ref, "/"+m.Name))
 }
 
 // located adds the place in the Dockerfile.

@@ -50,7 +50,7 @@ var known = map[string][]string{"name": nil, "push": nil, "registry.insecure": {
 // check refuses what is not carried out, before anything is built.
 func (e exporter) check() error {
 	if !slices.Contains([]string{"moby", "image", "docker", "oci", "local", "tar"}, e.kind) {
-		return status.Errorf(codes.Unimplemented, "exporter %q: this builder has image, docker, oci, local and tar", e.kind)
+		return fmt.Errorf("exporter %q could not be found", e.kind)
 	}
 	for _, k := range slices.Sorted(maps.Keys(e.attrs)) {
 		if strings.HasPrefix(k, "annotation") {

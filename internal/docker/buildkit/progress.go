@@ -137,7 +137,7 @@ func (t *teller) step(e build.Event, when *timestamppb.Timestamp) {
 	}
 	v.Started, v.Completed, v.Cached = t.begun[id], when, e.Cached || e.Place == 1 && !t.pulled[e.Stage]
 	if e.Err != nil {
-		v.Error, v.Cached = describe(e.Err).Error(), false
+		v.Error, v.Cached = ofStep(e.Err), false
 	}
 	delete(t.at, e.Stage)
 	t.last[e.Stage] = id

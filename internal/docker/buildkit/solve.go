@@ -16,6 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -70,6 +71,9 @@ func (s *Server) solve(j *job, session, name string, attrs map[string]string, in
 	f.dir = dir
 	j.later(release)
 	if err := f.load(); err != nil {
+		if o.Call == callLint {
+			return f.wrong(err)
+		}
 		return nil, located(err, f.source())
 	}
 	if o.Call != "" {
@@ -143,14 +147,24 @@ func (f *frontend) load() error {
 	st := f.t.begin("[internal] load build definition from " + name)
 	f.t.begins = st.v.Digest
 	rules, err := f.dockerfile(st, name)
+	if errors.Is(err, os.ErrNotExist) {
+		st.end(nil) // it has come, without the file
+		return fmt.Errorf("failed to read dockerfile: open %s: %w", name, unix.ENOENT)
+	}
 	st.end(err)
 	if err != nil {
 		return err
+	}
+	if len(bytes.TrimSpace(f.file)) == 0 {
+		return fmt.Errorf("%w: the Dockerfile cannot be empty", build.ErrDockerfile)
 	}
 	if ref, _, _, ok := parser.DetectSyntax(f.file); ok && f.o.Syntax == "" {
 		if err := checkSyntax(ref); err != nil {
 			return err
 		}
+	}
+	if err := build.Check(f.file); err != nil {
+		return err
 	}
 	st = f.t.begin("[internal] load .dockerignore")
 	err = f.rules(st, rules)
@@ -175,24 +189,13 @@ func (f *frontend) dockerfile(st *step, name string) (rules []byte, err error) {
 	}
 	if f.file, err = build.ReadBelow(dir, name); err != nil {
 		f.file = nil
-		return nil, fmt.Errorf("failed to read dockerfile: open %s: %w", name, tidy(err))
-	}
-	if len(bytes.TrimSpace(f.file)) == 0 {
-		return nil, fmt.Errorf("%w: the Dockerfile (%s) cannot be empty", build.ErrDockerfile, name)
+		return nil, fmt.Errorf("failed to read dockerfile: open %s: %w", name, err)
 	}
 	rules, err = build.ReadBelow(dir, name+".dockerignore")
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	return rules, err
-}
-
-// tidy words a missing file as everybody does.
-func tidy(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
-		return os.ErrNotExist
-	}
-	return err
 }
 
 // rules reads the context's own ignore file unless the Dockerfile has one.

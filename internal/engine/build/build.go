@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -74,6 +75,36 @@ func (e *StepError) Error() string {
 }
 
 func (e *StepError) Unwrap() error { return e.Err }
+
+// MissingError is a file that the context does not have, or that its ignore rules leave out.
+type MissingError struct{ Name string }
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("%s: file not found or excluded by .dockerignore: stat %s: file does not exist", ErrContext, e.Name)
+}
+
+func (e *MissingError) Unwrap() error { return ErrContext }
+
+// Said words an error for who shows the place in the Dockerfile otherwise, or not at all: without lines and kinds, unless the parser named them.
+func Said(err error) string {
+	text := err.Error()
+	var step *StepError
+	if errors.As(err, &step) {
+		text = step.Err.Error()
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(text, ErrDockerfile.Error()+": "), ": "+ErrDockerfile.Error())
+}
+
+// Reword says an error in other words; its kinds stay.
+func Reword(err error, said string) error { return &worded{err, said} }
+
+type worded struct {
+	error
+	said string
+}
+
+func (w *worded) Error() string { return w.said }
+func (w *worded) Unwrap() error { return w.error }
 
 // Origin marks the containers and sandboxes of builds in the engine's records; fronts leave them out of their lists.
 const Origin = "build"
@@ -194,6 +225,7 @@ const (
 	StepEnds    EventKind = "done"     // ID: the image so far, if there is one; Cached; Err
 	StageEnds   EventKind = "stage"    // Err
 	Warning     EventKind = "warning"  // Text
+	Unused      EventKind = "unused"   // Text: a warning of arguments that no ARG asks for, which BuildKit does not give
 	Noted       EventKind = "note"     // Text
 	Resolves    EventKind = "resolve"  // Text: what a base image is called; ends with Resolved
 	Resolved    EventKind = "resolved" // Text, Err

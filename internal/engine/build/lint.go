@@ -3,9 +3,12 @@ package build
 import (
 	"bytes"
 	"fmt"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/linter"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -18,9 +21,9 @@ type Finding struct {
 	From, To               int // lines
 }
 
-// Lint finds what Docker's build checks are about (docs.docker.com/reference/build-checks), as far as the Dockerfile alone tells it. The line
+// Lint finds what Docker's build checks are about (docs.docker.com/reference/build-checks), as far as the Dockerfile and its ignore rules tell it. The line
 // "# check=skip=RULE;error=true" of the Dockerfile, or options, which go before it, leave rules out; strict is its error=true.
-func Lint(dockerfile []byte, options string) (found []Finding, strict bool, err error) {
+func Lint(dockerfile []byte, options, ignore string) (found []Finding, strict bool, err error) {
 	if options == "" {
 		options, _, _, _ = parser.ParseDirective("check", dockerfile)
 	}
@@ -47,17 +50,32 @@ func Lint(dockerfile []byte, options string) (found []Finding, strict bool, err 
 			lint.Run(&linter.RuleNoEmptyContinuation, []parser.Range{*w.Location}, linter.RuleNoEmptyContinuation.Format())
 		}
 	}
-	casing(lint, ast.AST)
 	stages, globals, err := instructions.Parse(ast.AST, lint)
 	if err != nil {
 		return nil, false, syntax(err)
 	}
-	names := map[string]bool{}
+	stageNames(lint, stages)
+	casing(lint, ast.AST)
 	for i := range globals {
 		secrets(lint, &globals[i])
 	}
+	bases(lint, stages, globals, ast.EscapeToken)
+	left, err := ParseIgnore(ignore)
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: %w", ErrContext, err)
+	}
 	for i := range stages {
-		lintStage(lint, &stages[i], names)
+		lintStage(lint, &stages[i])
+		for _, c := range stages[i].Commands {
+			switch c := c.(type) {
+			case *instructions.CopyCommand:
+				if c.From == "" {
+					ignored(lint, c, "Copy", c.SourcePaths, left)
+				}
+			case *instructions.AddCommand:
+				ignored(lint, c, "Add", c.SourcePaths, left)
+			}
+		}
 	}
 	return found, cfg.ReturnAsError, nil
 }
@@ -85,8 +103,12 @@ func casing(lint *linter.Linter, ast *parser.Node) {
 	}
 }
 
-func lintStage(lint *linter.Linter, s *instructions.Stage, names map[string]bool) {
-	if s.Name != "" {
+func stageNames(lint *linter.Linter, stages []instructions.Stage) {
+	names := map[string]bool{}
+	for _, s := range stages {
+		if s.Name == "" {
+			continue
+		}
 		if names[s.Name] {
 			lint.Run(&linter.RuleDuplicateStageName, s.Location, linter.RuleDuplicateStageName.Format(s.Name))
 		}
@@ -95,12 +117,39 @@ func lintStage(lint *linter.Linter, s *instructions.Stage, names map[string]bool
 			lint.Run(&linter.RuleReservedStageName, s.Location, linter.RuleReservedStageName.Format(s.Name))
 		}
 	}
-	switch p := s.Platform; {
-	case p == "$TARGETPLATFORM" || p == "${TARGETPLATFORM}":
-		lint.Run(&linter.RuleRedundantTargetPlatform, s.Location, linter.RuleRedundantTargetPlatform.Format(p))
-	case p != "" && !strings.Contains(p, "$") && s.Name == "":
-		lint.Run(&linter.RuleFromPlatformFlagConstDisallowed, s.Location, linter.RuleFromPlatformFlagConstDisallowed.Format(p))
+}
+
+// bases: what FROM names is declared, and means something when nothing is given.
+func bases(lint *linter.Linter, stages []instructions.Stage, globals []instructions.ArgCommand, escape rune) {
+	p := &Plan{escape: escape}
+	if p.globals(globals) != nil {
+		return // the build says what is wrong
 	}
+	for _, s := range stages {
+		switch t := s.Platform; {
+		case t == "$TARGETPLATFORM" || t == "${TARGETPLATFORM}":
+			lint.Run(&linter.RuleRedundantTargetPlatform, s.Location, linter.RuleRedundantTargetPlatform.Format(t))
+		case t != "" && !strings.Contains(t, "$"):
+			lint.Run(&linter.RuleFromPlatformFlagConstDisallowed, s.Location, linter.RuleFromPlatformFlagConstDisallowed.Format(t))
+		}
+		for _, word := range []string{s.BaseName, s.Platform} {
+			for _, m := range nameInWord.FindAllStringSubmatch(word, -1) {
+				if !slices.ContainsFunc(p.global, func(a arg) bool { return a.name == m[1] }) {
+					lint.Run(&linter.RuleUndefinedArgInFrom, s.Location, linter.RuleUndefinedArgInFrom.Format(m[1], ""))
+				}
+			}
+		}
+		base, err := p.word(s.BaseName, p.global, nil)
+		if err != nil {
+			continue
+		}
+		if _, err := reference.ParseNormalizedNamed(base); err != nil && !isID(base) {
+			lint.Run(&linter.RuleInvalidDefaultArgInFrom, s.Location, linter.RuleInvalidDefaultArgInFrom.Format(s.BaseName))
+		}
+	}
+}
+
+func lintStage(lint *linter.Linter, s *instructions.Stage) {
 	last, absolute := map[string]instructions.Command{}, false
 	for _, c := range s.Commands {
 		switch c := c.(type) {
@@ -109,8 +158,17 @@ func lintStage(lint *linter.Linter, s *instructions.Stage, names map[string]bool
 				lint.Run(&linter.RuleWorkdirRelativePath, c.Location(), linter.RuleWorkdirRelativePath.Format(c.Path))
 			}
 			absolute = true
-		case *instructions.ArgCommand, *instructions.EnvCommand:
+		case *instructions.ArgCommand:
 			secrets(lint, c)
+		case *instructions.EnvCommand:
+			secrets(lint, c)
+			legacy(lint, c, c.Env)
+		case *instructions.LabelCommand:
+			legacy(lint, c, c.Labels)
+		case *instructions.ExposeCommand:
+			for _, port := range c.Ports {
+				ports(lint, c, port)
+			}
 		case *instructions.CmdCommand:
 			form(lint, c, c.ShellDependantCmdLine, s)
 		case *instructions.EntrypointCommand:
@@ -123,6 +181,33 @@ func lintStage(lint *linter.Linter, s *instructions.Stage, names map[string]bool
 			}
 			last[name] = c
 		}
+	}
+}
+
+// ignored: what is copied is not left out by the ignore rules.
+func ignored(lint *linter.Linter, c instructions.Command, verb string, sources []string, rules *Ignore) {
+	for _, src := range sources {
+		if name := strings.TrimPrefix(path.Clean("/"+src), "/"); !IsRemote(src) && rules.Match(name) {
+			lint.Run(&linter.RuleCopyIgnoredFile, c.Location(), linter.RuleCopyIgnoredFile.Format(verb, src))
+		}
+	}
+}
+
+// legacy: keys and values have an = between them.
+func legacy(lint *linter.Linter, c instructions.Command, pairs []instructions.KeyValuePair) {
+	if slices.ContainsFunc(pairs, func(kv instructions.KeyValuePair) bool { return kv.NoDelim }) {
+		lint.Run(&linter.RuleLegacyKeyValueFormat, c.Location(), linter.RuleLegacyKeyValueFormat.Format(strings.ToUpper(c.Name())))
+	}
+}
+
+// ports: a protocol is in small letters, and an address or a port of the host says nothing about an image.
+func ports(lint *linter.Linter, c instructions.Command, port string) {
+	number, proto, _ := strings.Cut(port, "/")
+	if proto != strings.ToLower(proto) {
+		lint.Run(&linter.RuleExposeProtoCasing, c.Location(), linter.RuleExposeProtoCasing.Format(port))
+	}
+	if strings.Contains(number, ":") && !strings.Contains(number, "$") {
+		lint.Run(&linter.RuleExposeInvalidFormat, c.Location(), linter.RuleExposeInvalidFormat.Format(port))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/distribution/reference"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
@@ -39,6 +40,11 @@ type Options struct {
 	Replaced func(string) bool  // tells stages that a further context stands in for; nil = none
 }
 
+// Options are those of a request's plan, without its further contexts.
+func (b *Builder) Options(req Request) Options {
+	return Options{Args: req.Args, Target: req.Target, Platform: parsePlatform(req.Platform), Builder: parsePlatform(""), Labels: req.Labels, Classic: req.Classic}
+}
+
 // Plan is a Dockerfile understood as far as it can be without its base images.
 type Plan struct {
 	Stages   []*Stage
@@ -49,10 +55,11 @@ type Plan struct {
 	Opening  []string // the ARG instructions before the first FROM, if they count as steps
 	Total    int      // instructions of the needed stages, FROM included
 
-	escape rune
-	opts   Options
-	global []arg        // ARG before the first FROM, with their values
-	words  atomic.Int64 // bytes of all words that were expanded
+	escape  rune
+	opts    Options
+	opening []instructions.ArgCommand // before the first FROM
+	global  []arg                     // ARG before the first FROM, with their values
+	words   atomic.Int64              // bytes of all words that were expanded
 }
 
 // Stage is one FROM with what follows.
@@ -66,7 +73,11 @@ type Stage struct {
 	Deps     []int  // stages whose files it needs, Parent included
 	First    int    // number of its FROM among the plan's Total, from 1; 0 = not needed
 
-	commands []instructions.Command
+	commands   []instructions.Command
+	written    string // the base as the Dockerfile has it
+	platform   string // likewise
+	doc        string // the comment that is about it
+	line, last int
 }
 
 // arg is one ARG with its value.
@@ -117,6 +128,18 @@ func Parse(dockerfile []byte, opts Options) (p *Plan, err error) {
 	return p, nil
 }
 
+// Check parses a Dockerfile and tells what is wrong in it by itself.
+func Check(dockerfile []byte) error {
+	ast, err := parser.Parse(bytes.NewReader(dockerfile))
+	if err == nil {
+		_, _, err = instructions.Parse(ast.AST, nil)
+	}
+	if err != nil {
+		return syntax(err)
+	}
+	return nil
+}
+
 // syntax says of what kind a parser's error is; the parser may have said so itself.
 func syntax(err error) error {
 	if strings.HasPrefix(err.Error(), ErrDockerfile.Error()) {
@@ -150,6 +173,7 @@ func platformArgs(target, builder ocispec.Platform) []arg {
 var proxyArgs = []string{"ALL_PROXY", "FTP_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "all_proxy", "ftp_proxy", "http_proxy", "https_proxy", "no_proxy"}
 
 func (p *Plan) globals(list []instructions.ArgCommand) error {
+	p.opening = list
 	p.global = platformArgs(p.opts.Platform, p.opts.Builder)
 	p.global = append(p.global, arg{"TARGETSTAGE", new(orDefault(p.opts.Target))})
 	for i := range p.global {
@@ -223,19 +247,23 @@ func (p *Plan) word(w string, args []arg, env []string) (string, error) {
 }
 
 func (p *Plan) stage(i int, in *instructions.Stage) error {
-	s := &Stage{Index: i, Name: in.Name, From: in.SourceCode, Parent: -1, commands: in.Commands}
+	s := &Stage{Index: i, Name: in.Name, From: in.SourceCode, Parent: -1, commands: in.Commands, written: in.BaseName, platform: in.Platform, doc: in.DocComment}
+	s.line, s.last = lines(in.Location)
+	wrong := func(err error) error {
+		return fmt.Errorf("%w: %w", ErrDockerfile, &StepError{Text: in.SourceCode, From: s.line, To: s.last, Err: err})
+	}
 	base, err := p.word(in.BaseName, p.global, nil)
 	if err != nil {
-		return fmt.Errorf("%w: line %d: %w", ErrDockerfile, line(in.Location), err)
+		return wrong(err)
 	}
 	if base == "" {
-		return fmt.Errorf("%w: line %d: base name (%s) should not be blank", ErrDockerfile, line(in.Location), in.BaseName)
+		return wrong(fmt.Errorf("base name (%s) should not be blank", in.BaseName))
 	}
 	if s.Platform, err = p.word(in.Platform, p.global, nil); err != nil {
-		return fmt.Errorf("%w: line %d: %w", ErrDockerfile, line(in.Location), err)
+		return wrong(err)
 	}
 	if in.Platform != "" && s.Platform == "" {
-		return fmt.Errorf("%w: line %d: empty platform value from expression %s", ErrDockerfile, line(in.Location), in.Platform)
+		return wrong(fmt.Errorf("empty platform value from expression %s", in.Platform))
 	}
 	if s.Name != "" && p.opts.Replaced != nil && p.opts.Replaced(s.Name) {
 		s.Base, s.commands = s.Name, nil
@@ -247,6 +275,9 @@ func (p *Plan) stage(i int, in *instructions.Stage) error {
 		s.Deps = append(s.Deps, n)
 	} else {
 		s.Base = base
+		if _, err := reference.ParseNormalizedNamed(base); err != nil && base != Scratch && !isID(base) && (p.opts.Replaced == nil || !p.opts.Replaced(base)) {
+			return wrong(fmt.Errorf("parse stage name %q: %w", base, err))
+		}
 	}
 	for _, c := range in.Commands {
 		froms, err := sources(c)
@@ -402,10 +433,8 @@ func (p *Plan) unconsumed(stages []instructions.Stage, globals []instructions.Ar
 	}
 }
 
-func line(r []parser.Range) int {
-	from, _ := lines(r)
-	return from
-}
+// isID tells the ID of an image from a name.
+func isID(s string) bool { return strings.HasPrefix(s, "sha256:") }
 
 func lines(r []parser.Range) (from, to int) {
 	if len(r) == 0 {

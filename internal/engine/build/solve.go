@@ -128,8 +128,9 @@ func (b *Builder) begin(ctx context.Context, req Request) (_ *solving, err error
 	if err != nil {
 		return nil, err
 	}
-	r.plan, err = Parse(text, Options{Args: req.Args, Target: req.Target, Platform: r.target, Builder: parsePlatform(""), Labels: req.Labels, Classic: req.Classic,
-		Replaced: func(stage string) bool { _, ok := r.named(stage); return ok }})
+	opts := b.Options(req)
+	opts.Replaced = func(stage string) bool { _, ok := r.named(stage); return ok }
+	r.plan, err = Parse(text, opts)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +224,7 @@ func (r *solving) solve() (*state, error) {
 		r.emit(Event{Kind: Warning, Stage: -1, Text: w})
 	}
 	if r.plan.Unused != "" && !r.req.Classic {
-		r.emit(Event{Kind: Warning, Stage: -1, Text: r.plan.Unused})
+		r.emit(Event{Kind: Unused, Stage: -1, Text: r.plan.Unused})
 	}
 	r.opening()
 	for _, i := range r.plan.Needed {
@@ -240,7 +241,7 @@ func (r *solving) solve() (*state, error) {
 	}
 	r.ended.Wait()
 	if r.plan.Unused != "" && r.req.Classic {
-		r.emit(Event{Kind: Warning, Stage: -1, Text: r.plan.Unused})
+		r.emit(Event{Kind: Unused, Stage: -1, Text: r.plan.Unused})
 	}
 	return st, nil
 }

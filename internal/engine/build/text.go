@@ -112,7 +112,7 @@ func (t *Text) write(e Event) {
 		}
 	case Noted:
 		t.print("%s\n", e.Text)
-	case Warning:
+	case Warning, Unused:
 		t.print("[Warning] %s\n", strings.TrimSpace(e.Text))
 	case BuildEnds:
 		t.print("Successfully built %s\n", shortID(digest.Digest(e.ID)))

@@ -62,7 +62,7 @@ func (t *tree) find(pattern string, deep bool) ([]string, error) {
 		}
 		fd, err := kernel.OpenInRoot(t.root, clean, unix.O_PATH, 0)
 		if err != nil || t.ignore.Match(clean) && !t.ignore.Keeps() {
-			return nil, fmt.Errorf("%w: file not found or excluded by .dockerignore: stat %s: file does not exist", ErrContext, clean)
+			return nil, &MissingError{clean}
 		}
 		unix.Close(fd)
 		return []string{clean}, nil
