@@ -39,9 +39,29 @@ func (o Overlay) Mount(attrs int) (*Tree, error) {
 	return o.mountAside(attrs, nil)
 }
 
-// mountMapped mounts over one mapped clone of Base. Before Linux 6.15 a layer has to lie in the mounting thread's own mounts, so that the clone is
-// given a place there, out of sight.
+// mountMapped mounts over one mapped clone of Base.
 func (o Overlay) mountMapped(attrs int) (*Tree, error) {
+	if CanOverlayAppend() {
+		if tree, err := o.mapped(Overlay.mountEach, attrs); !errors.Is(err, unix.EINVAL) {
+			return tree, err
+		}
+	}
+	return o.MountPlaced(attrs)
+}
+
+// MountPlaced is Mount for an overlay with a user namespace where the layers have to lie in the mounting thread's own mounts, before Linux 6.15: the
+// mapped clone is given a place there, out of sight.
+func (o Overlay) MountPlaced(attrs int) (*Tree, error) {
+	return o.mapped(func(plain Overlay, attrs int) (*Tree, error) {
+		clone := plain.UserNS
+		plain.UserNS = 0
+		return plain.mountAside(attrs, func() error { return (&Tree{clone}).AttachPath(o.Base) })
+	}, attrs)
+}
+
+// mapped calls mount with the same overlay, whose folders are those of the clone, and whose UserNS is the clone's descriptor.
+func (o Overlay) mapped(mount func(Overlay, int) (*Tree, error), attrs int) (*Tree, error) {
+	o.Source = cmp.Or(o.Source, "overlay")
 	clone, err := CloneTree(unix.AT_FDCWD, o.Base, false)
 	if err != nil {
 		return nil, err
@@ -52,7 +72,7 @@ func (o Overlay) mountMapped(attrs int) (*Tree, error) {
 	}
 	place := "/proc/self/fd/" + strconv.Itoa(clone.Fd())
 	plain, base := o, strings.TrimSuffix(o.Base, "/")
-	plain.Base, plain.UserNS, plain.Lower = "", 0, make([]string, len(o.Lower))
+	plain.UserNS, plain.Lower = clone.Fd(), make([]string, len(o.Lower))
 	for i, dir := range o.Lower {
 		rest, ok := strings.CutPrefix(dir+"/", base+"/")
 		if !ok {
@@ -60,12 +80,7 @@ func (o Overlay) mountMapped(attrs int) (*Tree, error) {
 		}
 		plain.Lower[i] = place + "/" + strings.TrimSuffix(rest, "/")
 	}
-	if CanOverlayAppend() {
-		if tree, err := plain.mountEach(attrs); !errors.Is(err, unix.EINVAL) {
-			return tree, err
-		}
-	}
-	return plain.mountAside(attrs, func() error { return clone.AttachPath(o.Base) })
+	return mount(plain, attrs)
 }
 
 func (o Overlay) mountEach(attrs int) (*Tree, error) {
