@@ -398,9 +398,11 @@ func (s *Store) extract(ctx context.Context, diffID digest.Digest, tmp string, a
 	if diffID != "" && got != diffID {
 		return Info{}, fmt.Errorf("%w: archive is %s", ErrDigest, got)
 	}
-	rec := layerRecord{DiffID: got, Size: out.size, Inodes: out.entries, Implied: out.implied, Created: time.Now().UTC()}
-	if rec.Disk, _, err = diskuse.Of(filepath.Join(tmp, "fs")); err != nil {
-		return Info{}, err
+	rec := layerRecord{DiffID: got, Size: out.size, Disk: out.disk, Inodes: out.entries, Implied: out.implied, Created: time.Now().UTC()}
+	if out.recount {
+		if rec.Disk, _, err = diskuse.Of(filepath.Join(tmp, "fs")); err != nil {
+			return Info{}, err
+		}
 	}
 	return s.place(tmp, rec)
 }

@@ -28,6 +28,8 @@ const (
 type unpacked struct {
 	size    int64    // bytes of file content
 	entries int64    // things made, whiteouts included
+	disk    int64    // bytes of disk blocks, unless recount
+	recount bool     // something was removed again, or has attributes that may take blocks: disk must be counted anew
 	implied []string // directories that the archive used but did not describe
 }
 
@@ -45,6 +47,7 @@ type unpacker struct {
 	parents map[string]int // resolved parent directories, by clean archive path
 	times   map[string]dirTime
 	implied map[string]struct{}
+	counted map[uint64]struct{} // directories whose blocks are counted, by inode
 	buf     []byte
 }
 
@@ -57,7 +60,7 @@ const (
 )
 
 func newUnpacker(root int, limits Limits) *unpacker {
-	return &unpacker{root: root, limits: limits, parents: map[string]int{}, times: map[string]dirTime{}, implied: map[string]struct{}{}}
+	return &unpacker{root: root, limits: limits, parents: map[string]int{}, times: map[string]dirTime{}, implied: map[string]struct{}{}, counted: map[uint64]struct{}{}}
 }
 
 func (u *unpacker) close() { u.forget() }
@@ -99,6 +102,10 @@ func (u *unpacker) unpack(ctx context.Context, r io.Reader) (unpacked, error) {
 	}
 	for p := range u.implied {
 		u.out.implied = append(u.out.implied, p)
+		if fd, err := u.resolve(p); err == nil {
+			u.countDir(fd, ".")
+			unix.Close(fd)
+		}
 	}
 	sort.Strings(u.out.implied)
 	return u.out, nil
@@ -294,6 +301,7 @@ func (u *unpacker) imply(dir string, depth int) error {
 			return hostile("make directory", err)
 		}
 		u.implied[dir] = struct{}{}
+		u.out.recount = true
 		return setOpaque(parent, base)
 	case st.Mode&unix.S_IFMT == unix.S_IFLNK: // a symlink to a directory that only lower layers have: make it, as the merged view has it
 		buf := make([]byte, unix.PathMax)
@@ -334,6 +342,7 @@ func (u *unpacker) replacing(parent int, base string, make func() error) error {
 // removeAt removes base, and all below it if it is a directory.
 func (u *unpacker) removeAt(parent int, base string) error {
 	u.forgetBut(parent)
+	u.out.recount = true
 	err := unix.Unlinkat(parent, base, 0)
 	if !errors.Is(err, unix.EISDIR) {
 		return err
@@ -357,6 +366,7 @@ func (u *unpacker) forgetBut(keep int) {
 // whiteout turns a whiteout entry into what overlayfs understands.
 func (u *unpacker) whiteout(parent int, base string) error {
 	if base == whiteoutOpaque {
+		u.out.recount = true
 		return setOpaqueFd(parent)
 	}
 	name := base[len(whiteoutPrefix):]
@@ -371,6 +381,7 @@ func (u *unpacker) whiteout(parent int, base string) error {
 			return hostile("stat", err)
 		}
 		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			u.out.recount = true
 			return setOpaque(parent, name)
 		}
 		return nil
@@ -420,6 +431,7 @@ func (u *unpacker) dir(name string, parent int, base string, h *tar.Header) erro
 				return fmt.Errorf("%w: cannot overwrite non-directory %q with directory", ErrExists, base)
 			}
 			opaque = u.live == nil && isWhiteout(&st)
+			u.out.recount = true
 			if err := unix.Unlinkat(parent, base, 0); err != nil {
 				return hostile("remove", err)
 			}
@@ -455,17 +467,25 @@ func (u *unpacker) describeDir(name string, fd int, h *tar.Header) error {
 		defer unix.Close(own)
 		fd = own
 	}
-	if err := describeFd(fd, h); err != nil {
+	if _, err := u.describeFd(fd, h); err != nil {
 		return err
 	}
 	u.times[name] = timesOf(h)
 	return nil
 }
 
-// describeFd sets owner, extended attributes and mode, in this order: a change of owner clears capabilities and set-id bits.
-func describeFd(fd int, h *tar.Header) error {
-	if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
-		return fmt.Errorf("set owner: %w", err)
+// describeFd sets owner, extended attributes and mode, in this order: a change of owner clears capabilities and set-id bits. What is right already is
+// not set: looking costs less than a change, which the file system writes down. It answers the bytes of disk blocks.
+func (u *unpacker) describeFd(fd int, h *tar.Header) (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return 0, fmt.Errorf("stat: %w", err)
+	}
+	own := st.Uid == uint32(h.Uid) && st.Gid == uint32(h.Gid)
+	if !own {
+		if err := unix.Fchown(fd, h.Uid, h.Gid); err != nil {
+			return 0, fmt.Errorf("set owner: %w", err)
+		}
 	}
 	for k, v := range h.PAXRecords {
 		name, ok := strings.CutPrefix(k, xattrRecord)
@@ -473,13 +493,16 @@ func describeFd(fd int, h *tar.Header) error {
 			continue
 		}
 		if err := unix.Fsetxattr(fd, name, []byte(v), 0); err != nil && !xattrUnsupported(err) {
-			return fmt.Errorf("set attribute %q: %w", name, err)
+			return 0, fmt.Errorf("set attribute %q: %w", name, err)
+		}
+		u.out.recount = true
+	}
+	if mode := uint32(h.Mode) & 0o7777; !own || st.Mode&0o7777 != mode {
+		if err := unix.Fchmod(fd, mode); err != nil {
+			return 0, fmt.Errorf("set mode: %w", err)
 		}
 	}
-	if err := unix.Fchmod(fd, uint32(h.Mode)&0o7777); err != nil {
-		return fmt.Errorf("set mode: %w", err)
-	}
-	return nil
+	return st.Blocks * 512, nil
 }
 
 // wantedXattr: overlayfs' own attributes in an archive would redirect or hide what lower layers have, and labels of the machine that built
@@ -536,6 +559,9 @@ func (u *unpacker) setTimes() error {
 			}
 		}
 		err := unix.UtimesNanoAt(fd, base, ts, unix.AT_SYMLINK_NOFOLLOW)
+		if n != "" {
+			u.countDir(fd, base)
+		}
 		if dir != "" {
 			unix.Close(fd)
 		}
@@ -544,6 +570,18 @@ func (u *unpacker) setTimes() error {
 		}
 	}
 	return nil
+}
+
+// countDir counts a directory's own blocks, once all is in it. If it is not there any more, a recount is due anyway.
+func (u *unpacker) countDir(parent int, base string) {
+	var st unix.Stat_t
+	if unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return
+	}
+	if _, twice := u.counted[st.Ino]; !twice { // by another name, through a symlink
+		u.counted[st.Ino] = struct{}{}
+		u.out.disk += st.Blocks * 512
+	}
 }
 
 func (u *unpacker) link(parent int, base string, h *tar.Header) error {
@@ -619,6 +657,11 @@ func (u *unpacker) describeAt(parent int, base string, h *tar.Header, mode bool)
 	if err := unix.UtimesNanoAt(parent, base, []unix.Timespec{t.atime, t.mtime}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("set times: %w", err)
 	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(parent, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("stat: %w", err)
+	}
+	u.out.disk += st.Blocks * 512
 	return nil
 }
 
@@ -627,9 +670,13 @@ func (u *unpacker) file(parent int, base string, h *tar.Header, r io.Reader) err
 		return fmt.Errorf("%w: more than %d bytes", ErrLimit, u.limits.Bytes)
 	}
 	u.bytes += h.Size
+	mode := uint32(h.Mode) & 0o777
+	if u.live != nil {
+		mode = 0o600 // others may look on: what a file's owner is comes first
+	}
 	var fd int
 	err := u.replacing(parent, base, func() (err error) {
-		fd, err = unix.Openat(parent, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		fd, err = unix.Openat(parent, base, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 		return err
 	})
 	if err != nil {
@@ -639,7 +686,8 @@ func (u *unpacker) file(parent int, base string, h *tar.Header, r io.Reader) err
 	if err := u.fill(fd, h.Size, r); err != nil {
 		return err
 	}
-	if err := describeFd(fd, h); err != nil {
+	disk, err := u.describeFd(fd, h)
+	if err != nil {
 		return err
 	}
 	t := timesOf(h)
@@ -647,6 +695,7 @@ func (u *unpacker) file(parent int, base string, h *tar.Header, r io.Reader) err
 		return fmt.Errorf("set times: %w", err)
 	}
 	u.out.entries++
+	u.out.disk += disk
 	u.out.size += h.Size
 	return nil
 }
