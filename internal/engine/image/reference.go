@@ -3,6 +3,7 @@ package image
 import (
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -42,13 +43,32 @@ func repoOf(name string) string {
 	return name
 }
 
+// familiars are the short forms worked out lately: every start of a container asks for its image's, and the grammar is regular expressions.
+var familiars struct {
+	sync.RWMutex
+	of map[string]string
+}
+
 // familiar is the short form that users see.
 func familiar(name string) string {
-	n, err := reference.ParseNormalizedNamed(name)
-	if err != nil {
-		return name
+	familiars.RLock()
+	short, known := familiars.of[name]
+	familiars.RUnlock()
+	if known {
+		return short
 	}
-	return reference.FamiliarString(n)
+	short = name
+	if n, err := reference.ParseNormalizedNamed(name); err == nil {
+		short = reference.FamiliarString(n)
+	}
+	const most = 1024
+	familiars.Lock()
+	defer familiars.Unlock()
+	if familiars.of == nil || len(familiars.of) >= most {
+		familiars.of = map[string]string{}
+	}
+	familiars.of[name] = short
+	return short
 }
 
 // idPrefix reads an ID or a prefix of one: 64 hex digits or fewer, "sha256:" before it or not.

@@ -228,10 +228,24 @@ func (s *Store) Remove(key string) error {
 	if err != nil {
 		return fmt.Errorf("remove snapshot %s: %w", key, err)
 	}
+	if removeUnused(tmp) {
+		return nil
+	}
 	if err := removePath(tmp); err != nil {
 		return fmt.Errorf("remove snapshot %s: %w", key, err)
 	}
 	return nil
+}
+
+// removeUnused removes a snapshot that nothing was written to without looking what is in it, which is most of the work otherwise. It tells whether
+// that was so; if not, the rest is there. Nothing is followed: a link in a folder's place is no folder.
+func removeUnused(tmp string) bool {
+	for _, folder := range []string{"/u", "/w/work", "/w"} { // the middle one is made by overlayfs
+		if err := unix.Rmdir(tmp + folder); err != nil && err != unix.ENOENT {
+			return false
+		}
+	}
+	return unix.Unlink(tmp+"/snapshot.json") == nil && unix.Rmdir(tmp) == nil
 }
 
 // Snapshots lists all snapshots, oldest first.
