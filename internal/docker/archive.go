@@ -14,6 +14,8 @@ import (
 
 	"nau/internal/engine/container"
 	"nau/internal/engine/layer"
+	"nau/internal/engine/spec"
+	"nau/internal/kernel"
 )
 
 func ownerOf(info fs.FileInfo) int {
@@ -110,12 +112,33 @@ func (s *Server) putArchive(c *call) error {
 	if errors.Is(err, syscall.ENOTDIR) || err == nil && !info.Mode.IsDir() {
 		return badRequest("extraction point is not a directory")
 	}
-	err = layer.Extract(c.ctx(), root, name, c.Body, layer.ExtractOptions{Overwrite: !c.flag("noOverwriteDirNonDir"), Owners: r.Owners})
+	owner, err := s.copyOwner(c, r, root)
+	if err != nil {
+		return err
+	}
+	err = layer.Extract(c.ctx(), root, name, c.Body, layer.ExtractOptions{Owner: owner, Overwrite: !c.flag("noOverwriteDirNonDir"), Owners: r.Owners})
 	if err != nil {
 		return err
 	}
 	s.hub.container("extract-to-dir", r, nil)
 	return c.done(http.StatusOK)
+}
+
+// copyOwner is whom copied files belong to where the client wants it so: the container's user.
+func (s *Server) copyOwner(c *call, r *container.Record, root string) (*[2]int, error) {
+	if !c.flag("copyUIDGID") {
+		return nil, nil
+	}
+	fd, err := kernel.OpenPath(root)
+	if err != nil {
+		return nil, err
+	}
+	defer kernel.Close(fd)
+	u, err := spec.LookupUser(fd, spec.User{Name: load(r).Config.User}, "")
+	if err != nil {
+		return nil, badRequest("%s", oneLine(err))
+	}
+	return &[2]int{int(u.UID), int(u.GID)}, nil
 }
 
 // writable refuses a path that a client may not copy to: on a read-only root, or in a volume that the container has read-only.

@@ -55,6 +55,9 @@ func (s *Server) createContainer(c *call) error {
 	if c.atLeast("1.41") {
 		platform = c.get("platform")
 	}
+	if n := req.NetworkingConfig; n != nil && len(n.EndpointsConfig) > 1 && !c.atLeast("1.44") {
+		return badRequest("Container cannot be created with multiple network endpoints: it needs version 1.44 of the API")
+	}
 	name := c.get("name")
 	if name != "" && !nameRule.MatchString(name) {
 		return badRequest("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)

@@ -206,13 +206,13 @@ func (s *Server) startExec(c *call) error {
 	case early = <-result:
 		ended = true
 	}
-	conn, reader, err := c.hijack(e.req.Tty)
+	conn, reader, err := c.hijack(req.Tty)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	o, er := multiplex(conn)
-	if e.req.Tty {
+	if req.Tty { // what the start says, not the exec, decides how the output is told
 		o, er = conn, conn
 	}
 	detached := make(chan struct{})

@@ -2,6 +2,9 @@ package docker
 
 import (
 	"errors"
+	"io"
+	"net/http/httptest"
+	"strings"
 	"testing"
 )
 
@@ -64,6 +67,43 @@ func TestListedFilters(t *testing.T) {
 		}
 		if got != c.want {
 			t.Errorf("%v: %q, want %q", c.f, got, c.want)
+		}
+	}
+}
+
+// A request's document is judged before anything else is asked.
+func TestReadDocument(t *testing.T) {
+	for _, c := range []struct{ kind, body, want string }{
+		{"application/json", `{"a":1}`, ""}, {"application/json; charset=utf-8", ` {} `, ""}, {"", "", ""}, {"application/json", "", ""},
+		{"text/plain", `{}`, "unsupported Content-Type header (text/plain): must be 'application/json'"},
+		{"", `{}`, "unsupported Content-Type header (): must be 'application/json'"},
+		{"application/json", `{i`, "invalid JSON: invalid character 'i' looking for beginning of object key string"},
+		{"application/json", `{}[]`, "unexpected content after JSON"}, {"application/json", `{} x`, "unexpected content after JSON"},
+	} {
+		r := httptest.NewRequest("POST", "/", strings.NewReader(c.body))
+		r.Header.Set("Content-Type", c.kind)
+		got := ""
+		if err := readDocument(r); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s %q: %q, want %q", c.kind, c.body, got, c.want)
+		}
+		if b, _ := io.ReadAll(r.Body); c.want == "" && string(b) != c.body {
+			t.Errorf("%q is read again as %q", c.body, b)
+		}
+	}
+}
+
+func TestTerminalSides(t *testing.T) {
+	for text, want := range map[string]string{"40": "", "4294967295": "", "": `invalid resize height "": invalid syntax`, "x": `invalid resize height "x": invalid syntax`,
+		"-1": `invalid resize height "-1": value out of range`, "4294967296": `invalid resize height "4294967296": value out of range`} {
+		got := ""
+		if _, err := side("height", text); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
 }

@@ -55,6 +55,9 @@ func (s *Server) start(ctx context.Context, id string, asked bool) error {
 		return nil
 	}
 	st := load(r)
+	if !asked && st.Stopped {
+		return nil // by a user, meanwhile
+	}
 	if asked {
 		s.restarts.forget(id)
 		if st.Stopped || st.Failures > 0 {
@@ -100,7 +103,7 @@ func (s *Server) launch(ctx context.Context, r *container.Record, st *stored) er
 			return conflict("failed to join PID namespace: %v", err)
 		}
 		if !running(other) {
-			return conflict("failed to join PID namespace: container %s is not running", other.ID)
+			return fail(http.StatusInternalServerError, "failed to join PID namespace: container %s is not running", other.ID)
 		}
 	}
 	if st.Own {
@@ -276,7 +279,7 @@ func (s *Server) stopContainer(c *call) error {
 	}
 	st := load(r)
 	if !running(r) {
-		if s.restarts.pending(r.ID) {
+		if s.between(r, st) {
 			return s.endRestarts(c, r)
 		}
 		return errNotModified
@@ -312,6 +315,13 @@ func (s *Server) restartContainer(c *call) error {
 		return err
 	}
 	ctx := context.WithoutCancel(c.ctx())
+	release := s.restarts.hold(r.ID) // its end is not the end that a policy or --rm waits for
+	defer func() {
+		release()
+		if now, err := s.e.Containers.Get(r.ID); err == nil && !running(now) {
+			s.ended.Go(func() { s.died(r.ID) })
+		}
+	}()
 	if running(r) {
 		if err := s.halt(ctx, r, c.get("signal"), timeout); err != nil {
 			return err
@@ -336,7 +346,7 @@ func (s *Server) killContainer(c *call) error {
 			return badRequest("cannot kill container: %s: invalid signal: %s", c.vars["id"], v)
 		}
 	}
-	if !running(r) && s.restarts.pending(r.ID) { // between two runs it counts as running: the next one does not come
+	if s.between(r, load(r)) { // between two runs it counts as running: the next one does not come
 		return s.endRestarts(c, r)
 	}
 	if !running(r) {
@@ -442,6 +452,9 @@ func (s *Server) updateContainer(c *call) error {
 		return err
 	}
 	st := load(r)
+	if n := req.PidsLimit; n != nil && *n < 0 {
+		*n = 0 // no limit has one name
+	}
 	next, err := merged(st.Host.Resources, req.Resources)
 	if err != nil {
 		return fmt.Errorf("Cannot update container %s: %w", r.ID, err)

@@ -70,6 +70,22 @@ func (s *Server) linkNames() map[string][]string {
 	return out
 }
 
+// linkedAs finds a container by the name that a link gives it: CONTAINER/ALIAS.
+func (s *Server) linkedAs(key string) *container.Record {
+	name := strings.Trim(key, "/")
+	if !strings.Contains(name, "/") {
+		return nil
+	}
+	for id, names := range s.linkNames() {
+		if slices.Contains(names, "/"+name) {
+			if r, err := s.e.Containers.Get(id); err == nil {
+				return r
+			}
+		}
+	}
+	return nil
+}
+
 // links turns --link's of a container that starts into lines of its hosts file and variables of its environment.
 func (s *Server) links(me *container.Record, st *stored) (lines []sandbox.HostAlias, env []string, err error) {
 	if st.Host.NetworkMode.IsUserDefined() {

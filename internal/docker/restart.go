@@ -62,13 +62,15 @@ func atStart(p dc.RestartPolicy, stopped, ranBefore bool, code int) bool {
 
 // restarts are the containers that wait to be started again.
 type restarts struct {
-	mu  sync.Mutex
-	all map[string]*restart
+	mu   sync.Mutex
+	all  map[string]*restart
+	held map[string]int
 }
 
 type restart struct {
 	pause time.Duration
 	timer *time.Timer // nil while it runs
+	busy  bool        // the pause is over, and it is being started
 }
 
 // pause is how long the last one was; 0 if there was none.
@@ -93,11 +95,14 @@ func (r *restarts) after(id string, pause time.Duration, f func()) {
 		r.mu.Lock()
 		mine := r.all[id] == x
 		if mine {
-			x.timer = nil
+			x.timer, x.busy = nil, true
 		}
 		r.mu.Unlock()
 		if mine {
 			f()
+			r.mu.Lock()
+			x.busy = false
+			r.mu.Unlock()
 		}
 	})
 	r.all[id] = x
@@ -108,7 +113,30 @@ func (r *restarts) pending(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	x := r.all[id]
-	return x != nil && x.timer != nil
+	return x != nil && (x.timer != nil || x.busy)
+}
+
+// hold keeps the end of a container's run from being acted on while it is restarted by a user; release is called when that is done.
+func (r *restarts) hold(id string) (release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held == nil {
+		r.held = map[string]int{}
+	}
+	r.held[id]++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.held[id]--; r.held[id] == 0 {
+			delete(r.held, id)
+		}
+	}
+}
+
+func (r *restarts) isHeld(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held[id] > 0
 }
 
 func (r *restarts) forget(id string) {
@@ -144,6 +172,9 @@ func (s *Server) died(id string) {
 		return // started again already
 	}
 	s.senders.logEnded(id)
+	if s.restarts.isHeld(id) {
+		return
+	}
 	st := load(r)
 	if st.Host.AutoRemove {
 		if err := s.remove(context.Background(), id, removal{force: true, volumes: true}); err != nil {
@@ -151,7 +182,7 @@ func (s *Server) died(id string) {
 		}
 		return
 	}
-	yes, pause := again(st.Host.RestartPolicy, end{code: r.ExitCode, ran: r.Finished.Sub(r.Started), stopped: st.Stopped, tries: st.Failures, pause: s.restarts.pause(id)})
+	yes, pause := again(st.Host.RestartPolicy, endOf(r, st, s.restarts.pause(id)))
 	if !yes || s.life.Err() != nil {
 		s.restarts.forget(id)
 		s.settle(context.Background(), id)
@@ -161,6 +192,23 @@ func (s *Server) died(id string) {
 	if err := s.change(id, func(st *stored) { st.Restarts++; st.Failures++ }); err != nil {
 		s.log.Warn("count restart of container", "container", id, "error", err)
 	}
+}
+
+func endOf(r *container.Record, st *stored, pause time.Duration) end {
+	return end{code: r.ExitCode, ran: r.Finished.Sub(r.Started), stopped: st.Stopped, tries: st.Failures, pause: pause}
+}
+
+// between reports whether a container that does not run is between two runs: its restart is awaited or under way, or its end has not been acted
+// on yet and its policy wants it again.
+func (s *Server) between(r *container.Record, st *stored) bool {
+	if running(r) || r.Config.Origin != Origin {
+		return false
+	}
+	if s.restarts.pending(r.ID) {
+		return true
+	}
+	yes, _ := again(st.Host.RestartPolicy, endOf(r, st, 0))
+	return yes && r.State == container.Exited && r.Error == ""
 }
 
 func (s *Server) restartAfter(r *container.Record, pause time.Duration) {

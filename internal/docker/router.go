@@ -70,7 +70,7 @@ func (s *Server) routes() []route {
 		{"GET", "/events", s.getEvents}, {"GET", "/system/df", s.getDiskUsage},
 
 		{"GET", "/containers/json", s.listContainers}, {"POST", "/containers/create", document(s.createContainer)}, {"POST", "/containers/prune", s.pruneContainers},
-		{"GET", "/containers/{id}/json", s.inspectContainer}, {"GET", "/containers/{id}/logs", s.getLogs},
+		{"GET", "/containers/{id...}/json", s.inspectContainer}, {"GET", "/containers/{id}/logs", s.getLogs},
 		{"GET", "/containers/{id}/changes", s.getChanges}, {"GET", "/containers/{id}/export", s.exportContainer},
 		{"GET", "/containers/{id}/stats", s.getStats}, {"GET", "/containers/{id}/top", s.getTop},
 		{"HEAD", "/containers/{id}/archive", s.statArchive}, {"GET", "/containers/{id}/archive", s.getArchive}, {"PUT", "/containers/{id}/archive", s.putArchive},

@@ -109,6 +109,9 @@ func (s *Server) change(id string, f func(*stored)) error {
 func (s *Server) find(key string) (*container.Record, error) {
 	r, err := s.e.Containers.Find(strings.TrimPrefix(key, "/"))
 	if err != nil {
+		if r := s.linkedAs(key); r != nil {
+			return r, nil
+		}
 		if statusOf(err) == 404 {
 			return nil, notFound("No such container: %s", key)
 		}

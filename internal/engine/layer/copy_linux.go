@@ -150,7 +150,7 @@ func Stat(root, name string) (FileInfo, error) {
 
 // baseOf is the name by which clients know the thing at a path: its last component, "." where the path says so, "/" for the root.
 func baseOf(name string) string {
-	if strings.HasSuffix(name, "/.") {
+	if bare := strings.TrimRight(name, "/"); bare == "." || strings.HasSuffix(bare, "/.") {
 		return "."
 	}
 	return path.Base(path.Clean("/" + name))

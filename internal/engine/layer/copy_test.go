@@ -69,7 +69,7 @@ func TestExtractAndArchivePath(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{"/data": "data/ data/.wh.name data/dir data/old", "/data/old": "old", "/link": "link", "/link/": "link/ link/.wh.name link/dir link/old", "/link/old": "old",
-		"/data/.": "./ ./.wh.name ./dir ./old", "/link/.": "./ ./.wh.name ./dir ./old", "/": "/ /data/ /data/.wh.name /data/dir /data/old /link", "/data/../data": "data/ data/.wh.name data/dir data/old"} {
+		"/data/.": "./ ./.wh.name ./dir ./old", "data/./": "./ ./.wh.name ./dir ./old", "/link/.": "./ ./.wh.name ./dir ./old", "/": "/ /data/ /data/.wh.name /data/dir /data/old /link", "/data/../data": "data/ data/.wh.name data/dir data/old"} {
 		if got := list(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}

@@ -285,7 +285,7 @@ func HostDNS() DNS { return hostDNS(true) }
 
 // rewriteHosts writes the hosts file anew, in place: containers have it mounted.
 func (m *Manager) rewriteHosts(r *Record) error {
-	hosts, err := renderHosts(r.Config.Hostname, r.Config.Domainname, r.Addrs(), r.Config.Hosts)
+	hosts, err := r.hostsFile(r.Config.Hostname)
 	if err != nil {
 		return err
 	}

@@ -77,10 +77,28 @@ func (d DNS) render() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// renderHosts writes a hosts file.
-func renderHosts(hostname, domain string, addrs []netip.Addr, extra []HostAlias) ([]byte, error) {
+// usualHosts begin a container's hosts file.
+const usualHosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+
+// hostsFile is a sandbox's hosts file: in the host's network the host's own, then the names that were asked for.
+func (r *Record) hostsFile(hostname string) ([]byte, error) {
+	if r.Config.HostNet {
+		if own, err := os.ReadFile("/etc/hosts"); err == nil {
+			return renderHosts(own, "", "", nil, r.Config.Hosts)
+		}
+	}
+	return renderHosts(nil, hostname, r.Config.Domainname, r.Addrs(), r.Config.Hosts)
+}
+
+// renderHosts writes a hosts file that begins with begin, or as those of containers do.
+func renderHosts(begin []byte, hostname, domain string, addrs []netip.Addr, extra []HostAlias) ([]byte, error) {
 	var b bytes.Buffer
-	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
+	if b.Write(begin); len(begin) > 0 && begin[len(begin)-1] != '\n' {
+		b.WriteByte('\n')
+	}
+	if len(begin) == 0 {
+		b.WriteString(usualHosts)
+	}
 	for _, h := range extra {
 		for _, n := range h.Names {
 			if n == "" || strings.ContainsAny(n, "\r\n\t #") {

@@ -31,7 +31,7 @@ func TestRenderRefusesEntriesWithLineBreaks(t *testing.T) {
 	if _, err := (DNS{Searches: []string{"a\nnameserver 6.6.6.6"}}).render(); err == nil {
 		t.Error("a search domain wrote a line of its own")
 	}
-	if _, err := renderHosts("h", "", nil, []HostAlias{{netip.MustParseAddr("1.1.1.1"), []string{"x\n2.2.2.2 y"}}}); err == nil {
+	if _, err := renderHosts(nil, "h", "", nil, []HostAlias{{netip.MustParseAddr("1.1.1.1"), []string{"x\n2.2.2.2 y"}}}); err == nil {
 		t.Error("an alias wrote a line of its own")
 	}
 }
@@ -48,4 +48,12 @@ func FuzzParseResolv(f *testing.F) {
 			t.Fatalf("%q: %+v became %+v", in, d, again)
 		}
 	})
+}
+
+func TestHostsOfTheHostsNetwork(t *testing.T) {
+	own := []byte("127.0.0.1 localhost\n192.0.2.1 me")
+	got, err := renderHosts(own, "", "", nil, []HostAlias{{netip.MustParseAddr("1.1.1.1"), []string{"x"}}})
+	if want := "127.0.0.1 localhost\n192.0.2.1 me\n1.1.1.1\tx\n"; err != nil || string(got) != want {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
 }

@@ -340,7 +340,7 @@ func (m *Manager) write(r *Record) error {
 	if hostname == "" {
 		hostname, _ = os.Hostname()
 	}
-	hosts, err := renderHosts(hostname, c.Domainname, r.Addrs(), c.Hosts)
+	hosts, err := r.hostsFile(hostname)
 	if err != nil {
 		return err
 	}
