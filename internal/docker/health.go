@@ -33,6 +33,8 @@ type check struct {
 	stop context.CancelFunc
 	mu   sync.Mutex
 	doc  dc.Health
+	run  int  // of its container: the how manieth
+	over bool // the run is: what was found is told until the next one
 }
 
 // judge decides what a result makes of a container's health. Before startPeriod is over failures do not count.
@@ -80,7 +82,18 @@ func (x *checks) doc(id string) *dc.Health {
 	return &d
 }
 
-func (x *checks) stop(id string) {
+// stop ends a container's checks at the end of its run. It is not healthy any more; what the checks found stays to be looked at.
+func (x *checks) stop(id string, run int) {
+	if c := x.get(id); c != nil && c.run <= run {
+		c.stop()
+		c.mu.Lock()
+		c.doc.Status, c.over = dc.Unhealthy, true
+		c.mu.Unlock()
+	}
+}
+
+// forget takes away what is known of a container that is removed.
+func (x *checks) forget(id string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if c := x.all[id]; c != nil {
@@ -120,8 +133,11 @@ func (s *Server) watchHealth(r *container.Record, st *stored) {
 	if len(args) == 0 {
 		return
 	}
+	if now, err := s.e.Containers.Get(r.ID); err == nil {
+		r = now
+	}
 	ctx, stop := context.WithCancel(s.life)
-	c := &check{stop: stop, doc: dc.Health{Status: dc.Starting, Log: []*dc.HealthcheckResult{}}}
+	c := &check{stop: stop, run: r.Starts, doc: dc.Health{Status: dc.Starting, Log: []*dc.HealthcheckResult{}}}
 	s.health.mu.Lock()
 	if old := s.health.all[r.ID]; old != nil {
 		old.stop()
@@ -173,6 +189,10 @@ func (s *Server) probe(ctx context.Context, r *container.Record, c *check, h *dc
 			return
 		}
 		c.mu.Lock()
+		if c.over {
+			c.mu.Unlock()
+			return
+		}
 		before := c.doc.Status
 		c.doc = judge(c.doc, result, time.Since(begun) < h.StartPeriod, retries)
 		after := c.doc.Status
@@ -186,13 +206,21 @@ func (s *Server) probe(ctx context.Context, r *container.Record, c *check, h *dc
 func (s *Server) probeOnce(ctx context.Context, id string, args []string, timeout time.Duration) dc.HealthcheckResult {
 	out := &head{max: healthOutput}
 	res := dc.HealthcheckResult{Start: time.Now()}
+	if r, err := s.e.Containers.Get(id); err == nil {
+		s.hub.container(execAction("exec_create: ", args), r, nil)
+		s.hub.container(execAction("exec_start: ", args), r, nil)
+	}
 	within, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	code, err := s.e.Containers.Exec(within, id, container.ExecConfig{Args: args, Streams: container.Streams{Stdout: out, Stderr: out}})
 	res.End, res.ExitCode, res.Output = time.Now(), code, out.String()
 	switch {
 	case within.Err() == context.DeadlineExceeded:
-		res.ExitCode, res.Output = -1, "Health check exceeded timeout ("+timeout.String()+"): "+res.Output
+		res.ExitCode = -1
+		if res.Output != "" {
+			res.Output = ": " + res.Output
+		}
+		res.Output = "Health check exceeded timeout (" + timeout.String() + ")" + res.Output
 	case err != nil:
 		res.ExitCode, res.Output = -1, err.Error()
 	}

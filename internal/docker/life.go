@@ -118,6 +118,7 @@ func (s *Server) launch(ctx context.Context, r *container.Record, st *stored) er
 			if err := s.volumes.Use(m.Name, r.ID); err != nil {
 				return err
 			}
+			s.hub.volume("mount", m.Name, map[string]string{"container": r.ID, "destination": m.Destination, "read/write": strconv.FormatBool(m.RW), "propagation": string(m.Propagation)})
 		}
 	}
 	return s.e.Containers.Start(ctx, r.ID)
@@ -203,6 +204,11 @@ func (s *Server) give(ctx context.Context, r *container.Record, st *stored) {
 	}
 	s.resolve.left(sb.ID)
 	s.networkEvents("disconnect", r)
+	for _, m := range st.Mounts {
+		if m.Type == dm.TypeVolume {
+			s.hub.volume("unmount", m.Name, map[string]string{"container": r.ID})
+		}
+	}
 	if err := s.e.Sandboxes.Stop(ctx, sb.ID); err != nil {
 		s.log.Warn("stop sandbox", "sandbox", sb.ID, "error", err)
 	}
@@ -215,6 +221,7 @@ func (s *Server) settle(ctx context.Context, id string) {
 	if err != nil || running(r) || r.Config.Origin != Origin {
 		return
 	}
+	s.health.stop(id, r.Starts)
 	s.give(context.WithoutCancel(ctx), r, load(r))
 }
 
@@ -561,7 +568,7 @@ func (s *Server) remove(ctx context.Context, id string, o removal) error {
 	}
 	st := load(r)
 	s.restarts.forget(id)
-	s.health.stop(id)
+	s.health.forget(id)
 	if running(r) {
 		if !o.force {
 			return conflict("cannot remove container %q: container is running", "/"+r.Config.Name)

@@ -75,10 +75,13 @@ func (p *parsed) network(text []byte) (n dn.Network) {
 // network finds a network by name, ID or a unique beginning of one.
 func (s *Server) network(key string) (net_, error) {
 	var found []net_
-	for _, n := range s.networks() {
-		if n.Name == key || n.ID == key {
-			return n, nil
+	all := s.networks()
+	for _, same := range []func(net_) bool{func(n net_) bool { return n.ID == key }, func(n net_) bool { return n.Name == key }} {
+		if i := slices.IndexFunc(all, same); i >= 0 {
+			return all[i], nil
 		}
+	}
+	for _, n := range all {
 		if key != "" && strings.HasPrefix(n.ID, key) {
 			found = append(found, n)
 		}
@@ -125,6 +128,14 @@ func (s *Server) listNetworks(c *call) error {
 	f, err := parseFilters(c.get("filters"), "dangling", "driver", "id", "label", "name", "scope", "type")
 	if err != nil {
 		return err
+	}
+	for _, v := range f["type"] {
+		if v != "builtin" && v != "custom" {
+			return badRequest("invalid value for filter 'type': must be 'builtin' or 'custom'")
+		}
+	}
+	if _, err := f.boolean("dangling", false); err != nil {
+		return badRequest(`invalid value for filter 'dangling': must be "true" (or "1"), or "false" (or "0")`)
 	}
 	out := []any{}
 	for _, n := range s.networks() {

@@ -167,10 +167,10 @@ func (s *Server) died(id string) {
 	if err != nil || r.Config.Origin != Origin {
 		return
 	}
-	s.health.stop(id)
 	if running(r) {
 		return // started again already
 	}
+	s.health.stop(id, r.Starts)
 	s.senders.logEnded(id)
 	if s.restarts.isHeld(id) {
 		return

@@ -295,10 +295,9 @@ func (m *Manager) Stop(ctx context.Context, id string, timeout time.Duration) er
 		}
 	}
 	if timeout > 0 {
-		if err := m.signal(ctx, r, sig, false); err != nil {
+		if err := m.signalled(ctx, e, r, sig, false); err != nil {
 			return err
 		}
-		m.killed(r, sig)
 		timer := time.NewTimer(timeout)
 		defer timer.Stop()
 		select {
@@ -309,10 +308,9 @@ func (m *Manager) Stop(ctx context.Context, id string, timeout time.Duration) er
 		case <-timer.C:
 		}
 	}
-	if err := m.signal(ctx, r, syscall.SIGKILL, true); err != nil {
+	if err := m.signalled(ctx, e, r, syscall.SIGKILL, true); err != nil {
 		return err
 	}
-	m.killed(r, syscall.SIGKILL)
 	// The end is told by an event. One that never comes, because the monitor does not know the container any more or has told it already, must not
 	// leave the record running for ever.
 	if st, known, err := m.ask(ctx, id); err == nil && (!known || st.Status == monitor.Stopped) {
@@ -347,16 +345,18 @@ func (m *Manager) Kill(ctx context.Context, id string, sig syscall.Signal) error
 	if gone == nil {
 		return fmt.Errorf("kill container %s: it is not running: %w", id[:12], ErrState)
 	}
-	if err := m.signal(ctx, r, sig, false); err != nil {
-		return err
-	}
-	m.killed(r, sig)
-	return nil
+	return m.signalled(ctx, e, r, sig, false)
 }
 
-// killed tells of a signal.
-func (m *Manager) killed(r *Record, sig syscall.Signal) {
+// signalled sends a signal and tells of it, before the end that it may bring is told.
+func (m *Manager) signalled(ctx context.Context, e *entry, r *Record, sig syscall.Signal, all bool) error {
+	e.op.Lock()
+	defer e.op.Unlock()
+	if err := m.signal(ctx, r, sig, all); err != nil {
+		return err
+	}
 	m.set.Events.Publish(events.Event{Kind: events.Container, Action: events.Kill, ID: r.ID, Sandbox: r.Config.Sandbox, Attrs: map[string]string{"signal": strconv.Itoa(int(sig))}})
+	return nil
 }
 
 // Wait returns the record when the container is not running (any more).

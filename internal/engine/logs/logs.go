@@ -167,9 +167,9 @@ func Read(ctx context.Context, path string, o Options) error {
 	}
 	skip := 0
 	if o.Tail >= 0 {
-		total := 0
+		total, begun := 0, amid{}
 		for _, f := range files {
-			n, err := count(f, s)
+			n, err := count(f, s, &begun)
 			if err != nil {
 				return err
 			}
@@ -232,12 +232,26 @@ func quiet(err error) error {
 	return err
 }
 
-// count counts the lines of a file that would be written, and goes back to its beginning.
-func count(f *os.File, s *sink) (n int, err error) {
+// amid tells which streams are amid a line.
+type amid [2]bool
+
+// begins reports whether an entry is the beginning of a line; a last one that has no end counts too.
+func (l *amid) begins(e Entry) bool {
+	i := 0
+	if e.Stderr {
+		i = 1
+	}
+	inside := l[i]
+	l[i] = !bytes.HasSuffix(e.Text, []byte{'\n'})
+	return !inside
+}
+
+// count counts the lines that begin in a file and would be written, and goes back to its beginning.
+func count(f *os.File, s *sink, begun *amid) (n int, err error) {
 	sc := bufio.NewScanner(f)
 	sc.Buffer(nil, maxLine)
 	for sc.Scan() {
-		if e, err := parse(sc.Bytes()); err == nil && s.wanted(e) && bytes.HasSuffix(e.Text, []byte{'\n'}) {
+		if e, err := parse(sc.Bytes()); err == nil && s.wanted(e) && begun.begins(e) {
 			n++
 		}
 	}
@@ -248,9 +262,12 @@ func count(f *os.File, s *sink) (n int, err error) {
 // reader reads records as far as they are whole.
 type reader struct {
 	sink *sink
-	skip int
-	rest []byte // of a record that is not whole yet
-	buf  []byte
+	skip int // lines to pass over yet
+	// begun is of all that was read, skipped of those whose line is passed over.
+	begun   amid
+	skipped amid
+	rest    []byte // of a record that is not whole yet
+	buf     []byte
 }
 
 func (r *reader) drain(ctx context.Context, f *os.File) error {
@@ -277,10 +294,7 @@ func (r *reader) drain(ctx context.Context, f *os.File) error {
 			if err != nil {
 				continue
 			}
-			if r.skip > 0 {
-				if r.sink.wanted(e) && bytes.HasSuffix(e.Text, []byte{'\n'}) {
-					r.skip--
-				}
+			if r.passes(e) {
 				continue
 			}
 			if err := r.sink.put(e); err != nil {
@@ -298,6 +312,23 @@ func (r *reader) drain(ctx context.Context, f *os.File) error {
 			return err
 		}
 	}
+}
+
+// passes reports whether an entry belongs to a line before the last ones that were asked for.
+func (r *reader) passes(e Entry) bool {
+	if !r.sink.wanted(e) {
+		return false // the sink knows what to do
+	}
+	i := 0
+	if e.Stderr {
+		i = 1
+	}
+	if r.begun.begins(e) {
+		if r.skipped[i] = r.skip > 0; r.skipped[i] {
+			r.skip--
+		}
+	}
+	return r.skipped[i]
 }
 
 // follow reads what is written, through rotations, until the end.

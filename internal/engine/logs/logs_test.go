@@ -45,6 +45,13 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: %q %q %v", tt.name, out.String(), errs.String(), err)
 		}
 	}
+	write(path, docker(2, "stderr", "two\n")+docker(3, "stdout", "three\n")+docker(4, "stdout", "no")+docker(4, "stderr", "four\n")+docker(4, "stdout", " end"))
+	for tail, want := range map[int][2]string{0: {"", ""}, 1: {"", "four\n"}, 2: {"no end", "four\n"}, 3: {"three\nno end", "four\n"}, 4: {"three\nno end", "two\nfour\n"}} {
+		var out, errs bytes.Buffer
+		if err := Read(context.Background(), path, Options{Tail: tail, Stdout: &out, Stderr: &errs}); err != nil || out.String() != want[0] || errs.String() != want[1] {
+			t.Errorf("the last %d of lines of which one has no end: %q %q %v", tail, out.String(), errs.String(), err)
+		}
+	}
 	write(path, "2026-01-01T00:00:02.000000000Z stdout P a\n2026-01-01T00:00:02.000000000Z stdout F b\n")
 	os.Remove(path + ".1")
 	var out bytes.Buffer
