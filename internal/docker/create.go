@@ -194,6 +194,9 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := aroundState(wishes, s.e.Config().DataDir, s.e.Config().RunDir); err != nil {
+		return nil, nil, err
+	}
 
 	e.Name, err = s.reserve(name, id)
 	if err != nil {

@@ -60,7 +60,7 @@ func (s *Server) getInfo(c *call) error {
 		NCPU: runtime.NumCPU(), MemTotal: int64(si.Totalram) * int64(max(si.Unit, 1)), DockerRootDir: cfg.DataDir, Name: host, Labels: []string{}, ServerVersion: s.cfg.Version,
 		HTTPProxy: proxy("HTTP_PROXY"), HTTPSProxy: proxy("HTTPS_PROXY"), NoProxy: cmp.Or(os.Getenv("NO_PROXY"), os.Getenv("no_proxy")),
 		Runtimes: map[string]ds.RuntimeWithStatus{container.BuiltIn: {Runtime: ds.Runtime{Path: cfg.NauOCI}}}, DefaultRuntime: cmp.Or(cfg.Runtime, container.BuiltIn), Swarm: swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
-		ContainerdCommit: ds.Commit{ID: "N/A"}, RuncCommit: ours, InitCommit: ours, FirewallBackend: &ds.FirewallInfo{Driver: "nftables"},
+		RuncCommit: ours, InitCommit: ours, FirewallBackend: &ds.FirewallInfo{Driver: "nftables"},
 		LiveRestoreEnabled: true, ExperimentalBuild: s.cfg.Experimental, InitBinary: "nau-oci", SecurityOptions: []string{}, CDISpecDirs: cfg.CDIDirs, Warnings: s.can.lacks()}
 	for name, path := range cfg.Runtimes {
 		doc.Runtimes[name] = ds.RuntimeWithStatus{Runtime: ds.Runtime{Path: path}}

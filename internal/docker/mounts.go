@@ -329,6 +329,31 @@ func wishes(c *dc.Config, h *dc.HostConfig, host spec.Host, find func(string) (*
 	return out, nil
 }
 
+// aroundState sees to binds that show the engine's own folders, such as one of /: mounts of other containers that end on the host must end in
+// there too, or their layers stay busy.
+func aroundState(all []wish, roots ...string) error {
+	inside := func(name, dir string) bool {
+		return name == dir || strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/")
+	}
+	for i := range all {
+		w := &all[i]
+		if w.point.Type != dm.TypeBind || !slices.ContainsFunc(roots, func(root string) bool {
+			return inside(root, w.mount.Source) || inside(w.mount.Source, root)
+		}) {
+			continue
+		}
+		switch w.point.Propagation {
+		case dm.PropagationRSlave, dm.PropagationRShared:
+		default:
+			if w.mount.Propagation != "" {
+				return badRequest("invalid mount config: %s holds folders of the engine: use propagation rslave or rshared, not %s", w.mount.Source, w.point.Propagation)
+			}
+			w.point.Propagation, w.mount.Propagation = dm.PropagationRSlave, spec.PropagateSlave
+		}
+	}
+	return nil
+}
+
 // realise makes the volumes of a container's wishes and fills them with what the image has at their place.
 func (s *Server) realise(ctx context.Context, all []wish, img *image.Image, owners idmap.Map) (mounts []spec.Mount, points []dc.MountPoint, err error) {
 	for _, w := range all {
