@@ -214,8 +214,10 @@ func provenance(t *testing.T, m *harness.Machine) {
 	run(t, m, []line{
 		{args: build + "--provenance=mode=max -t " + at + ":max --push " + ctx, err: "exporting manifest list"},
 		{args: build + "--provenance=true -t " + at + ":min --push " + ctx},
-		{args: build + "--provenance=mode=max,version=v1 -t " + at + ":v1 --push " + ctx},
-		{args: build + "-t " + at + ":none --push " + ctx},
+		{args: build + "--provenance=mode=max,version=v0.2 -t " + at + ":v02 --push " + ctx},
+		{args: build + "--provenance=false -t " + at + ":none --push " + ctx},
+		{args: build + "-t " + at + ":default --push " + ctx},
+		{args: "buildx imagetools inspect " + at + ":default --format '{{json .Provenance.SLSA.buildDefinition}}'", out: `"path": "Dockerfile"`},
 		{args: "build -q -t scanner -", stdin: "FROM busybox\nCOPY --chmod=755 <<'EOF' /scan\n#!/bin/sh\nset -e\n" +
 			`printf '{"predicateType": "https://spdx.dev/Document", "predicate": {"name": "found %s"}}' "$(cat $BUILDKIT_SCAN_SOURCE/a)" > $BUILDKIT_SCAN_DESTINATION/x.spdx.json` +
 			"\nEOF\nENTRYPOINT [\"/bin/sh\", \"/scan\"]\n"},
@@ -226,13 +228,15 @@ func provenance(t *testing.T, m *harness.Machine) {
 		{args: "run --rm " + at + ":max", out: "7\n"},
 		{args: "buildx imagetools inspect " + at + ":max", out: "attestation-manifest"},
 		{args: "buildx imagetools inspect " + at + ":max --format '{{json .Provenance.SLSA}}'", out: `"build-arg:V": "7"`},
-		{args: "buildx imagetools inspect " + at + ":max --format '{{json .Provenance.SLSA.materials}}'", out: "pkg:docker/busybox@latest?platform=linux%2F"},
-		{args: "buildx imagetools inspect " + at + ":min --format '{{json .Provenance.SLSA.invocation}}'", out: `"entryPoint": "Dockerfile"`},
-		{args: "buildx imagetools inspect " + at + ":v1 --format '{{json .Provenance}}'", out: `"buildDefinition"`},
-		{args: "rmi -f " + at + ":max " + at + ":min " + at + ":v1 " + at + ":none"},
+		{args: "buildx imagetools inspect " + at + ":max --format '{{json .Provenance.SLSA.buildDefinition.resolvedDependencies}}'", out: "pkg:docker/busybox@latest?platform=linux%2F"},
+		{args: "buildx imagetools inspect " + at + ":min --format '{{json .Provenance.SLSA.buildDefinition}}'", out: `"path": "Dockerfile"`},
+		{args: "buildx imagetools inspect " + at + ":v02 --format '{{json .Provenance.SLSA.invocation}}'", out: `"entryPoint": "Dockerfile"`},
+		{args: "rmi -f " + at + ":max " + at + ":min " + at + ":v02 " + at + ":none"},
 		{args: "run --rm --pull always " + at + ":max", out: "7\n"},
 		{args: build + "--provenance=mode=max -t proven -o type=oci,dest=" + archive + " " + ctx},
-		{args: build + "--provenance=true -o type=local,dest=" + m.Dir + "/x " + ctx, code: 1, err: "build with --provenance=false"},
+		{args: build + "--provenance=true -o type=local,dest=" + m.Dir + "/x " + ctx},
+		{args: build + "-o type=local,dest=" + m.Dir + "/y " + ctx},
+		{args: build + "--provenance=true -o type=tar,dest=" + m.Dir + "/z.tar " + ctx},
 		{args: build + "--provenance=true -o type=docker,dest=" + m.Dir + "/x.tar " + ctx, code: 1, err: "exporting manifest lists"},
 		{args: build + "--provenance=mode=most " + ctx, code: 1, err: "neither min nor max"},
 		{args: "load -i " + archive, out: "Loaded image: proven:latest"},
@@ -242,11 +246,20 @@ func provenance(t *testing.T, m *harness.Machine) {
 		t.Errorf("mode=min shows arguments: %s", r.Stdout)
 	}
 	if r := m.Do("", "docker", "buildx", "imagetools", "inspect", "--raw", at+":none"); r.Code != 0 || strings.Contains(r.Stdout, "attestation") {
-		t.Errorf("an image whose provenance nobody asked for: %+v", r)
+		t.Errorf("an image whose provenance is not wanted: %+v", r)
 	}
 	b, err := os.ReadFile(archive)
-	if err != nil || !strings.Contains(string(b), "https://slsa.dev/provenance/v0.2") {
+	if err != nil || !strings.Contains(string(b), "https://slsa.dev/provenance/v1") {
 		t.Errorf("the archive has no provenance (%v)", err)
+	}
+	for name, want := range map[string]bool{"x": true, "y": false} {
+		b, err := os.ReadFile(filepath.Join(m.Dir, name, "provenance.json"))
+		if (err == nil) != want || want && !strings.Contains(string(b), `"name": "a"`) {
+			t.Errorf("the folder %s: provenance %s (%v)", name, b, err)
+		}
+	}
+	if b, err := os.ReadFile(m.Dir + "/z.tar"); err != nil || !strings.Contains(string(b), "https://slsa.dev/provenance/v1") {
+		t.Errorf("the tar has no provenance (%v)", err)
 	}
 	meta := filepath.Join(m.Dir, "proven.json")
 	run(t, m, []line{{args: build + "--provenance=mode=max -t proven --metadata-file " + meta + " " + ctx}})

@@ -56,6 +56,9 @@ func (e exporter) check() error {
 		if strings.HasPrefix(k, "annotation") {
 			continue
 		}
+		if k == "attestation-prefix" && strings.ContainsAny(e.attrs[k], "/\x00") {
+			return status.Errorf(codes.InvalidArgument, "attestation-prefix %q: it is the beginning of a file's name, without folders", e.attrs[k])
+		}
 		values, ok := known[k]
 		if !ok || values != nil && !slices.Contains(values, e.attrs[k]) {
 			return status.Errorf(codes.Unimplemented, "exporter %s: %s=%s is not served by this builder", e.kind, k, e.attrs[k])
@@ -159,10 +162,10 @@ func (s *Server) assemble(j *job, results []*result, e exporter, names, subjectN
 		m.images = append(m.images, img)
 	}
 	g := image.Gathering{Images: m.images, Index: len(results) > 1 || len(e.annotations(true)) > 0, Annotations: e.annotations(true)}
-	if attested(results) {
+	if attested(results, e) {
 		g.Index = true
 		for i, r := range results {
-			said, err := r.statements(m.images[i], subjectNames)
+			said, err := r.statements(m.images[i], subjectNames, e)
 			if err != nil {
 				return m, err
 			}
@@ -173,14 +176,20 @@ func (s *Server) assemble(j *job, results []*result, e exporter, names, subjectN
 	return m, err
 }
 
-// attested tells whether somebody asked for statements about the results. What clients ask for by themselves is not made: an image would be another
-// one, with the time of day in it, each time that it is built.
-func attested(results []*result) bool {
-	return slices.ContainsFunc(results, func(r *result) bool { return len(r.scans) > 0 || r.facts != nil && !r.facts.asked.inline })
+// attested tells whether statements about the results go with what an exporter makes.
+func attested(results []*result, e exporter) bool {
+	return slices.ContainsFunc(results, func(r *result) bool { return len(r.scans) > 0 || r.proven(e) })
+}
+
+// proven tells whether a provenance goes with what an exporter makes. What clients ask for by themselves goes with what leaves the engine and has a
+// place for it: pushed images and OCI archives. An image that stays would be another one, with the time of day in it, each time that it is built,
+// and one without a name would not be found by what the client then takes for its ID.
+func (r *result) proven(e exporter) bool {
+	return r.facts != nil && (!r.facts.asked.inline || e.kind == "oci" || e.flag("push", false))
 }
 
 // statements are what is said about a result's image.
-func (r *result) statements(img *image.Image, names []string) (out []image.Statement, err error) {
+func (r *result) statements(img *image.Image, names []string, e exporter) (out []image.Statement, err error) {
 	for _, s := range r.scans {
 		st, err := s.statement(img, r.platform, names)
 		if err != nil {
@@ -188,7 +197,7 @@ func (r *result) statements(img *image.Image, names []string) (out []image.State
 		}
 		out = append(out, st)
 	}
-	if r.facts == nil || r.facts.asked.inline {
+	if !r.proven(e) {
 		return out, nil
 	}
 	st, err := r.facts.statement(img, r.platform, names)
@@ -282,7 +291,7 @@ func (s *Server) exportArchive(j *job, t *teller, results []*result, e exporter,
 	if err != nil {
 		return err
 	}
-	if e.kind == "docker" && (len(results) > 1 || attested(results)) {
+	if e.kind == "docker" && (len(results) > 1 || attested(results, e)) {
 		return status.Error(codes.InvalidArgument, "docker exporter does not currently support exporting manifest lists")
 	}
 	kind := map[string]string{"oci": "exporting to oci image format", "docker": "exporting to docker image format"}[e.kind]
@@ -349,10 +358,7 @@ func (s *Server) exportFiles(j *job, t *teller, results []*result, e exporter) (
 	}
 	st := t.begin(name)
 	defer func() { st.end(err) }()
-	if attested(results) {
-		return status.Errorf(codes.Unimplemented, "exporter %s: provenance and SBOMs go with images and OCI archives: build with --provenance=false and without --sbom", e.kind)
-	}
-	fs, err := filesOf(results, e.flag("platform-split", len(results) > 1))
+	fs, err := s.filesOf(j, results, e.flag("platform-split", len(results) > 1), e)
 	if err != nil {
 		return err
 	}
@@ -383,7 +389,8 @@ func (s *Server) exportFiles(j *job, t *teller, results []*result, e exporter) (
 	return err
 }
 
-func filesOf(results []*result, split bool) (fsutil.FS, error) {
+// filesOf are the files of results, with what is said about them.
+func (s *Server) filesOf(j *job, results []*result, split bool, e exporter) (fsutil.FS, error) {
 	var dirs []fsutil.Dir
 	for _, r := range results {
 		dir, err := r.res.Folder()
@@ -392,6 +399,9 @@ func filesOf(results []*result, split bool) (fsutil.FS, error) {
 		}
 		fs, err := fsutil.NewFS(dir)
 		if err != nil {
+			return nil, err
+		}
+		if fs, err = s.stated(j, r, fs, e, split || len(results) == 1); err != nil {
 			return nil, err
 		}
 		if !split {

@@ -107,12 +107,11 @@ func (h *history) end(j *job, res *wire.ControlSolveResponse, failed error, now 
 	}
 	told := j.story.all()
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	rec := h.active[j.ref]
+	h.mu.Unlock()
 	if rec == nil {
 		return nil
 	}
-	delete(h.active, j.ref)
 	rec = proto.CloneOf(rec)
 	rec.CompletedAt = timestamppb.New(now)
 	if attrs := j.attributes(); attrs != nil {
@@ -124,9 +123,13 @@ func (h *history) end(j *job, res *wire.ControlSolveResponse, failed error, now 
 		rec.ExporterResponse = res.ExporterResponse
 	}
 	count(rec, told)
+	errs := []error{h.writeStory(j.ref, told)} // up to megabytes, with no lock held: nobody looks for it before the build is done
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.active, j.ref)
 	h.done[j.ref] = rec
 	h.tell(wire.BuildHistoryEventType_COMPLETE, rec)
-	errs := []error{h.writeStory(j.ref, told), h.write(rec)}
+	errs = append(errs, h.write(rec))
 	for _, old := range expired(h.done, now) {
 		errs = append(errs, h.remove(old))
 	}
@@ -190,7 +193,8 @@ func (h *history) write(rec *wire.BuildHistoryRecord) error {
 }
 
 func (h *history) writeStory(ref string, told []*wire.StatusResponse) (err error) {
-	f, err := os.OpenFile(h.file(ref, suffixStory), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	name := h.file(ref, suffixStory)
+	f, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -205,7 +209,10 @@ func (h *history) writeStory(ref string, told []*wire.StatusResponse) (err error
 			break
 		}
 	}
-	return errors.Join(w.Flush(), f.Close())
+	if err := errors.Join(w.Flush(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
 }
 
 // remove forgets a build. The lock is held.

@@ -29,7 +29,7 @@ type asked struct {
 
 // parseProvenance reads the attribute attest:provenance; nil = none is to be made.
 func parseProvenance(v string) (*asked, error) {
-	a := &asked{version: "v0.2"}
+	a := &asked{version: "v1"}
 	if v == "" || v == "true" {
 		return a, nil
 	}
@@ -214,7 +214,7 @@ const (
 	predicateType1  = "https://slsa.dev/provenance/v1"
 	buildType02     = "https://mobyproject.org/buildkit@v1"
 	buildType1      = "https://github.com/moby/buildkit/blob/master/docs/attestations/slsa-definitions.md"
-	statementType   = "https://in-toto.io/Statement/v0.1"
+	statementType   = "https://in-toto.io/Statement/v1"
 )
 
 // materials are what the result was made of, from elsewhere.
@@ -314,14 +314,17 @@ func (f facts) statement(img *image.Image, platform string, names []string) (ima
 	return statement(kind, p, img, platform, names)
 }
 
+// inToto is a statement. Source: github.com/in-toto/attestation, "Statement".
+type inToto struct {
+	Type          string    `json:"_type"`
+	PredicateType string    `json:"predicateType"`
+	Subject       []subject `json:"subject"`
+	Predicate     any       `json:"predicate"`
+}
+
 // statement says something about an image, under its names.
 func statement(kind string, predicate any, img *image.Image, platform string, names []string) (image.Statement, error) {
-	doc := struct {
-		Type          string    `json:"_type"`
-		PredicateType string    `json:"predicateType"`
-		Subject       []subject `json:"subject"`
-		Predicate     any       `json:"predicate"`
-	}{statementType, kind, subjects(img.Manifest, platform, names), predicate}
+	doc := inToto{statementType, kind, subjects(img.Manifest, platform, names), predicate}
 	b, err := json.Marshal(doc)
 	return image.Statement{Predicate: kind, Body: b}, err
 }

@@ -16,7 +16,7 @@ import (
 
 func TestParseProvenance(t *testing.T) {
 	for v, want := range map[string]*asked{
-		"": {version: "v0.2"}, "true": {version: "v0.2"}, "false": nil, "disabled=true": nil, "mode=min,inline-only=true": {version: "v0.2", inline: true},
+		"": {version: "v1"}, "true": {version: "v1"}, "false": nil, "disabled=true": nil, "mode=min,inline-only=true": {version: "v1", inline: true},
 		"type=provenance,mode=max,version=v1,builder-id=https://ci/1,reproducible=true": {max: true, version: "v1", builder: "https://ci/1", reproducible: true},
 	} {
 		got, err := parseProvenance(v)
@@ -66,7 +66,7 @@ func TestProvenance(t *testing.T) {
 		return out
 	}
 	min := read(asked{version: "v0.2"})
-	if min.Type != "https://in-toto.io/Statement/v0.1" || min.PredicateType != "https://slsa.dev/provenance/v0.2" {
+	if min.Type != "https://in-toto.io/Statement/v1" || min.PredicateType != "https://slsa.dev/provenance/v0.2" {
 		t.Errorf("statement %+v", min)
 	}
 	for i, name := range []string{"pkg:docker/app@1?platform=linux%2Famd64", "pkg:docker/127.0.0.1:5001/a/b@latest?platform=linux%2Famd64"} {
