@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// readAhead reads r in a goroutine of its own, so that decompression and hashing run beside the writing of files. Every byte passes tap
-// before anybody sees it. Two buffers are enough to keep both sides busy and small enough for eight layers at once.
+// readAhead reads r in a goroutine of its own, so that decompression runs beside hashing and the writing of files, which together take about as long.
+// Every byte passes tap, in the reader's goroutine, before anybody sees it. Two buffers are enough to keep both sides busy and small enough for eight layers at once.
 type readAhead struct {
 	full  chan chunk
 	free  chan []byte
@@ -16,6 +16,7 @@ type readAhead struct {
 	whole []byte
 	err   error
 	done  chan struct{}
+	tap   io.Writer
 }
 
 type chunk struct {
@@ -31,15 +32,15 @@ const (
 var chunkPool = sync.Pool{New: func() any { b := make([]byte, chunkSize); return &b }}
 
 func newReadAhead(r io.Reader, tap io.Writer) *readAhead {
-	a := &readAhead{full: make(chan chunk, chunkCount), free: make(chan []byte, chunkCount), stop: make(chan struct{}), done: make(chan struct{})}
+	a := &readAhead{full: make(chan chunk, chunkCount), free: make(chan []byte, chunkCount), stop: make(chan struct{}), done: make(chan struct{}), tap: tap}
 	for range chunkCount {
 		a.free <- *chunkPool.Get().(*[]byte)
 	}
-	go a.run(r, tap)
+	go a.run(r)
 	return a
 }
 
-func (a *readAhead) run(r io.Reader, tap io.Writer) {
+func (a *readAhead) run(r io.Reader) {
 	defer close(a.done)
 	for {
 		var b []byte
@@ -57,7 +58,6 @@ func (a *readAhead) run(r io.Reader, tap io.Writer) {
 			m, err = r.Read(b[n:chunkSize])
 			n += m
 		}
-		tap.Write(b[:n])
 		select {
 		case a.full <- chunk{b[:n], err}:
 		case <-a.stop:
@@ -80,6 +80,7 @@ func (a *readAhead) Read(p []byte) (int, error) {
 		}
 		c := <-a.full
 		a.cur, a.whole, a.err = c.data, c.data[:cap(c.data)], c.err
+		a.tap.Write(a.cur)
 	}
 	n := copy(p, a.cur)
 	a.cur = a.cur[n:]
