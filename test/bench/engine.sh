@@ -4,6 +4,8 @@
 #
 #   ENGINE_STEPS  from "raw start pull build mem"
 #   N             runs of each start (20); NBUILD, NPULL of the slow ones (3)
+#
+# Pulls are of an image half of random bytes; realimage.sh makes one of real files.
 engine_steps=${ENGINE_STEPS:-"raw start pull build mem"}
 engine() { case " $engine_steps " in *" $1 "*) return 0 ;; esac; return 1; }
 docker=(docker -H "unix://$dir/run/docker.sock")
