@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"nau/internal/engine/content/hold"
+	"nau/internal/engine/image/remote"
 )
 
 // ExportOptions of one archive.
@@ -128,15 +129,20 @@ func (s *Store) exported(h *held, name string, opts ExportOptions) (*exported, e
 	if len(opts.Platforms) == 1 && isIndex(target.MediaType) {
 		x.target = members[0].desc
 	}
-	if top, ok := leading(members, *s.cfg.Platform); ok {
-		x.shown = top.recordOf()
-	}
+	top, _ := leading(members, *s.cfg.Platform)
 	whole := isIndex(x.target.MediaType)
 	if whole {
 		x.inner = t.inner
 	}
 	for _, m := range members {
-		x.recs = append(x.recs, m.recordOf())
+		rec, err := s.recordOf(m)
+		if err != nil {
+			return nil, err
+		}
+		x.recs = append(x.recs, rec)
+		if m.held == top.held {
+			x.shown = rec
+		}
 		for _, b := range t.said(m.desc.Digest) {
 			if whole {
 				x.said = append(append(x.said, b.parts...), b.desc)
@@ -146,11 +152,25 @@ func (s *Store) exported(h *held, name string, opts ExportOptions) (*exported, e
 	return x, nil
 }
 
-// recordOf is a member's record with the manifest that the index has.
-func (m member) recordOf() imageRecord {
+// recordOf is a member's record with the manifest that the index has, and the layers of that: its record may have come by another since.
+func (s *Store) recordOf(m member) (imageRecord, error) {
 	rec := m.rec
-	rec.Manifest.MediaType, rec.Manifest.Digest, rec.Manifest.Size = m.desc.MediaType, m.desc.Digest, m.desc.Size
-	return rec
+	if rec.Manifest.Digest == m.desc.Digest {
+		return rec, nil
+	}
+	raw, err := s.cfg.Content.ReadAll(m.desc.Digest, remote.MaxManifest)
+	if err != nil {
+		return rec, err
+	}
+	x, err := parseManifest(raw, m.desc.MediaType)
+	if err != nil {
+		return rec, err
+	}
+	if x.manifest == nil {
+		return rec, fmt.Errorf("read manifest %s: %w: an index", m.desc.Digest, ErrUnsupported)
+	}
+	rec.Manifest, rec.Layers = m.desc, x.manifest.Layers
+	return rec, nil
 }
 
 func blobPath(d digest.Digest) string {

@@ -416,6 +416,43 @@ func TestPushOfSeveralPlatforms(t *testing.T) {
 	}
 }
 
+// An image that comes again by another manifest, as archives of other tools have it, leaves the index whole.
+func TestTheSameImageByTwoManifests(t *testing.T) {
+	ctx := context.Background()
+	f := newForest(t)
+	f.pull(t, "amd64")
+	f.pull(t, "arm64")
+	amd := f.byArc["amd64"]
+	w := f.Work()
+	l, err := w.AddLayer(ctx, bytes.NewReader(layerTar(t, file{"arch", "amd64"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Blob.Annotations = map[string]string{"made": "again"}
+	again, err := w.Create(ctx, CreateOptions{Config: amd.blobs[amd.config], Layers: []LayerBlob{l}, Names: []string{"again:1"}})
+	if err != nil || again.ID != amd.config || again.Manifest.Digest == amd.desc.Digest || amd.blobs[l.Blob.Digest] != nil {
+		t.Fatalf("it came as %v (%v)", again, err)
+	}
+	w.Done()
+	if _, _, err := f.Prune(ctx, PruneOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var whole bytes.Buffer
+	if err := f.Export(ctx, &whole, ExportOptions{}, f.ref); err != nil {
+		t.Fatal(err)
+	}
+	into := newForest(t)
+	if _, err := into.Import(ctx, &whole, ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := into.here(f.ref); got != "amd64 arm64, shows amd64" {
+		t.Errorf("the archive has %s", got)
+	}
+	if _, err := f.Remove(ctx, f.ref, RemoveOptions{}); err != nil || f.here("again:1") != "amd64, shows amd64" {
+		t.Errorf("after the removal of the index there is %s (%v)", f.here("again:1"), err)
+	}
+}
+
 // A database of before records knew the index that they came by is read as it is.
 func TestOldRecordsKnowTheirIndexByTheirNames(t *testing.T) {
 	f := newForest(t)
