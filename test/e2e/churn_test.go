@@ -120,7 +120,7 @@ func TestChurn(t *testing.T) {
 		t.Errorf("the disk grew from %d to %d bytes", disk, now)
 	}
 	// The kernel takes the last namespaces' links down in its own time.
-	m.Until("none", "sh", "-c", "[ -z \"$(ip -o link show type veth)\" ] && echo none")
+	m.WaitNoVeth()
 	kernel.Equal(t, m.Kernel())
 	// Connections of ours may be closing still: ten of each are none of a thousand.
 	if now := descriptors(t, m); now > files+10 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/distribution/reference"
@@ -462,8 +463,11 @@ func (j *layerJob) own(ctx context.Context, dl *download, release func()) (info 
 		return nil
 	})
 	err = g.Wait()
-	if errors.Is(err, layer.ErrArchive) || errors.Is(err, layer.ErrDigest) {
+	switch {
+	case errors.Is(err, layer.ErrArchive) || errors.Is(err, layer.ErrDigest):
 		i.Abort() // bytes that are no layer are not worth resuming
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		i.Abort() // a full disk needs the room more
 	}
 	return info, err
 }
