@@ -24,6 +24,12 @@ const defaultStop = 10 * time.Second
 
 // startContainer answers POST /containers/{id}/start.
 func (s *Server) startContainer(c *call) error {
+	if name := c.get("checkpoint"); name != "" {
+		if !nameRule.MatchString(name) || strings.HasPrefix(name, "/") {
+			return badRequest("invalid checkpoint ID %q: only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+		}
+		return badRequest("checkpoint is only supported in experimental mode")
+	}
 	r, err := s.byID(c)
 	if err != nil {
 		return err
@@ -41,6 +47,11 @@ func (s *Server) startContainer(c *call) error {
 		return err
 	}
 	return c.done(http.StatusNoContent)
+}
+
+// refuseCheckpoint answers for checkpoints, which an engine without experimental features has not.
+func (s *Server) refuseCheckpoint(*call) error {
+	return fail(http.StatusNotImplemented, "This experimental feature is disabled by default. Start the Docker daemon in experimental mode in order to enable it.")
 }
 
 // start runs a container: its place first, then its volumes, then itself. asked tells a user's wish from a policy's.
@@ -345,7 +356,7 @@ func (s *Server) restartContainer(c *call) error {
 func (s *Server) killContainer(c *call) error {
 	r, err := s.byID(c)
 	if err != nil {
-		return err
+		return fmt.Errorf("cannot kill container: %s: %w", c.vars["id"], err)
 	}
 	sig := syscall.SIGKILL
 	if v := c.get("signal"); v != "" {

@@ -348,7 +348,9 @@ func aroundState(all []wish, roots ...string) error {
 			if w.mount.Propagation != "" {
 				return badRequest("invalid mount config: %s holds folders of the engine: use propagation rslave or rshared, not %s", w.mount.Source, w.point.Propagation)
 			}
-			w.point.Propagation, w.mount.Propagation = dm.PropagationRSlave, spec.PropagateSlave
+			if !w.mount.RecursiveReadOnly { // which needs a copy that nothing comes into
+				w.point.Propagation, w.mount.Propagation = dm.PropagationRSlave, spec.PropagateSlave
+			}
 		}
 	}
 	return nil

@@ -213,7 +213,7 @@ func (s *Server) connectNetwork(c *call) error {
 	st := load(r)
 	switch {
 	case n.spec.Name == "" && n.Name == dn.NetworkHost, st.Host.NetworkMode.IsHost():
-		return fail(http.StatusForbidden, "container cannot be connected to host network or disconnected from it: its network mode is decided when it is created")
+		return badRequest("cannot connect container to host network - container must be created in host network mode")
 	case n.spec.Name == "":
 		return fail(http.StatusForbidden, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
 	case n.ConfigOnly:
@@ -261,7 +261,7 @@ func (s *Server) disconnectNetwork(c *call) error {
 	r, err := s.find(req.Container)
 	if err != nil {
 		if req.Force {
-			return c.done(http.StatusOK)
+			return notFound("endpoint %s not found", req.Container)
 		}
 		return err
 	}

@@ -44,6 +44,9 @@ func (s *Server) networks() []net_ {
 	for _, spec := range s.e.Networks.Networks() {
 		if n := s.parsed.network(spec.Extra); n.ID == spec.Name {
 			out = append(out, net_{n, spec})
+			if n.Name == dn.NetworkBridge { // all three are there from the beginning
+				out[0].Created, out[1].Created = n.Created, n.Created
+			}
 		}
 	}
 	return out

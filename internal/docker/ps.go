@@ -35,6 +35,7 @@ var psFields = map[string]column{
 	"cmd":     {"CMD", func(p *proc) string { return p.command }},
 	"args":    {"COMMAND", func(p *proc) string { return p.command }},
 	"command": {"COMMAND", func(p *proc) string { return p.command }},
+	"bsdtime": {"TIME", func(p *proc) string { return fmt.Sprintf("%d:%02d", p.used/60, p.used%60) }},
 	"time":    {"TIME", func(p *proc) string { return clock(p.used) }},
 	"etime":   {"ELAPSED", func(p *proc) string { return strings.TrimPrefix(clock(p.ran), "00:") }},
 	"etimes":  {"ELAPSED", func(p *proc) string { return strconv.FormatInt(p.ran, 10) }},
@@ -59,7 +60,7 @@ var psFields = map[string]column{
 // The two layouts that people know by heart.
 var (
 	psFull = "user=UID,pid,ppid,c,stime,tty=TTY,time,cmd"
-	psAux  = "user,pid,%cpu,%mem,vsz,rss,tty=TTY,stat,stime=START,time,args"
+	psAux  = "user,pid,%cpu,%mem,vsz,rss,tty=TTY,stat,stime=START,bsdtime,args"
 )
 
 // psColumns reads the arguments of ps. No ps is run: it would need one on the host, and its arguments can name files.

@@ -80,6 +80,8 @@ func (s *Server) routes() []route {
 		{"POST", "/containers/{id}/rename", s.renameContainer}, {"POST", "/containers/{id}/update", document(s.updateContainer)},
 		{"POST", "/containers/{id}/resize", s.resizeContainer}, {"POST", "/containers/{id}/wait", s.waitContainer},
 		{"POST", "/containers/{id}/attach", s.attachContainer}, {"GET", "/containers/{id}/attach/ws", s.attachWebSocket}, {"POST", "/containers/{id}/exec", document(s.createExec)},
+		{"GET", "/containers/{id}/checkpoints", s.refuseCheckpoint}, {"POST", "/containers/{id}/checkpoints", s.refuseCheckpoint},
+		{"DELETE", "/containers/{id}/checkpoints/{checkpoint}", s.refuseCheckpoint},
 		{"DELETE", "/containers/{id...}", s.removeContainer}, {"POST", "/commit", document(s.commitContainer)},
 
 		{"GET", "/exec/{id}/json", s.inspectExec}, {"POST", "/exec/{id}/start", document(s.startExec)}, {"POST", "/exec/{id}/resize", s.resizeExec},
