@@ -167,6 +167,20 @@ func TestContainerd(t *testing.T) {
 		m.Until("Killing", "kubectl", "get", "events", "--field-selector=involvedObject.name=unwell", "-o", "jsonpath={.items[*].reason}")
 		m.Until("restarted", "sh", "-c", `[ "$(kubectl get pod unwell -o 'jsonpath={.status.containerStatuses[0].restartCount}')" -ge 1 ] && echo restarted`)
 	})
+	t.Run("user namespace", func(t *testing.T) {
+		m := m.In(t)
+		m.Kubectl("run", "apart", "--image=busybox", `--overrides={"spec":{"hostUsers":false,"terminationGracePeriodSeconds":0}}`, "--", "sleep", "999")
+		defer m.Kubectl("delete", "pod", "apart", "--timeout=60s")
+		if m.Kubectl("get", "node", "node-1", "-o", `jsonpath={.status.runtimeHandlers[?(@.name=="")].features.userNamespaces}`) != "true" {
+			// One that does not know the field would run the pod as the host's users.
+			m.Until("does not support user namespaces", "kubectl", "get", "events", "--field-selector=involvedObject.name=apart", "-o", "jsonpath={.items[*].message}")
+			return
+		}
+		m.Kubectl("wait", "--for=condition=Ready", "pod/apart", "--timeout=60s")
+		if f := strings.Fields(m.Kubectl("exec", "apart", "--", "cat", "/proc/self/uid_map")); len(f) != 3 || f[0] != "0" || f[1] == "0" || f[2] != "65536" {
+			t.Errorf("uid_map: %q", f)
+		}
+	})
 	t.Run("nau is killed", func(t *testing.T) {
 		m := m.In(t)
 		ids := func() string {

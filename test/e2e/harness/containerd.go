@@ -64,6 +64,9 @@ func OfContainerd(t testing.TB, name, pack string, dirs ...string) string {
 // ("" = runc), and gives the flag for Up.
 func (m *Machine) Containerd(runtime string) (flag string) {
 	m.t.Helper()
+	if err := os.Chmod(m.Dir, 0o711); err != nil { // runc goes to a container's folder as the root of its user namespace
+		m.t.Fatal(err)
+	}
 	program := OfContainerd(m.t, "containerd", "containerd")
 	if runtime == "" {
 		runtime = OfContainerd(m.t, "runc", "runc")
