@@ -83,10 +83,10 @@ func openJournal(dir string) (*journal, error) {
 		err = j.adopt()
 	}
 	if err == nil {
-		err = errors.Join(f.Sync(), syncFolder(dir))
+		err = errors.Join(j.file.Sync(), syncFolder(dir)) // another file, should it have been written anew meanwhile
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, errors.Join(err, j.file.Close())
 	}
 	j.room, j.synced = j.end, j.end
 	return j, nil
