@@ -10,6 +10,7 @@ package buildkit
 
 import (
 	"context"
+	content "github.com/containerd/containerd/api/services/content/v1"
 	"io"
 	"log/slog"
 	"net"
@@ -64,6 +65,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage))
 	wire.Register(s.grpc, &controller{s: s}, &bridge{s: s})
+	content.RegisterContentServer(s.grpc, &contents{h: s.history})
 	go func() { _ = s.grpc.Serve(s.conns) }()
 	return s, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protodelim"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -33,7 +33,7 @@ const (
 	maxStory      = 4 << 20 // bytes of what a build told
 )
 
-// history is what is remembered of builds, in a folder: for each a record, and the story that it told (messages, each after its length).
+// history is what is remembered of builds, in a folder: for each a record, and what goes with it (records.go).
 type history struct {
 	dir string
 
@@ -64,7 +64,9 @@ func openHistory(dir string) (*history, error) {
 		var rec wire.BuildHistoryRecord
 		if strings.HasSuffix(e.Name(), suffixRecord) && err == nil && proto.Unmarshal(b, &rec) == nil && h.file(rec.Ref, suffixRecord) == filepath.Join(dir, e.Name()) {
 			h.done[rec.Ref] = &rec
-			known[e.Name()], known[filepath.Base(h.file(rec.Ref, suffixStory))] = true, true
+			for _, suffix := range []string{suffixRecord, suffixStory, suffixTrace, suffixProven} {
+				known[filepath.Base(h.file(rec.Ref, suffix))] = true
+			}
 		}
 	}
 	for _, e := range list { // what a crash cut off
@@ -77,10 +79,7 @@ func openHistory(dir string) (*history, error) {
 	return h, nil
 }
 
-const (
-	suffixRecord = ".record"
-	suffixStory  = ".story"
-)
+const suffixRecord = ".record"
 
 // file of a build: clients choose the reference, so that the name is made of its digest.
 func (h *history) file(ref, suffix string) string {
@@ -123,7 +122,7 @@ func (h *history) end(j *job, res *wire.ControlSolveResponse, failed error, now 
 		rec.ExporterResponse = res.ExporterResponse
 	}
 	count(rec, told)
-	errs := []error{h.writeStory(j.ref, told)} // up to megabytes, with no lock held: nobody looks for it before the build is done
+	errs := []error{h.accompany(rec, told, j.proofs())} // up to megabytes, with no lock held: nobody looks for it before the build is done
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.active, j.ref)
@@ -192,27 +191,38 @@ func (h *history) write(rec *wire.BuildHistoryRecord) error {
 	return os.Rename(name+".new", name)
 }
 
-func (h *history) writeStory(ref string, told []*wire.StatusResponse) (err error) {
-	name := h.file(ref, suffixStory)
-	f, err := os.OpenFile(name+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+// accompany writes what goes with a record: first what it told, as far as there is room.
+func (h *history) accompany(rec *wire.BuildHistoryRecord, told []*wire.StatusResponse, proven []proof) (err error) {
+	rec.Logs, err = h.keep(rec.Ref, suffixStory, mediaStory, func(w io.Writer) error {
+		b := bufio.NewWriter(w)
+		size := 0
+		for _, r := range told {
+			n, err := putMessage(b, r)
+			if err != nil {
+				return err
+			}
+			if size += n; size > maxStory {
+				break
+			}
+		}
+		return b.Flush()
+	})
 	if err != nil {
 		return err
 	}
-	w := bufio.NewWriter(f)
-	size := 0
-	for _, r := range told {
-		n, err := protodelim.MarshalTo(w, r)
-		if err != nil {
-			return errors.Join(err, f.Close())
-		}
-		if size += n; size > maxStory {
-			break
-		}
-	}
-	if err := errors.Join(w.Flush(), f.Close()); err != nil {
+	if rec.Trace, err = h.keep(rec.Ref, suffixTrace, mediaTrace, func(w io.Writer) error { return putTrace(w, traced(rec, told)) }); err != nil {
 		return err
 	}
-	return os.Rename(name+".new", name)
+	for _, p := range proven {
+		d, err := h.keep(rec.Ref, suffixProven, mediaInToto, func(w io.Writer) error { return json.NewEncoder(w).Encode(p.predicate) })
+		if err != nil {
+			return err
+		}
+		d.Annotations = map[string]string{predicateNote: p.kind}
+		rec.Result = &wire.BuildResultInfo{Attestations: []*wire.Descriptor{d}}
+		break // of several platforms the first speaks for all
+	}
+	return nil
 }
 
 // remove forgets a build. The lock is held.
@@ -221,8 +231,10 @@ func (h *history) remove(ref string) error {
 	delete(h.done, ref)
 	h.tell(wire.BuildHistoryEventType_DELETED, &wire.BuildHistoryRecord{Ref: ref, CreatedAt: rec.GetCreatedAt()})
 	err := os.Remove(h.file(ref, suffixRecord))
-	if serr := os.Remove(h.file(ref, suffixStory)); !errors.Is(serr, os.ErrNotExist) {
-		err = errors.Join(err, serr)
+	for _, suffix := range []string{suffixStory, suffixTrace, suffixProven} {
+		if serr := os.Remove(h.file(ref, suffix)); !errors.Is(serr, os.ErrNotExist) {
+			err = errors.Join(err, serr)
+		}
 	}
 	return err
 }
@@ -340,13 +352,16 @@ func (h *history) replay(ref string, send func(*wire.StatusResponse) error) (boo
 	}
 	f, err := os.Open(h.file(ref, suffixStory))
 	h.mu.Unlock()
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil // a record of an earlier version, whose story is none of this one's
+	}
 	if err != nil {
 		return true, fmt.Errorf("read story of build %s: %w", ref, err)
 	}
 	defer f.Close()
 	for r := bufio.NewReader(f); ; {
 		var m wire.StatusResponse
-		err := protodelim.UnmarshalFrom(r, &m)
+		err := takeMessage(r, &m)
 		if errors.Is(err, io.EOF) {
 			return true, nil
 		}

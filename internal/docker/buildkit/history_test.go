@@ -80,7 +80,7 @@ func TestHistory(t *testing.T) {
 	if h, err = openHistory(dir); err != nil {
 		t.Fatal(err)
 	}
-	if left, _ := os.ReadDir(dir); len(left) != 4 {
+	if left, _ := os.ReadDir(dir); len(left) != 6 {
 		t.Errorf("the folder has %v", left)
 	}
 	one, two := h.done["one"], h.done["two"]
@@ -122,7 +122,7 @@ func TestHistory(t *testing.T) {
 	if err := h.update(&wire.UpdateBuildHistoryRequest{Ref: "one", Delete: true}); err != nil {
 		t.Error(err)
 	}
-	if left, _ := os.ReadDir(dir); len(left) != 2 {
+	if left, _ := os.ReadDir(dir); len(left) != 3 {
 		t.Errorf("the folder has %v", left)
 	}
 }

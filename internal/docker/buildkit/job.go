@@ -27,6 +27,7 @@ type job struct {
 	mu      sync.Mutex
 	attrs   map[string]string // of the front end, as it was last asked
 	results map[string]*result
+	proven  []proof
 	folders []func() // to undo when the job ends
 	ended   bool
 }
@@ -76,6 +77,32 @@ func (j *job) attributes() map[string]string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.attrs
+}
+
+// proof is a provenance that the history remembers.
+type proof struct {
+	kind      string
+	predicate any
+}
+
+// proofs are the provenances of the job's results, with all that is known, as they are when the results are made.
+func (j *job) proofs() []proof {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.proven
+}
+
+// proves notes a provenance.
+func (j *job) proves(f *facts) {
+	if f == nil {
+		return
+	}
+	all := *f
+	all.asked.max = true
+	kind, predicate := all.predicate()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.proven = append(j.proven, proof{kind, predicate})
 }
 
 func (j *job) over() error { return status.Errorf(codes.Canceled, "build %s has ended", j.ref) }

@@ -412,6 +412,7 @@ func (f *frontend) build() (*solved, error) {
 				return err
 			}
 			r.facts = f.facts(res)
+			f.j.proves(r.facts)
 			if f.o.Scanner != "" {
 				if err := f.scan(r); err != nil {
 					return err

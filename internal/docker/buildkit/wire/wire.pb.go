@@ -3614,8 +3614,11 @@ type BuildHistoryRecord struct {
 	Error             *status.Status         `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
 	CreatedAt         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	CompletedAt       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=completed_at,json=completedAt,proto3" json:"completed_at,omitempty"`
+	Logs              *Descriptor            `protobuf:"bytes,8,opt,name=logs,proto3" json:"logs,omitempty"`
 	ExporterResponse  map[string]string      `protobuf:"bytes,9,rep,name=exporter_response,json=exporterResponse,proto3" json:"exporter_response,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Result            *BuildResultInfo       `protobuf:"bytes,10,opt,name=result,proto3" json:"result,omitempty"`
 	Generation        int32                  `protobuf:"varint,12,opt,name=generation,proto3" json:"generation,omitempty"`
+	Trace             *Descriptor            `protobuf:"bytes,13,opt,name=trace,proto3" json:"trace,omitempty"`
 	Pinned            bool                   `protobuf:"varint,14,opt,name=pinned,proto3" json:"pinned,omitempty"`
 	NumCachedSteps    int32                  `protobuf:"varint,15,opt,name=num_cached_steps,json=numCachedSteps,proto3" json:"num_cached_steps,omitempty"`
 	NumTotalSteps     int32                  `protobuf:"varint,16,opt,name=num_total_steps,json=numTotalSteps,proto3" json:"num_total_steps,omitempty"`
@@ -3704,9 +3707,23 @@ func (x *BuildHistoryRecord) GetCompletedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *BuildHistoryRecord) GetLogs() *Descriptor {
+	if x != nil {
+		return x.Logs
+	}
+	return nil
+}
+
 func (x *BuildHistoryRecord) GetExporterResponse() map[string]string {
 	if x != nil {
 		return x.ExporterResponse
+	}
+	return nil
+}
+
+func (x *BuildHistoryRecord) GetResult() *BuildResultInfo {
+	if x != nil {
+		return x.Result
 	}
 	return nil
 }
@@ -3716,6 +3733,13 @@ func (x *BuildHistoryRecord) GetGeneration() int32 {
 		return x.Generation
 	}
 	return 0
+}
+
+func (x *BuildHistoryRecord) GetTrace() *Descriptor {
+	if x != nil {
+		return x.Trace
+	}
+	return nil
 }
 
 func (x *BuildHistoryRecord) GetPinned() bool {
@@ -3753,6 +3777,118 @@ func (x *BuildHistoryRecord) GetNumWarnings() int32 {
 	return 0
 }
 
+type BuildResultInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Attestations  []*Descriptor          `protobuf:"bytes,2,rep,name=attestations,proto3" json:"attestations,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BuildResultInfo) Reset() {
+	*x = BuildResultInfo{}
+	mi := &file_wire_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BuildResultInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BuildResultInfo) ProtoMessage() {}
+
+func (x *BuildResultInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BuildResultInfo.ProtoReflect.Descriptor instead.
+func (*BuildResultInfo) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *BuildResultInfo) GetAttestations() []*Descriptor {
+	if x != nil {
+		return x.Attestations
+	}
+	return nil
+}
+
+type Descriptor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MediaType     string                 `protobuf:"bytes,1,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	Digest        string                 `protobuf:"bytes,2,opt,name=digest,proto3" json:"digest,omitempty"`
+	Size          int64                  `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	Annotations   map[string]string      `protobuf:"bytes,5,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Descriptor) Reset() {
+	*x = Descriptor{}
+	mi := &file_wire_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Descriptor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Descriptor) ProtoMessage() {}
+
+func (x *Descriptor) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Descriptor.ProtoReflect.Descriptor instead.
+func (*Descriptor) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *Descriptor) GetMediaType() string {
+	if x != nil {
+		return x.MediaType
+	}
+	return ""
+}
+
+func (x *Descriptor) GetDigest() string {
+	if x != nil {
+		return x.Digest
+	}
+	return ""
+}
+
+func (x *Descriptor) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Descriptor) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
 type UpdateBuildHistoryRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Ref           string                 `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -3765,7 +3901,7 @@ type UpdateBuildHistoryRequest struct {
 
 func (x *UpdateBuildHistoryRequest) Reset() {
 	*x = UpdateBuildHistoryRequest{}
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3777,7 +3913,7 @@ func (x *UpdateBuildHistoryRequest) String() string {
 func (*UpdateBuildHistoryRequest) ProtoMessage() {}
 
 func (x *UpdateBuildHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[61]
+	mi := &file_wire_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3790,7 +3926,7 @@ func (x *UpdateBuildHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBuildHistoryRequest.ProtoReflect.Descriptor instead.
 func (*UpdateBuildHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{61}
+	return file_wire_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *UpdateBuildHistoryRequest) GetRef() string {
@@ -3829,7 +3965,7 @@ type UpdateBuildHistoryResponse struct {
 
 func (x *UpdateBuildHistoryResponse) Reset() {
 	*x = UpdateBuildHistoryResponse{}
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3841,7 +3977,7 @@ func (x *UpdateBuildHistoryResponse) String() string {
 func (*UpdateBuildHistoryResponse) ProtoMessage() {}
 
 func (x *UpdateBuildHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[62]
+	mi := &file_wire_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3854,7 +3990,7 @@ func (x *UpdateBuildHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateBuildHistoryResponse.ProtoReflect.Descriptor instead.
 func (*UpdateBuildHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{62}
+	return file_wire_proto_rawDescGZIP(), []int{64}
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -4156,7 +4292,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x05limit\x18\x05 \x01(\x05R\x05limit\"\x86\x01\n" +
 	"\x11BuildHistoryEvent\x127\n" +
 	"\x04type\x18\x01 \x01(\x0e2#.nau.buildkit.BuildHistoryEventTypeR\x04type\x128\n" +
-	"\x06record\x18\x02 \x01(\v2 .nau.buildkit.BuildHistoryRecordR\x06record\"\xc1\x06\n" +
+	"\x06record\x18\x02 \x01(\v2 .nau.buildkit.BuildHistoryRecordR\x06record\"\xd6\a\n" +
 	"\x12BuildHistoryRecord\x12\x10\n" +
 	"\x03ref\x18\x01 \x01(\tR\x03ref\x12\x1a\n" +
 	"\bfrontend\x18\x02 \x01(\tR\bfrontend\x12Z\n" +
@@ -4165,11 +4301,15 @@ const file_wire_proto_rawDesc = "" +
 	"\x05error\x18\x05 \x01(\v2\x12.google.rpc.StatusR\x05error\x129\n" +
 	"\n" +
 	"created_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x12=\n" +
-	"\fcompleted_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt\x12c\n" +
-	"\x11exporter_response\x18\t \x03(\v26.nau.buildkit.BuildHistoryRecord.ExporterResponseEntryR\x10exporterResponse\x12\x1e\n" +
+	"\fcompleted_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vcompletedAt\x12,\n" +
+	"\x04logs\x18\b \x01(\v2\x18.nau.buildkit.DescriptorR\x04logs\x12c\n" +
+	"\x11exporter_response\x18\t \x03(\v26.nau.buildkit.BuildHistoryRecord.ExporterResponseEntryR\x10exporterResponse\x125\n" +
+	"\x06result\x18\n" +
+	" \x01(\v2\x1d.nau.buildkit.BuildResultInfoR\x06result\x12\x1e\n" +
 	"\n" +
 	"generation\x18\f \x01(\x05R\n" +
-	"generation\x12\x16\n" +
+	"generation\x12.\n" +
+	"\x05trace\x18\r \x01(\v2\x18.nau.buildkit.DescriptorR\x05trace\x12\x16\n" +
 	"\x06pinned\x18\x0e \x01(\bR\x06pinned\x12(\n" +
 	"\x10num_cached_steps\x18\x0f \x01(\x05R\x0enumCachedSteps\x12&\n" +
 	"\x0fnum_total_steps\x18\x10 \x01(\x05R\rnumTotalSteps\x12.\n" +
@@ -4179,6 +4319,18 @@ const file_wire_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1aC\n" +
 	"\x15ExporterResponseEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"O\n" +
+	"\x0fBuildResultInfo\x12<\n" +
+	"\fattestations\x18\x02 \x03(\v2\x18.nau.buildkit.DescriptorR\fattestations\"\xe4\x01\n" +
+	"\n" +
+	"Descriptor\x12\x1d\n" +
+	"\n" +
+	"media_type\x18\x01 \x01(\tR\tmediaType\x12\x16\n" +
+	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x03R\x04size\x12K\n" +
+	"\vannotations\x18\x05 \x03(\v2).nau.buildkit.Descriptor.AnnotationsEntryR\vannotations\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"y\n" +
 	"\x19UpdateBuildHistoryRequest\x12\x10\n" +
@@ -4205,7 +4357,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
 var file_wire_proto_goTypes = []any{
 	(BuildHistoryEventType)(0),         // 0: nau.buildkit.BuildHistoryEventType
 	(*Definition)(nil),                 // 1: nau.buildkit.Definition
@@ -4269,87 +4421,90 @@ var file_wire_proto_goTypes = []any{
 	(*BuildHistoryRequest)(nil),        // 59: nau.buildkit.BuildHistoryRequest
 	(*BuildHistoryEvent)(nil),          // 60: nau.buildkit.BuildHistoryEvent
 	(*BuildHistoryRecord)(nil),         // 61: nau.buildkit.BuildHistoryRecord
-	(*UpdateBuildHistoryRequest)(nil),  // 62: nau.buildkit.UpdateBuildHistoryRequest
-	(*UpdateBuildHistoryResponse)(nil), // 63: nau.buildkit.UpdateBuildHistoryResponse
-	nil,                                // 64: nau.buildkit.Definition.MetadataEntry
-	nil,                                // 65: nau.buildkit.SourceOp.AttrsEntry
-	nil,                                // 66: nau.buildkit.Worker.LabelsEntry
-	nil,                                // 67: nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
-	nil,                                // 68: nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
-	nil,                                // 69: nau.buildkit.ControlSolveRequest.FrontendInputsEntry
-	nil,                                // 70: nau.buildkit.CacheEntry.AttrsEntry
-	nil,                                // 71: nau.buildkit.Exporter.AttrsEntry
-	nil,                                // 72: nau.buildkit.ControlSolveResponse.ExporterResponseEntry
-	nil,                                // 73: nau.buildkit.SolveRequest.FrontendOptEntry
-	nil,                                // 74: nau.buildkit.SolveRequest.FrontendInputsEntry
-	nil,                                // 75: nau.buildkit.Result.MetadataEntry
-	nil,                                // 76: nau.buildkit.RefMapDeprecated.RefsEntry
-	nil,                                // 77: nau.buildkit.RefMap.RefsEntry
-	nil,                                // 78: nau.buildkit.InputsResponse.DefinitionsEntry
-	nil,                                // 79: nau.buildkit.BuildHistoryRecord.FrontendAttrsEntry
-	nil,                                // 80: nau.buildkit.BuildHistoryRecord.ExporterResponseEntry
-	(*timestamppb.Timestamp)(nil),      // 81: google.protobuf.Timestamp
-	(*status.Status)(nil),              // 82: google.rpc.Status
+	(*BuildResultInfo)(nil),            // 62: nau.buildkit.BuildResultInfo
+	(*Descriptor)(nil),                 // 63: nau.buildkit.Descriptor
+	(*UpdateBuildHistoryRequest)(nil),  // 64: nau.buildkit.UpdateBuildHistoryRequest
+	(*UpdateBuildHistoryResponse)(nil), // 65: nau.buildkit.UpdateBuildHistoryResponse
+	nil,                                // 66: nau.buildkit.Definition.MetadataEntry
+	nil,                                // 67: nau.buildkit.SourceOp.AttrsEntry
+	nil,                                // 68: nau.buildkit.Worker.LabelsEntry
+	nil,                                // 69: nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
+	nil,                                // 70: nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
+	nil,                                // 71: nau.buildkit.ControlSolveRequest.FrontendInputsEntry
+	nil,                                // 72: nau.buildkit.CacheEntry.AttrsEntry
+	nil,                                // 73: nau.buildkit.Exporter.AttrsEntry
+	nil,                                // 74: nau.buildkit.ControlSolveResponse.ExporterResponseEntry
+	nil,                                // 75: nau.buildkit.SolveRequest.FrontendOptEntry
+	nil,                                // 76: nau.buildkit.SolveRequest.FrontendInputsEntry
+	nil,                                // 77: nau.buildkit.Result.MetadataEntry
+	nil,                                // 78: nau.buildkit.RefMapDeprecated.RefsEntry
+	nil,                                // 79: nau.buildkit.RefMap.RefsEntry
+	nil,                                // 80: nau.buildkit.InputsResponse.DefinitionsEntry
+	nil,                                // 81: nau.buildkit.BuildHistoryRecord.FrontendAttrsEntry
+	nil,                                // 82: nau.buildkit.BuildHistoryRecord.ExporterResponseEntry
+	nil,                                // 83: nau.buildkit.Descriptor.AnnotationsEntry
+	(*timestamppb.Timestamp)(nil),      // 84: google.protobuf.Timestamp
+	(*status.Status)(nil),              // 85: google.rpc.Status
 }
 var file_wire_proto_depIdxs = []int32{
-	64, // 0: nau.buildkit.Definition.metadata:type_name -> nau.buildkit.Definition.MetadataEntry
+	66, // 0: nau.buildkit.Definition.metadata:type_name -> nau.buildkit.Definition.MetadataEntry
 	4,  // 1: nau.buildkit.Op.inputs:type_name -> nau.buildkit.Input
 	5,  // 2: nau.buildkit.Op.source:type_name -> nau.buildkit.SourceOp
-	65, // 3: nau.buildkit.SourceOp.attrs:type_name -> nau.buildkit.SourceOp.AttrsEntry
+	67, // 3: nau.buildkit.SourceOp.attrs:type_name -> nau.buildkit.SourceOp.AttrsEntry
 	8,  // 4: nau.buildkit.Range.start:type_name -> nau.buildkit.Position
 	8,  // 5: nau.buildkit.Range.end:type_name -> nau.buildkit.Position
 	6,  // 6: nau.buildkit.Source.info:type_name -> nau.buildkit.SourceInfo
 	7,  // 7: nau.buildkit.Source.ranges:type_name -> nau.buildkit.Range
 	14, // 8: nau.buildkit.InfoResponse.version:type_name -> nau.buildkit.Version
 	17, // 9: nau.buildkit.ListWorkersResponse.record:type_name -> nau.buildkit.Worker
-	66, // 10: nau.buildkit.Worker.labels:type_name -> nau.buildkit.Worker.LabelsEntry
+	68, // 10: nau.buildkit.Worker.labels:type_name -> nau.buildkit.Worker.LabelsEntry
 	9,  // 11: nau.buildkit.Worker.platforms:type_name -> nau.buildkit.Platform
 	14, // 12: nau.buildkit.Worker.version:type_name -> nau.buildkit.Version
 	1,  // 13: nau.buildkit.ControlSolveRequest.definition:type_name -> nau.buildkit.Definition
-	67, // 14: nau.buildkit.ControlSolveRequest.exporter_attrs:type_name -> nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
-	68, // 15: nau.buildkit.ControlSolveRequest.frontend_attrs:type_name -> nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
+	69, // 14: nau.buildkit.ControlSolveRequest.exporter_attrs:type_name -> nau.buildkit.ControlSolveRequest.ExporterAttrsEntry
+	70, // 15: nau.buildkit.ControlSolveRequest.frontend_attrs:type_name -> nau.buildkit.ControlSolveRequest.FrontendAttrsEntry
 	20, // 16: nau.buildkit.ControlSolveRequest.cache:type_name -> nau.buildkit.CacheOptions
-	69, // 17: nau.buildkit.ControlSolveRequest.frontend_inputs:type_name -> nau.buildkit.ControlSolveRequest.FrontendInputsEntry
+	71, // 17: nau.buildkit.ControlSolveRequest.frontend_inputs:type_name -> nau.buildkit.ControlSolveRequest.FrontendInputsEntry
 	19, // 18: nau.buildkit.ControlSolveRequest.source_policy:type_name -> nau.buildkit.Policy
 	22, // 19: nau.buildkit.ControlSolveRequest.exporters:type_name -> nau.buildkit.Exporter
 	21, // 20: nau.buildkit.CacheOptions.exports:type_name -> nau.buildkit.CacheEntry
 	21, // 21: nau.buildkit.CacheOptions.imports:type_name -> nau.buildkit.CacheEntry
-	70, // 22: nau.buildkit.CacheEntry.attrs:type_name -> nau.buildkit.CacheEntry.AttrsEntry
-	71, // 23: nau.buildkit.Exporter.attrs:type_name -> nau.buildkit.Exporter.AttrsEntry
-	72, // 24: nau.buildkit.ControlSolveResponse.exporter_response:type_name -> nau.buildkit.ControlSolveResponse.ExporterResponseEntry
+	72, // 22: nau.buildkit.CacheEntry.attrs:type_name -> nau.buildkit.CacheEntry.AttrsEntry
+	73, // 23: nau.buildkit.Exporter.attrs:type_name -> nau.buildkit.Exporter.AttrsEntry
+	74, // 24: nau.buildkit.ControlSolveResponse.exporter_response:type_name -> nau.buildkit.ControlSolveResponse.ExporterResponseEntry
 	26, // 25: nau.buildkit.StatusResponse.vertexes:type_name -> nau.buildkit.Vertex
 	27, // 26: nau.buildkit.StatusResponse.statuses:type_name -> nau.buildkit.VertexStatus
 	28, // 27: nau.buildkit.StatusResponse.logs:type_name -> nau.buildkit.VertexLog
 	29, // 28: nau.buildkit.StatusResponse.warnings:type_name -> nau.buildkit.VertexWarning
-	81, // 29: nau.buildkit.Vertex.started:type_name -> google.protobuf.Timestamp
-	81, // 30: nau.buildkit.Vertex.completed:type_name -> google.protobuf.Timestamp
-	81, // 31: nau.buildkit.VertexStatus.timestamp:type_name -> google.protobuf.Timestamp
-	81, // 32: nau.buildkit.VertexStatus.started:type_name -> google.protobuf.Timestamp
-	81, // 33: nau.buildkit.VertexStatus.completed:type_name -> google.protobuf.Timestamp
-	81, // 34: nau.buildkit.VertexLog.timestamp:type_name -> google.protobuf.Timestamp
+	84, // 29: nau.buildkit.Vertex.started:type_name -> google.protobuf.Timestamp
+	84, // 30: nau.buildkit.Vertex.completed:type_name -> google.protobuf.Timestamp
+	84, // 31: nau.buildkit.VertexStatus.timestamp:type_name -> google.protobuf.Timestamp
+	84, // 32: nau.buildkit.VertexStatus.started:type_name -> google.protobuf.Timestamp
+	84, // 33: nau.buildkit.VertexStatus.completed:type_name -> google.protobuf.Timestamp
+	84, // 34: nau.buildkit.VertexLog.timestamp:type_name -> google.protobuf.Timestamp
 	6,  // 35: nau.buildkit.VertexWarning.info:type_name -> nau.buildkit.SourceInfo
 	7,  // 36: nau.buildkit.VertexWarning.ranges:type_name -> nau.buildkit.Range
 	33, // 37: nau.buildkit.DiskUsageResponse.record:type_name -> nau.buildkit.UsageRecord
-	81, // 38: nau.buildkit.UsageRecord.created_at:type_name -> google.protobuf.Timestamp
-	81, // 39: nau.buildkit.UsageRecord.last_used_at:type_name -> google.protobuf.Timestamp
+	84, // 38: nau.buildkit.UsageRecord.created_at:type_name -> google.protobuf.Timestamp
+	84, // 39: nau.buildkit.UsageRecord.last_used_at:type_name -> google.protobuf.Timestamp
 	11, // 40: nau.buildkit.PongResponse.frontend_caps:type_name -> nau.buildkit.Capability
 	11, // 41: nau.buildkit.PongResponse.llb_caps:type_name -> nau.buildkit.Capability
 	17, // 42: nau.buildkit.PongResponse.workers:type_name -> nau.buildkit.Worker
 	1,  // 43: nau.buildkit.SolveRequest.definition:type_name -> nau.buildkit.Definition
-	73, // 44: nau.buildkit.SolveRequest.frontend_opt:type_name -> nau.buildkit.SolveRequest.FrontendOptEntry
+	75, // 44: nau.buildkit.SolveRequest.frontend_opt:type_name -> nau.buildkit.SolveRequest.FrontendOptEntry
 	21, // 45: nau.buildkit.SolveRequest.cache_imports:type_name -> nau.buildkit.CacheEntry
-	74, // 46: nau.buildkit.SolveRequest.frontend_inputs:type_name -> nau.buildkit.SolveRequest.FrontendInputsEntry
+	76, // 46: nau.buildkit.SolveRequest.frontend_inputs:type_name -> nau.buildkit.SolveRequest.FrontendInputsEntry
 	39, // 47: nau.buildkit.SolveResponse.result:type_name -> nau.buildkit.Result
 	40, // 48: nau.buildkit.Result.refs_deprecated:type_name -> nau.buildkit.RefMapDeprecated
 	41, // 49: nau.buildkit.Result.ref:type_name -> nau.buildkit.Ref
 	42, // 50: nau.buildkit.Result.refs:type_name -> nau.buildkit.RefMap
-	75, // 51: nau.buildkit.Result.metadata:type_name -> nau.buildkit.Result.MetadataEntry
-	76, // 52: nau.buildkit.RefMapDeprecated.refs:type_name -> nau.buildkit.RefMapDeprecated.RefsEntry
+	77, // 51: nau.buildkit.Result.metadata:type_name -> nau.buildkit.Result.MetadataEntry
+	78, // 52: nau.buildkit.RefMapDeprecated.refs:type_name -> nau.buildkit.RefMapDeprecated.RefsEntry
 	1,  // 53: nau.buildkit.Ref.def:type_name -> nau.buildkit.Definition
-	77, // 54: nau.buildkit.RefMap.refs:type_name -> nau.buildkit.RefMap.RefsEntry
+	79, // 54: nau.buildkit.RefMap.refs:type_name -> nau.buildkit.RefMap.RefsEntry
 	39, // 55: nau.buildkit.ReturnRequest.result:type_name -> nau.buildkit.Result
-	82, // 56: nau.buildkit.ReturnRequest.error:type_name -> google.rpc.Status
-	78, // 57: nau.buildkit.InputsResponse.definitions:type_name -> nau.buildkit.InputsResponse.DefinitionsEntry
+	85, // 56: nau.buildkit.ReturnRequest.error:type_name -> google.rpc.Status
+	80, // 57: nau.buildkit.InputsResponse.definitions:type_name -> nau.buildkit.InputsResponse.DefinitionsEntry
 	50, // 58: nau.buildkit.ReadFileRequest.range:type_name -> nau.buildkit.FileRange
 	56, // 59: nau.buildkit.ReadDirResponse.entries:type_name -> nau.buildkit.Stat
 	56, // 60: nau.buildkit.StatFileResponse.stat:type_name -> nau.buildkit.Stat
@@ -4357,22 +4512,27 @@ var file_wire_proto_depIdxs = []int32{
 	7,  // 62: nau.buildkit.WarnRequest.ranges:type_name -> nau.buildkit.Range
 	0,  // 63: nau.buildkit.BuildHistoryEvent.type:type_name -> nau.buildkit.BuildHistoryEventType
 	61, // 64: nau.buildkit.BuildHistoryEvent.record:type_name -> nau.buildkit.BuildHistoryRecord
-	79, // 65: nau.buildkit.BuildHistoryRecord.frontend_attrs:type_name -> nau.buildkit.BuildHistoryRecord.FrontendAttrsEntry
+	81, // 65: nau.buildkit.BuildHistoryRecord.frontend_attrs:type_name -> nau.buildkit.BuildHistoryRecord.FrontendAttrsEntry
 	22, // 66: nau.buildkit.BuildHistoryRecord.exporters:type_name -> nau.buildkit.Exporter
-	82, // 67: nau.buildkit.BuildHistoryRecord.error:type_name -> google.rpc.Status
-	81, // 68: nau.buildkit.BuildHistoryRecord.created_at:type_name -> google.protobuf.Timestamp
-	81, // 69: nau.buildkit.BuildHistoryRecord.completed_at:type_name -> google.protobuf.Timestamp
-	80, // 70: nau.buildkit.BuildHistoryRecord.exporter_response:type_name -> nau.buildkit.BuildHistoryRecord.ExporterResponseEntry
-	2,  // 71: nau.buildkit.Definition.MetadataEntry.value:type_name -> nau.buildkit.OpMetadata
-	1,  // 72: nau.buildkit.ControlSolveRequest.FrontendInputsEntry.value:type_name -> nau.buildkit.Definition
-	1,  // 73: nau.buildkit.SolveRequest.FrontendInputsEntry.value:type_name -> nau.buildkit.Definition
-	41, // 74: nau.buildkit.RefMap.RefsEntry.value:type_name -> nau.buildkit.Ref
-	1,  // 75: nau.buildkit.InputsResponse.DefinitionsEntry.value:type_name -> nau.buildkit.Definition
-	76, // [76:76] is the sub-list for method output_type
-	76, // [76:76] is the sub-list for method input_type
-	76, // [76:76] is the sub-list for extension type_name
-	76, // [76:76] is the sub-list for extension extendee
-	0,  // [0:76] is the sub-list for field type_name
+	85, // 67: nau.buildkit.BuildHistoryRecord.error:type_name -> google.rpc.Status
+	84, // 68: nau.buildkit.BuildHistoryRecord.created_at:type_name -> google.protobuf.Timestamp
+	84, // 69: nau.buildkit.BuildHistoryRecord.completed_at:type_name -> google.protobuf.Timestamp
+	63, // 70: nau.buildkit.BuildHistoryRecord.logs:type_name -> nau.buildkit.Descriptor
+	82, // 71: nau.buildkit.BuildHistoryRecord.exporter_response:type_name -> nau.buildkit.BuildHistoryRecord.ExporterResponseEntry
+	62, // 72: nau.buildkit.BuildHistoryRecord.result:type_name -> nau.buildkit.BuildResultInfo
+	63, // 73: nau.buildkit.BuildHistoryRecord.trace:type_name -> nau.buildkit.Descriptor
+	63, // 74: nau.buildkit.BuildResultInfo.attestations:type_name -> nau.buildkit.Descriptor
+	83, // 75: nau.buildkit.Descriptor.annotations:type_name -> nau.buildkit.Descriptor.AnnotationsEntry
+	2,  // 76: nau.buildkit.Definition.MetadataEntry.value:type_name -> nau.buildkit.OpMetadata
+	1,  // 77: nau.buildkit.ControlSolveRequest.FrontendInputsEntry.value:type_name -> nau.buildkit.Definition
+	1,  // 78: nau.buildkit.SolveRequest.FrontendInputsEntry.value:type_name -> nau.buildkit.Definition
+	41, // 79: nau.buildkit.RefMap.RefsEntry.value:type_name -> nau.buildkit.Ref
+	1,  // 80: nau.buildkit.InputsResponse.DefinitionsEntry.value:type_name -> nau.buildkit.Definition
+	81, // [81:81] is the sub-list for method output_type
+	81, // [81:81] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -4392,7 +4552,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   80,
+			NumMessages:   83,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
