@@ -131,16 +131,23 @@ func nothingNew(t *testing.T, m *harness.Machine, before harness.Kernel) {
 	}
 }
 
-// fullDisk gives a machine a data directory of its own small file system.
-func fullDisk(t *testing.T, m *harness.Machine, size string) {
+// smallDisk gives a machine a data directory of its own small file system. The cluster's store has one beside it: a store that cannot write ends nau,
+// and says so, while containers run on.
+func smallDisk(t *testing.T, m *harness.Machine, size string) {
 	t.Helper()
-	if err := os.MkdirAll(m.DataDir, 0o755); err != nil {
-		t.Fatal(err)
+	store := filepath.Join(m.DataDir, "etcd")
+	mount := func(dir, size string) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		m.Must("mount", "-t", "tmpfs", "-o", "mode=700,size="+size, "nau-small", dir)
 	}
-	m.Must("mount", "-t", "tmpfs", "-o", "size="+size, "nau-full", m.DataDir)
+	mount(m.DataDir, size)
+	mount(store, "256m")
 	t.Cleanup(func() {
 		m.Purge()
-		m.Do("", "umount", "-l", m.DataDir)
+		m.Do("", "umount", store)
+		m.Do("", "umount", m.DataDir)
 	})
 }
 
@@ -148,7 +155,7 @@ func fullDisk(t *testing.T, m *harness.Machine, size string) {
 func TestFullDisk(t *testing.T) {
 	needDocker(t)
 	m := harness.New(t)
-	fullDisk(t, m, "192m")
+	smallDisk(t, m, "96m")
 	m.Registry()
 	m.Up()
 	m.Must("docker", "pull", "-q", "busybox")
