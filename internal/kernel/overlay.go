@@ -18,7 +18,7 @@ type Overlay struct {
 	Source      string  // shown in mountinfo; "" is "overlay"
 	Extra       []Param // such as {Key: "volatile", Flag: true}
 
-	// With a user namespace, the lower folders, all below Base, are shown through its mapping (Linux 5.19): what user 0 owns there belongs to the
+	// With a user namespace, the lower folders below Base are shown through its mapping (Linux 5.19): what user 0 owns there belongs to the
 	// namespace's root. Upper is not: its files are owned by the users that the host sees.
 	Base   string
 	UserNS int
@@ -76,7 +76,8 @@ func (o Overlay) mapped(mount func(Overlay, int) (*Tree, error), attrs int) (*Tr
 	for i, dir := range o.Lower {
 		rest, ok := strings.CutPrefix(dir+"/", base+"/")
 		if !ok {
-			return nil, fmt.Errorf("map owners of %s: it is not below %s", dir, o.Base)
+			plain.Lower[i] = dir
+			continue
 		}
 		plain.Lower[i] = place + "/" + strings.TrimSuffix(rest, "/")
 	}

@@ -52,3 +52,12 @@ func (r *Record) makeSource(mnt spec.Mount) error {
 	kernel.Close(host, fd)
 	return err
 }
+
+// admit lets the root of the user namespace go through a container's folder, and nobody else: other runtimes reach the root file system by its path, as
+// a process that is in the namespace already.
+func (r *Record) admit(bundle string) error {
+	if err := os.Chown(bundle, -1, r.Owners.Root().GID); err != nil {
+		return fmt.Errorf("admit user namespace: %w", err)
+	}
+	return os.Chmod(bundle, 0o710)
+}

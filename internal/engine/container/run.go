@@ -82,6 +82,11 @@ func (m *Manager) launch(ctx context.Context, e *entry, r *Record) error {
 	if err := m.mount(ctx, r, place.Namespaces.User); err != nil {
 		return err
 	}
+	if runtime != "" && !r.Owners.IsZero() {
+		if err := r.admit(m.bundle(r.ID)); err != nil {
+			return err
+		}
+	}
 	root, err := kernel.OpenPath(m.rootfs(r.ID))
 	if err != nil {
 		return err
