@@ -149,7 +149,7 @@ func TestUsernsRemap(t *testing.T) {
 			t.Fatal(err)
 		}
 		run(t, m, []line{
-			{args: "cp -a " + in + " files:/in"},
+			{args: "cp " + in + " files:/in"},
 			{args: "exec files stat -c %u:%g /in /in/deep /in/deep/file", out: "0:0\n0:0\n77:78\n"},
 			{args: "diff files", out: "A /made/f\n"},
 			{args: "diff files", out: "D /etc/group\n"},
@@ -164,7 +164,7 @@ func TestUsernsRemap(t *testing.T) {
 			t.Errorf("cp out of a stopped container: %v", got)
 		}
 		run(t, m, []line{
-			{args: "cp -a " + in + "/deep files:/made/deep"},
+			{args: "cp " + in + "/deep files:/made/deep"},
 			{args: "start files"},
 			{args: "exec files stat -c %u:%g /made/deep/file", out: "77:78\n"},
 			{args: "rm -f files"},
