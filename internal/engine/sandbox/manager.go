@@ -248,7 +248,7 @@ func furnish(c Config) error {
 		sysctls["net.ipv4.ip_unprivileged_port_start"] = "0"
 	}
 	maps.Copy(sysctls, c.Sysctls)
-	if !c.HostNet && !c.HostUTS {
+	if !c.sharesUTS() {
 		if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
 			return fmt.Errorf("set hostname %q: %w", c.Hostname, err)
 		}
