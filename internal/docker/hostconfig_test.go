@@ -391,6 +391,7 @@ func TestMountOptions(t *testing.T) {
 			spec.Mount{Type: "tmpfs", Options: []string{"nosuid", "nodev", "size=5", "mode=700", "uid=7"}}, ""},
 		{dm.Mount{Type: "tmpfs", Target: "/t", TmpfsOptions: &dm.TmpfsOptions{Options: [][]string{{"nonsense"}}}}, spec.Mount{}, `invalid option: "nonsense"`},
 		{dm.Mount{Type: "tmpfs", Source: "x", Target: "/t"}, spec.Mount{}, "field Source must not be specified"},
+		{dm.Mount{Type: "image", Source: "i", Target: "/t", ImageOptions: &dm.ImageOptions{Subpath: "../s"}}, spec.Mount{}, "subpath must be a relative path within the volume"},
 		{dm.Mount{Type: "image", Source: "i", Target: "/t", ImageOptions: &dm.ImageOptions{Subpath: "s"}}, spec.Mount{Type: spec.MountImage, ReadOnly: true, SubPath: "s"}, ""},
 	} {
 		got, err := wishes(&dc.Config{}, &dc.HostConfig{Mounts: []dm.Mount{tt.m}}, host, nil)

@@ -211,6 +211,9 @@ func parseMount(m dm.Mount) (wish, error) {
 		w.mount.Type, w.mount.Source, w.point.Source = spec.MountImage, m.Source, m.Source
 		w.mount.ReadOnly, w.point.RW = true, false
 		if m.ImageOptions != nil {
+			if sub := m.ImageOptions.Subpath; sub != "" && !filepath.IsLocal(sub) {
+				return wish{}, errMount(m, "subpath must be a relative path within the volume: %s", sub)
+			}
 			w.mount.SubPath = m.ImageOptions.Subpath
 		}
 	default:
