@@ -111,7 +111,8 @@ func TestCrashes(t *testing.T) {
 	if n := u.sum(); n != 0 || len(u.Images)+len(u.Containers)+len(u.Volumes)+len(u.BuildCache) > 0 {
 		t.Errorf("after a full prune df tells of %d bytes: %+v", n, u)
 	}
-	if left := onDisk(t, m) - empty; left > 4*recordSpace {
+	// The journal of sandboxes is folded up at a start now and then: some bytes a round are its.
+	if left := onDisk(t, m) - empty; left > 4*recordSpace+int64(rounds)*4096 {
 		t.Errorf("after a full prune %d bytes are left:\n%s", left, m.Do("", "sh", "-c", "cd "+m.DataDir+"; du -a "+strings.Join(kept, " ")+" | sort -n | tail -40").Stdout)
 	}
 	nothingNew(t, m, kernel)

@@ -71,10 +71,12 @@ func Open(dir string) (*Store, error) {
 	for _, e := range entries {
 		b, err := os.ReadFile(filepath.Join(dir, e.Name(), "volume.json"))
 		if err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
+			if !errors.Is(err, fs.ErrNotExist) {
+				return nil, err
+			}
+			if !e.IsDir() || !NameRule.MatchString(e.Name()) || unmade(filepath.Join(dir, e.Name())) {
 				continue
 			}
-			return nil, err
 		}
 		v := &Volume{}
 		if json.Unmarshal(b, v) != nil || v.Name != e.Name() {
@@ -83,6 +85,14 @@ func Open(dir string) (*Store, error) {
 		s.all[v.Name] = v
 	}
 	return s, nil
+}
+
+// unmade takes away what a crash left of a volume that was being made or removed, and tells whether that was all: content is kept, and a volume
+// again, so that somebody can look at it or remove it.
+func unmade(dir string) bool {
+	_ = os.Remove(filepath.Join(dir, "volume.json.new"))
+	_ = os.Remove(filepath.Join(dir, "_data")) // if it is empty
+	return os.Remove(dir) == nil
 }
 
 // Path is where a volume's content lies.
