@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/docker/go-units"
 	bt "github.com/moby/moby/api/types/build"
 	dn "github.com/moby/moby/api/types/network"
@@ -65,6 +66,7 @@ func (s *Server) buildImage(c *call) error {
 	}
 	img, err := s.builder.Build(c.ctx(), req)
 	if err == nil {
+		s.built(img.ID.String(), req.Tags)
 		if quiet {
 			p.put(line{Stream: img.ID.String() + "\n"})
 		}
@@ -87,6 +89,16 @@ func (s *Server) buildImage(c *call) error {
 	return p.finish(build.Reword(err, said))
 }
 
+// built tells of an image that a build made, and of the names that it gave.
+func (s *Server) built(id string, names []string) {
+	s.hub.image("create", id, id)
+	for _, name := range names {
+		if named, err := reference.ParseNormalizedNamed(name); err == nil {
+			s.hub.image("tag", id, reference.FamiliarString(reference.TagNameOnly(named)))
+		}
+	}
+}
+
 // classicError words what is wrong as Docker's classic builder does, which names no lines except for what cannot be parsed.
 func classicError(err error) string {
 	var step *build.StepError
@@ -96,6 +108,9 @@ func classicError(err error) string {
 		return fmt.Sprintf("%s failed: file not found in build context or excluded by .dockerignore: stat %s: file does not exist", strings.ToUpper(instruction), missing.Name)
 	}
 	said := build.Said(err)
+	if said == "file with no instructions" {
+		return "failed to parse Dockerfile: " + said
+	}
 	if _, why, ok := strings.Cut(said, `": invalid reference format: `); ok && strings.HasPrefix(said, "parse stage name ") {
 		return "invalid reference format: " + why
 	}
@@ -135,6 +150,11 @@ func (s *Server) buildRequest(c *call) (build.Request, error) {
 		return req, badRequest("squash is only supported with experimental mode")
 	case c.get("outputs") != "":
 		return req, badRequest("outputs need BuildKit; the image is in the engine when the build ends")
+	}
+	if req.Platform != "" {
+		if _, err := image.ReadPlatform(req.Platform); err != nil {
+			return req, badRequest("%v", err)
+		}
 	}
 	for _, t := range c.query["t"] {
 		if t != "" {

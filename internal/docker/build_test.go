@@ -16,6 +16,7 @@ func TestBuildRequestRefuses(t *testing.T) {
 	for query, want := range map[string]string{
 		"squash=1":         "squash is only supported with experimental mode",
 		"squash=true&t=a":  "squash is only supported with experimental mode",
+		"platform=foo":     `"foo": unknown operating system or architecture: invalid argument`,
 		"version=2":        "BuildKit is not served on this endpoint: set DOCKER_BUILDKIT=0, or use docker buildx with a builder of its own",
 		"outputs=type%3Dx": "outputs need BuildKit; the image is in the engine when the build ends",
 	} {
@@ -61,10 +62,11 @@ func TestClassicErrors(t *testing.T) {
 	missing := &build.MissingError{Name: "a"}
 	for text, c := range map[string]error{
 		"COPY failed: file not found in build context or excluded by .dockerignore: stat a: file does not exist": &build.StepError{Text: "COPY a /b", From: 2, Err: missing},
-		"other":                                          &build.StepError{Text: "COPY a /b", From: 2, Err: errors.New("other")},
-		"the Dockerfile (x) cannot be empty":             fmt.Errorf("%w: the Dockerfile (x) cannot be empty", build.ErrDockerfile),
-		`target stage "x" could not be found`:            fmt.Errorf("target stage \"x\" could not be found: %w", build.ErrDockerfile),
-		"dockerfile parse error on line 2: unknown: FOO": errors.New("dockerfile parse error on line 2: unknown: FOO"),
+		"other":                               &build.StepError{Text: "COPY a /b", From: 2, Err: errors.New("other")},
+		"the Dockerfile (x) cannot be empty":  fmt.Errorf("%w: the Dockerfile (x) cannot be empty", build.ErrDockerfile),
+		`target stage "x" could not be found`: fmt.Errorf("target stage \"x\" could not be found: %w", build.ErrDockerfile),
+		"failed to parse Dockerfile: file with no instructions": build.Check([]byte("\n\n")),
+		"dockerfile parse error on line 2: unknown: FOO":        errors.New("dockerfile parse error on line 2: unknown: FOO"),
 	} {
 		if got := classicError(c); got != text {
 			t.Errorf("%q, want %q", got, text)

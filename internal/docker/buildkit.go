@@ -19,7 +19,7 @@ func (s *Server) openBuildKit() (err error) {
 		}
 		return ""
 	}
-	s.buildkit, err = buildkit.New(buildkit.Config{Builder: s.builder, Images: s.e.Images, Dir: filepath.Join(s.e.Config().DataDir, "build", "history"), Version: s.cfg.Version, Gateway: gateway, Log: s.log,
+	s.buildkit, err = buildkit.New(buildkit.Config{Builder: s.builder, Images: s.e.Images, Dir: filepath.Join(s.e.Config().DataDir, "build", "history"), Version: s.cfg.Version, Gateway: gateway, Log: s.log, Built: s.built,
 		Hosts: func(list []string) ([]sandbox.HostAlias, error) {
 			n := s.defaultNetwork()
 			if n == nil {

@@ -34,6 +34,7 @@ type Config struct {
 	Version string
 	Gateway func() string                                    // address that host-gateway means; "" = none
 	Hosts   func(list []string) ([]sandbox.HostAlias, error) // reads "name:address"
+	Built   func(id string, names []string)                  // is told of images that a build put into the store; nil = nobody
 	Log     *slog.Logger
 }
 

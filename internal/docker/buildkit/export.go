@@ -259,6 +259,11 @@ func (s *Server) exportImage(j *job, t *teller, results []*result, e exporter, o
 			}
 		}
 	}
+	if s.cfg.Built != nil {
+		for _, img := range m.images {
+			s.cfg.Built(img.ID.String(), names)
+		}
+	}
 	return m.describe(names, out)
 }
 

@@ -1,7 +1,6 @@
 package buildkit
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -155,7 +154,7 @@ func (f *frontend) load() error {
 	if err != nil {
 		return err
 	}
-	if len(bytes.TrimSpace(f.file)) == 0 {
+	if len(f.file) == 0 {
 		return fmt.Errorf("%w: the Dockerfile cannot be empty", build.ErrDockerfile)
 	}
 	if ref, _, _, ok := parser.DetectSyntax(f.file); ok && f.o.Syntax == "" {

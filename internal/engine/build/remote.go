@@ -34,7 +34,7 @@ func (b *Builder) Scratch() (dir string, release func(), err error) {
 
 // Unpack fills a folder with an archive in any compression. All of it belongs to root.
 func Unpack(ctx context.Context, dir string, archive io.Reader) error {
-	if err := layer.Extract(ctx, dir, "/", archive, layer.ExtractOptions{Owner: &[2]int{0, 0}, Overwrite: true}); err != nil {
+	if err := layer.Extract(ctx, dir, "/", archive, layer.ExtractOptions{Owner: &[2]int{0, 0}, Overwrite: true, Dots: true}); err != nil {
 		return fmt.Errorf("%w: %w", ErrContext, err)
 	}
 	return nil

@@ -1,7 +1,6 @@
 package build
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -163,7 +162,7 @@ func (r *solving) openContext() error {
 		}
 	}
 	if r.req.Context != nil {
-		if err := layer.Extract(r.ctx, r.ctxDir, "/", r.req.Context, layer.ExtractOptions{Owner: &[2]int{0, 0}, Overwrite: true}); err != nil {
+		if err := layer.Extract(r.ctx, r.ctxDir, "/", r.req.Context, layer.ExtractOptions{Owner: &[2]int{0, 0}, Overwrite: true, Dots: true}); err != nil {
 			return fmt.Errorf("%w: %w", ErrContext, err)
 		}
 	}
@@ -197,7 +196,7 @@ func (r *solving) dockerfile() ([]byte, error) {
 			return nil, fmt.Errorf("Cannot locate specified Dockerfile: %s: %w: %w", name, ErrContext, err)
 		}
 	}
-	if len(bytes.TrimSpace(text)) == 0 {
+	if len(text) == 0 {
 		return nil, fmt.Errorf("%w: the Dockerfile (%s) cannot be empty", ErrDockerfile, name)
 	}
 	if r.ignore, err = ParseIgnore(string(rules)); err != nil {

@@ -21,6 +21,7 @@ import (
 type ExtractOptions struct {
 	Owner     *[2]int // user and group for everything; nil = as the archive says
 	Overwrite bool    // a directory may take a file's place, and the reverse
+	Dots      bool    // a name may have ".." in it, if it stays inside: "a/../b" is "b"
 	Limits    Limits  // zero fields: DefaultLimits
 	// Owners is the user namespace that the root file system belongs to: ids of the archive, and of Owner, are those seen in there.
 	Owners idmap.Map

@@ -47,7 +47,7 @@ func TestExtractAndArchivePath(t *testing.T) {
 		dir  string
 		e    te
 		want error
-	}{{"/none", te{name: "x"}, ErrNotFound}, {"/data", te{name: "dir", body: "x"}, ErrExists}, {"/data", te{name: "old/", typ: tar.TypeDir}, ErrExists}, {"/data", te{name: "../../x"}, ErrArchive}} {
+	}{{"/none", te{name: "x"}, ErrNotFound}, {"/data", te{name: "dir", body: "x"}, ErrExists}, {"/data", te{name: "old/", typ: tar.TypeDir}, ErrExists}, {"/data", te{name: "../../x"}, ErrArchive}, {"/data", te{name: "dir/../x"}, ErrArchive}} {
 		if err := Extract(ctx, root, c.dir, bytes.NewReader(tarOf(t, c.e)), ExtractOptions{}); !errors.Is(err, c.want) {
 			t.Errorf("%s %s: %v, want %v", c.dir, c.e.name, err, c.want)
 		}

@@ -3,6 +3,7 @@ package layer
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -54,5 +55,18 @@ func TestPour(t *testing.T) {
 	}
 	if _, err := os.Stat(outside + "/z"); err != nil {
 		t.Error(err)
+	}
+}
+
+// Contexts of builds may have names with ".." that stay inside.
+func TestExtractDots(t *testing.T) {
+	needRoot(t)
+	for name, inside := range map[string]bool{"dir/../foo": true, "./foo": true, "dir/../../foo": false, "../foo": false, "..": false} {
+		root := t.TempDir()
+		err := Extract(context.Background(), root, "/", bytes.NewReader(tarOf(t, te{name: name, body: "x"})), ExtractOptions{Dots: true})
+		_, there := os.Stat(root + "/foo")
+		if inside != (err == nil) || inside != (there == nil) || !inside && !errors.Is(err, ErrArchive) {
+			t.Errorf("%s: %v, %v", name, err, there)
+		}
 	}
 }

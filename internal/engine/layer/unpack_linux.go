@@ -129,6 +129,17 @@ func hostile(op string, err error) error {
 	return fmt.Errorf("%s: %w", op, err)
 }
 
+// within resolves the ".." of a name that stays inside, where that is allowed.
+func (u *unpacker) within(name string) string {
+	if u.live == nil || !u.live.Dots {
+		return name
+	}
+	if clean := path.Clean(name); clean != ".." && !strings.HasPrefix(clean, "../") {
+		return clean
+	}
+	return name
+}
+
 // cleanName makes an archive's name relative to the root: "", "a", "a/b". A name with ".." is refused, no honest archive has one.
 func cleanName(name string) (string, error) {
 	if strings.IndexByte(name, 0) >= 0 {
@@ -166,7 +177,7 @@ func (u *unpacker) entry(h *tar.Header, r io.Reader) error {
 	if h.Uid < 0 || int64(h.Uid) >= 1<<32-1 || h.Gid < 0 || int64(h.Gid) >= 1<<32-1 {
 		return fmt.Errorf("%w: owner %d:%d", ErrArchive, h.Uid, h.Gid)
 	}
-	name, err := cleanName(h.Name)
+	name, err := cleanName(u.within(h.Name))
 	if err != nil {
 		return err
 	}
