@@ -52,6 +52,7 @@ func (s *Server) buildImage(c *call) error {
 	if req.Classic {
 		text.Err = coloured{text.Out}
 	}
+	target := -1
 	req.Progress = func(e build.Event) {
 		switch {
 		case quiet:
@@ -59,6 +60,10 @@ func (s *Server) buildImage(c *call) error {
 		case e.Kind == build.StepPulls:
 			p.event(e.Pull)
 			return
+		case e.Kind == build.BuildBegins:
+			target = e.Stages[len(e.Stages)-1]
+		case e.Kind == build.StageEnds && req.Classic && e.Stage != target && e.ID != "": // the classic builder tells the image of each stage
+			p.put(line{Aux: bt.Result{ID: e.ID}})
 		case e.Kind == build.BuildEnds:
 			p.put(line{Aux: bt.Result{ID: e.ID}})
 		}

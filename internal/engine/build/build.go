@@ -223,7 +223,7 @@ const (
 	StepOutput  EventKind = "output"   // Data, Stderr
 	StepPulls   EventKind = "pull"     // Pull
 	StepEnds    EventKind = "done"     // ID: the image so far, if there is one; Cached; Err
-	StageEnds   EventKind = "stage"    // Err
+	StageEnds   EventKind = "stage"    // ID: its image, if there is one; Err
 	Warning     EventKind = "warning"  // Text
 	Unused      EventKind = "unused"   // Text: a warning of arguments that no ARG asks for, which BuildKit does not give
 	Noted       EventKind = "note"     // Text

@@ -63,7 +63,17 @@ var ids = regexp.MustCompile(`\b[0-9a-f]{12}\b`)
 func TestClassicBuild(t *testing.T) {
 	b := newBed(t)
 	files := map[string]string{"f": "f", "Dockerfile": "ARG V=1\nFROM BASE\nENV A=1\nCOPY f /f\nRUN echo hi\nHEALTHCHECK CMD true\nHEALTHCHECK NONE\n"}
-	classic := func(r *Request) { r.Classic, r.Tags = true, []string{"classic:1"} }
+	var ended []string // stages' images
+	classic := func(r *Request) {
+		r.Classic, r.Tags = true, []string{"classic:1"}
+		text := r.Progress
+		r.Progress = func(e Event) {
+			if e.Kind == StageEnds {
+				ended = append(ended, e.ID)
+			}
+			text(e)
+		}
+	}
 	const made = ` ---> Running in ID
  ---> Removed intermediate container ID
  ---> ID
@@ -79,6 +89,9 @@ func TestClassicBuild(t *testing.T) {
 	again, out := b.must(files, classic)
 	if again.ID != img.ID || strings.Count(out, "Using cache") != 5 || strings.Contains(out, "Running in") {
 		t.Errorf("second build: %s, want %s\n%s", again.ID, img.ID, out)
+	}
+	if !slices.Equal(ended, []string{img.ID.String(), img.ID.String()}) {
+		t.Errorf("the stages ended with %q, want %s each time", ended, img.ID)
 	}
 	chain := 0
 	for at := img; at.Parent != ""; chain++ {

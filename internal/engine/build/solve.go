@@ -253,7 +253,11 @@ func (r *solving) start(i int) {
 			if s.err != nil {
 				r.cancel(s.err)
 			}
-			r.emit(Event{Kind: StageEnds, Stage: i, Err: s.err})
+			ended := Event{Kind: StageEnds, Stage: i, Err: s.err}
+			if s.state != nil {
+				ended.ID = s.state.exact.String()
+			}
+			r.emit(ended)
 			close(s.done)
 		})
 	})
