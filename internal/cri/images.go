@@ -43,7 +43,7 @@ func (s *Server) StreamImages(req *runtimeapi.StreamImagesRequest, stream grpc.S
 }
 
 func imageOf(img *image.Image) *runtimeapi.Image {
-	out := &runtimeapi.Image{Id: img.ID.String(), Size: uint64(max(0, img.Size)), Spec: &runtimeapi.ImageSpec{Annotations: img.Config.Config.Labels}}
+	out := &runtimeapi.Image{Id: img.ID.String(), Size: uint64(max(0, img.Size)), Pinned: img.Pinned, Spec: &runtimeapi.ImageSpec{Annotations: img.Config.Config.Labels}}
 	for _, t := range img.RepoTags {
 		out.RepoTags = append(out.RepoTags, fullRef(t))
 	}

@@ -124,9 +124,10 @@ func (s *Server) putArchive(c *call) error {
 	return c.done(http.StatusOK)
 }
 
-// copyOwner is whom copied files belong to where the client wants it so: the container's user.
+// copyOwner is whom copied files belong to where the client wants it so: the container's user, if it names one.
 func (s *Server) copyOwner(c *call, r *container.Record, root string) (*[2]int, error) {
-	if !c.flag("copyUIDGID") {
+	user := load(r).Config.User
+	if !c.flag("copyUIDGID") || user == "" {
 		return nil, nil
 	}
 	fd, err := kernel.OpenPath(root)
@@ -134,7 +135,7 @@ func (s *Server) copyOwner(c *call, r *container.Record, root string) (*[2]int, 
 		return nil, err
 	}
 	defer kernel.Close(fd)
-	u, err := spec.LookupUser(fd, spec.User{Name: load(r).Config.User}, "")
+	u, err := spec.LookupUser(fd, spec.User{Name: user}, "")
 	if err != nil {
 		return nil, badRequest("%s", oneLine(err))
 	}

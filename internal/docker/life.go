@@ -105,7 +105,7 @@ func (s *Server) launch(ctx context.Context, r *container.Record, st *stored) er
 			return conflict("failed to join IPC namespace: %v", err)
 		}
 		if m := load(other).Host.IpcMode; m.IsPrivate() || m.IsNone() {
-			return conflict("failed to join IPC namespace of container %s: non-shareable IPC (hint: use IpcMode:shareable for the donor container)", other.ID)
+			return conflict("failed to join IPC namespace: container %s: non-shareable IPC (hint: use IpcMode:shareable for the donor container)", other.ID)
 		}
 	}
 	if st.Host.PidMode.IsContainer() {

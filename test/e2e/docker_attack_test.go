@@ -123,7 +123,7 @@ func attackExec(t *testing.T, m *harness.Machine) {
 	// The working directory is inside, also by a link, and is where it says.
 	run(t, m, []line{
 		{args: "exec -w /w/usr victim sh -c 'readlink /proc/self/cwd'", out: "/usr\n"},
-		{args: "exec -w /w/host victim cat secret", code: 127, out: "change to working directory /w/host: no such file or directory"},
+		{args: "exec -w /w/host victim cat secret", code: 127, out: `chdir to cwd ("/w/host") set in config.json failed: no such file or directory`},
 	})
 	for _, dir := range []string{"/w/host", "/w/root", "/w/up", "/proc/self/fd/3", "/proc/self/fd/7", "/proc/self/cwd/..", "/proc/1/cwd/../../../../../../.." + trap} {
 		for _, args := range [][]string{{"exec", "-w", dir, "victim", "cat", "secret"}, {"exec", "-w", dir, "victim", "sh", "-c", "cat ../../../../../../../../.." + trap + "/secret"}} {

@@ -126,7 +126,7 @@ func TestDockerRunFlags(t *testing.T) {
 		"interactive":    {{args: "-i busybox cat", stdin: "typed", out: "typed"}},
 		"ip":             {{args: "--network net --ip 172.31.7.77 busybox ip -4 addr show eth0", out: "172.31.7.77/24"}},
 		"ipc": {{args: "-d --name donor --ipc shareable busybox sleep 1000"}, {args: "exec donor touch /dev/shm/shared"}, {args: "--ipc container:donor busybox ls /dev/shm", out: "shared"},
-			{args: "-d --name private busybox sleep 1000"}, {args: "--ipc container:private busybox true", code: 125, err: "non-shareable IPC (hint: use IpcMode:shareable for the donor container)"},
+			{args: "-d --name private busybox sleep 1000"}, {args: "--ipc container:private busybox true", code: 125, err: "non-shareable IPC (hint: use IpcMode:shareable for the donor container"},
 			{args: "--ipc none busybox grep -c /dev/shm /proc/mounts", code: 1, out: "0\n"}, {args: "--ipc nonsense busybox true", code: 125, err: "invalid IPC mode: nonsense"}, {args: "rm -f donor private"}},
 		"isolation":          {{args: "--isolation hyperv busybox true", code: 125, err: "invalid isolation 'hyperv' on linux"}, {args: "--isolation default busybox true"}},
 		"kernel-memory":      {{args: "--kernel-memory 50m busybox true"}},

@@ -206,7 +206,7 @@ func TestDockerContainers(t *testing.T) {
 			{args: "stats --no-stream live", out: "live"},
 			{args: "update -m 64m --restart unless-stopped live", out: "live"},
 			{args: "inspect -f '{{.HostConfig.Memory}} {{.HostConfig.RestartPolicy.Name}} {{.State.Status}}' live", out: "67108864 unless-stopped running"},
-			{args: "rm live", code: 1, err: `cannot remove container "/live": container is running: stop the container before removing or force remove`},
+			{args: "rm live", code: 1, err: `cannot remove container "live": container is running: stop the container before removing or force remove`},
 			{args: "restart -t 0 live"},
 			{args: "stop -t 0 live"},
 			{args: "inspect -f {{.State.ExitCode}} live", out: "137"},
@@ -282,7 +282,7 @@ func TestDockerImages(t *testing.T) {
 	run(t, m, []line{
 		{args: "pull busybox", out: "Status: Downloaded newer image for busybox:latest"},
 		{args: "pull busybox", out: "Status: Image is up to date for busybox:latest"},
-		{args: "pull no/such", code: 1, err: "manifest unknown"},
+		{args: "pull no/such", code: 1, err: "repository no/such not found"},
 		{args: "tag busybox other:1"},
 		{args: "images --format {{.Repository}}:{{.Tag}}", out: "other:1"},
 		{args: "images --filter reference=oth* --format {{.Repository}}", out: "other\n"},

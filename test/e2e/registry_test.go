@@ -59,7 +59,7 @@ func TestRegistryServe(t *testing.T) {
 	const at = "127.0.0.1:5443"
 	run(t, m, []line{
 		{args: "tag busybox " + at + "/team/box:1"},
-		{args: "push " + at + "/team/box:1", code: 1, err: "denied"},
+		{args: "push " + at + "/team/box:1", code: 1, err: "unauthorized: authentication required"},
 		{args: "login -u ann -p wrong " + at, code: 1, err: "401 Unauthorized"},
 		{args: "login -u ann -p open-sesame " + at, out: "Login Succeeded"},
 		{args: "push " + at + "/team/box:1", out: "1: digest: sha256:"},

@@ -190,7 +190,7 @@ func (w *Work) adopt(ctx context.Context, desc ocispec.Descriptor, m *ocispec.Ma
 	}
 	desc.Platform = new(normalise(ocispec.Platform{OS: h.config.OS, Architecture: h.config.Architecture, Variant: h.config.Variant}))
 	now := time.Now().UTC()
-	h.rec = imageRecord{ID: m.Config.Digest, Manifest: desc, Layers: m.Layers, DiffIDs: h.config.RootFS.DiffIDs, Sizes: make([]int64, len(m.Layers)), Created: now}
+	h.rec = imageRecord{ID: m.Config.Digest, Manifest: desc, Layers: m.Layers, DiffIDs: h.config.RootFS.DiffIDs, Sizes: make([]int64, len(m.Layers)), Created: now, Pinned: true}
 	w.blobs.Hold(h.rec.ID, desc.Digest)
 	w.layers.Hold(h.rec.DiffIDs...)
 	var jobs []func(context.Context) error

@@ -34,7 +34,7 @@ type imageRecord struct {
 	Created  time.Time            `json:"created"`
 	Tagged   time.Time            `json:"tagged,omitzero"`
 	Used     time.Time            `json:"used,omitzero"`
-	Pinned   bool                 `json:"pinned,omitempty"`
+	Pinned   bool                 `json:"pinned,omitempty"` // see Image
 }
 
 type nameRecord struct {

@@ -36,6 +36,7 @@ type Image struct {
 	Parent      digest.Digest        // image this was built or committed from, if made here
 	Created     time.Time            // when it came here (Config.Created is when it was built)
 	LastTagged  time.Time
+	Pinned      bool // somebody made, loaded, named or asked for it by hand: a node that needs room leaves it alone
 }
 
 // Auth is what a registry wants to see. The zero value is anonymous.
@@ -46,7 +47,7 @@ type Registries = remote.Config
 
 // PullOptions of one pull. Zero values are the defaults.
 type PullOptions struct {
-	Said     bool              // bring what an index says about the image too
+	Said     bool              // asked for by hand: what an index says about the image comes too, and the image is Pinned
 	Platform *ocispec.Platform // nil = this machine's
 	Auth     *Auth             // nil = Config.Credentials, then anonymous
 	Progress func(Event)       // called from one goroutine at a time, must not block; nil = nobody looks

@@ -297,11 +297,14 @@ func (p *pull) record(h *held, target ocispec.Descriptor) (fresh bool, err error
 	fresh = old == nil || old.Target.Digest != target.Digest
 	now := time.Now().UTC()
 	c := change{images: map[digest.Digest]*imageRecord{}, names: map[string]*nameRecord{}}
+	h.rec.Pinned = p.said
 	if have := s.images[h.rec.ID]; have != nil {
+		h.rec.Pinned = have.rec.Pinned || p.said
 		h.rec.Created, h.rec.Parent, h.rec.Used, h.rec.Tagged, h.rec.Target = have.rec.Created, have.rec.Parent, have.rec.Used, have.rec.Tagged, have.rec.Target
 	}
 	byDigest := p.named.Name() + "@" + target.Digest.String()
-	if !fresh && s.names[byDigest] != nil && s.images[h.rec.ID] != nil && s.images[h.rec.ID].rec.Manifest.Digest == h.rec.Manifest.Digest && s.knows(target, h.rec.Manifest.Digest, p.said) {
+	if !fresh && s.names[byDigest] != nil && s.images[h.rec.ID] != nil && s.images[h.rec.ID].rec.Manifest.Digest == h.rec.Manifest.Digest &&
+		s.images[h.rec.ID].rec.Pinned == h.rec.Pinned && s.knows(target, h.rec.Manifest.Digest, p.said) {
 		return false, nil // nothing to write: the usual end of an "always" pull
 	}
 	h.rec.Tagged = now

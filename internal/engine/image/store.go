@@ -280,7 +280,7 @@ func (s *Store) view(h *held, name string) *Image {
 func (s *Store) viewWith(h *held, target ocispec.Descriptor, names []string) *Image {
 	img := &Image{
 		ID: h.rec.ID, Config: h.config, RawConfig: h.raw, DiffIDs: h.rec.DiffIDs, Manifest: h.rec.Manifest, Target: target, Layers: h.rec.Layers,
-		Parent: h.rec.Parent, Created: h.rec.Created, LastTagged: h.rec.Tagged,
+		Parent: h.rec.Parent, Created: h.rec.Created, LastTagged: h.rec.Tagged, Pinned: h.rec.Pinned,
 	}
 	for _, n := range h.rec.Sizes {
 		img.Size += n
@@ -524,7 +524,7 @@ func (s *Store) Tag(ctx context.Context, src, dst string) error {
 		target = r.Target
 	}
 	rec := h.rec
-	rec.Tagged = time.Now().UTC()
+	rec.Tagged, rec.Pinned = time.Now().UTC(), true
 	err = s.apply(change{
 		images: map[digest.Digest]*imageRecord{rec.ID: &rec},
 		names:  map[string]*nameRecord{named.String(): {ID: rec.ID, Target: target}},
