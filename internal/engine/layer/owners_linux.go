@@ -13,7 +13,7 @@ import (
 
 // A snapshot of a user namespace: its lower directories are shared with everybody and shown through a mapped mount; its upper directory is its own, and
 // holds the ids that the host sees, because overlayfs makes files there as whoever mounted it. So every way out of an upper directory turns ids inward,
-// and every way in turns them outward. See docs/decisions/023-user-namespaces.md.
+// and every way in turns them outward. See docs/decisions/025-user-namespaces.md.
 
 // CanMapOwners tells, once, whether snapshots can belong to user namespaces here: the kernel and the file system below the store decide.
 func (s *Store) CanMapOwners() error {
