@@ -289,10 +289,22 @@ func (s *Server) halt(ctx context.Context, r *container.Record, signal string, t
 	return nil
 }
 
+// started is the container when a start that is under way has ended: its process may have spoken already, and who heard it counts on its running.
+func (s *Server) started(r *container.Record) (*container.Record, error) {
+	if running(r) {
+		return r, nil
+	}
+	s.op.lock(r.ID)()
+	return s.e.Containers.Get(r.ID)
+}
+
 // stopContainer answers POST /containers/{id}/stop.
 func (s *Server) stopContainer(c *call) error {
 	r, err := s.byID(c)
 	if err != nil {
+		return err
+	}
+	if r, err = s.started(r); err != nil {
 		return err
 	}
 	st := load(r)
@@ -363,6 +375,9 @@ func (s *Server) killContainer(c *call) error {
 		if sig, err = container.ParseSignal(v); err != nil {
 			return badRequest("cannot kill container: %s: invalid signal: %s", c.vars["id"], v)
 		}
+	}
+	if r, err = s.started(r); err != nil {
+		return fmt.Errorf("cannot kill container: %s: %w", c.vars["id"], err)
 	}
 	if s.between(r, load(r)) { // between two runs it counts as running: the next one does not come
 		return s.endRestarts(c, r)
