@@ -59,7 +59,8 @@ fetch() { # the missing packages
 clients() {
   local build=() version dir
   version=$(kubectl version --client -o json 2>/dev/null | sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p' | head -1) || true
-  [ "${version:-0}" -ge 32 ] || build+=(kubectl)
+  # Before that, what `kubectl exec` gets at once may come before its streams are there.
+  [ "${version:-0}" -ge 36 ] || build+=(kubectl)
   version=$(docker --version 2>/dev/null | sed -n 's/^Docker version \([0-9]*\).*/\1/p') || true
   [ "${version:-0}" -ge 28 ] || build+=(docker)
   [ ${#build[@]} -gt 0 ] || return 0
