@@ -218,7 +218,7 @@ func (s *Server) waitContainer(c *call) error {
 	}
 	code := r.ExitCode
 	if condition == "" || condition == "not-running" {
-		if !running(r) && !s.between(r, load(r)) {
+		if !running(r) && !s.between(r) {
 			return answer(code)
 		}
 	}

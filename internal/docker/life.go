@@ -309,7 +309,7 @@ func (s *Server) stopContainer(c *call) error {
 	}
 	st := load(r)
 	if !running(r) {
-		if s.between(r, st) {
+		if s.between(r) {
 			return s.endRestarts(c, r)
 		}
 		return errNotModified
@@ -379,7 +379,7 @@ func (s *Server) killContainer(c *call) error {
 	if r, err = s.started(r); err != nil {
 		return fmt.Errorf("cannot kill container: %s: %w", c.vars["id"], err)
 	}
-	if s.between(r, load(r)) { // between two runs it counts as running: the next one does not come
+	if s.between(r) { // between two runs it counts as running: the next one does not come
 		return s.endRestarts(c, r)
 	}
 	if !running(r) {

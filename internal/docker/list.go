@@ -52,7 +52,7 @@ func (s *Server) listContainers(c *call) error {
 		if limit > 0 && len(out) == limit {
 			break
 		}
-		if !all && !running(r) && !s.between(r, load(r)) || before != nil && !r.Created.Before(before.Created) || since != nil && !r.Created.After(since.Created) {
+		if !all && !running(r) && !s.between(r) || before != nil && !r.Created.Before(before.Created) || since != nil && !r.Created.After(since.Created) {
 			continue
 		}
 		st := load(r)
@@ -176,7 +176,7 @@ func (s *Server) descends(r *container.Record, ref string) bool {
 
 // state is a container's state in Docker's words.
 func (s *Server) state(r *container.Record) dc.ContainerState {
-	if s.between(r, load(r)) {
+	if s.between(r) {
 		return dc.StateRestarting
 	}
 	return dc.ContainerState(r.State)
@@ -342,7 +342,7 @@ func (s *Server) pruneContainers(c *call) error {
 	}
 	report := dc.PruneReport{}
 	for _, r := range s.e.Containers.List() {
-		if running(r) || s.between(r, load(r)) || r.Config.Origin != Origin || !f.labels(r.Config.Labels) || !f.until(r.Created) {
+		if running(r) || s.between(r) || r.Config.Origin != Origin || !f.labels(r.Config.Labels) || !f.until(r.Created) {
 			continue
 		}
 		rw, _ := s.sizes(c.ctx(), r)

@@ -83,7 +83,7 @@ func (s *Server) copyLogs(ctx context.Context, r *container.Record, q logRequest
 		o.Ended = ended
 		sub, _ := s.hub.subscribe(zero, false)
 		now, err := s.e.Containers.Get(r.ID)
-		if err != nil || !running(now) && !s.between(now, load(now)) {
+		if err != nil || !running(now) && !s.between(now) {
 			s.hub.unsubscribe(sub)
 			close(ended)
 		} else {

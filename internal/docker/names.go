@@ -239,6 +239,7 @@ func (r *resolvers) lookup(id, name string) (addrs []netip.Addr, known bool) {
 			}
 		}
 	}
+	short := r.shortened(asker, name)
 	for _, c := range r.s.e.Containers.List() {
 		if c.Config.Origin != Origin || !running(c) {
 			continue
@@ -251,7 +252,7 @@ func (r *resolvers) lookup(id, name string) (addrs []netip.Addr, known bool) {
 			if len(a.Aliases) == 0 || !slices.ContainsFunc(asker.Endpoints, func(e endpoint) bool { return e.Network == a.Network }) {
 				continue
 			}
-			if !called(c, sb, a, name) && !r.calledFully(c, sb, a, name) && links[a.Network+" "+c.Config.Name] == "" && links[a.Network+" "+c.ID] == "" && links[a.Network+" "+c.ID[:12]] == "" {
+			if !called(c, sb, a, name) && (short[a.Network] == "" || !called(c, sb, a, short[a.Network])) && links[a.Network+" "+c.Config.Name] == "" && links[a.Network+" "+c.ID] == "" && links[a.Network+" "+c.ID[:12]] == "" {
 				continue
 			}
 			known = true
@@ -272,17 +273,22 @@ func called(c *container.Record, sb *sandbox.Record, a sandbox.Attachment, name 
 		slices.ContainsFunc(a.Aliases[min(1, len(a.Aliases)):], func(x string) bool { return strings.EqualFold(x, name) })
 }
 
-// calledFully reports whether name is one of the container's names followed by its network's: "web.backend".
-func (r *resolvers) calledFully(c *container.Record, sb *sandbox.Record, a sandbox.Attachment, name string) bool {
+// shortened gives a name without the network that follows it ("web.backend" in the network backend), by the asker's networks that it fits.
+func (r *resolvers) shortened(asker *sandbox.Record, name string) map[string]string {
+	short := map[string]string{}
 	if !strings.Contains(name, ".") {
-		return false
+		return short
 	}
-	n, err := r.s.network(a.Network)
-	if err != nil || n.Name == "" {
-		return false
+	for _, e := range asker.Endpoints {
+		n, err := r.s.network(e.Network)
+		if err != nil || n.Name == "" {
+			continue
+		}
+		if cut := len(name) - len(n.Name) - 1; cut > 0 && strings.EqualFold(name[cut:], "."+n.Name) {
+			short[e.Network] = name[:cut]
+		}
 	}
-	short := len(name) - len(n.Name) - 1
-	return short > 0 && strings.EqualFold(name[short:], "."+n.Name) && called(c, sb, a, name[:short])
+	return short
 }
 
 // reverse finds the name of an address in a sandbox's networks; a name is followed by its network's.

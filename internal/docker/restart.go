@@ -200,15 +200,19 @@ func endOf(r *container.Record, st *stored, pause time.Duration) end {
 
 // between reports whether a container that does not run is between two runs: its restart is awaited or under way, or its end has not been acted
 // on yet and its policy wants it again.
-func (s *Server) between(r *container.Record, st *stored) bool {
+func (s *Server) between(r *container.Record) bool {
 	if running(r) || r.Config.Origin != Origin {
 		return false
 	}
 	if s.restarts.pending(r.ID) {
 		return true
 	}
+	if r.State != container.Exited || r.Error != "" {
+		return false
+	}
+	st := load(r)
 	yes, _ := again(st.Host.RestartPolicy, endOf(r, st, 0))
-	return yes && r.State == container.Exited && r.Error == ""
+	return yes
 }
 
 func (s *Server) restartAfter(r *container.Record, pause time.Duration) {
