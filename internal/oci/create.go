@@ -92,10 +92,6 @@ func (r *Runtime) Create(o CreateOptions) (c *Container, err error) {
 	if err := kernel.OnThread(n.build); err != nil {
 		return nil, errors.Join(err, n.undo())
 	}
-	n.c.record.Steps = n.program.Names()
-	if err := n.c.save(); err != nil {
-		return nil, errors.Join(err, n.undo())
-	}
 	n.c.Pidfd, n.pidfd = n.pidfd, -1
 	n.c.Console, n.root.Master = n.root.Master, -1
 	return n.c, nil
@@ -514,7 +510,8 @@ func (n *creation) joined() error {
 	return nil
 }
 
-// place maps the process's ids and sets its limits.
+// place maps the process's ids, sets its limits and writes the record. Once it is told to go on up to its program the process waits
+// for a start whatever becomes of this program: until then it ends with it, from then on the record knows of it.
 func (n *creation) place() error {
 	l := n.spec.Linux
 	if n.ns.new&unix.CLONE_NEWUSER != 0 && n.ns.user < 0 {
@@ -533,7 +530,8 @@ func (n *creation) place() error {
 	if _, err := unix.Write(n.syncW, []byte{1}); err != nil {
 		return fmt.Errorf("wake process: %w", err)
 	}
-	return nil
+	n.c.record.Steps = n.program.Names()
+	return n.c.save()
 }
 
 func (n *creation) assemble(placed <-chan error) error {

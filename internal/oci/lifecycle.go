@@ -16,6 +16,7 @@ import (
 
 	"nau/internal/kernel"
 	"nau/internal/kernel/child"
+	"nau/internal/oci/cgroup"
 	"nau/internal/oci/monitor"
 )
 
@@ -299,10 +300,18 @@ func (c *Container) Processes() ([]int, error) {
 // pidString is for paths below /proc.
 func pidString(pid int) string { return strconv.Itoa(pid) }
 
-// Discard removes what an interrupted Create may have left under a name. A name that is not there is fine.
+// Discard removes what a Create that was cut off before there was a record may have left under a name: processes, which have lost
+// their maker and end, the cgroup, mounts and the folder. A name that is not there is fine.
 func (r *Runtime) Discard(id string) error {
 	if err := CheckID(id); err != nil {
 		return err
+	}
+	raw, err := os.ReadFile(filepath.Join(r.dir(id), configFile))
+	if err == nil {
+		err = discardCgroup(raw, id)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrInvalid) { // a configuration that was cut off: nothing had begun
+		return fmt.Errorf("discard container %s: %w", id, err)
 	}
 	if err := r.unmountRoot(id); err != nil {
 		return fmt.Errorf("discard container %s: %w", id, err)
@@ -311,6 +320,21 @@ func (r *Runtime) Discard(id string) error {
 		return fmt.Errorf("discard container %s: %w", id, err)
 	}
 	return nil
+}
+
+func discardCgroup(raw []byte, id string) error {
+	spec, err := DecodeSpec(raw)
+	if err != nil {
+		return err
+	}
+	cg, err := cgroup.Open(cgroupPath(spec, id))
+	if err != nil {
+		return err
+	}
+	if err := cg.Signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	return cg.Remove()
 }
 
 // WatchOOM is the cgroup's watch, for a container that has a limit of memory; else nil.

@@ -226,7 +226,7 @@ func (m *Manager) forget(ctx context.Context, r *Record) error {
 	switch _, err := m.set.Runtime.Delete(ctx, r.ID, true); {
 	case errors.Is(err, monitor.ErrNotFound):
 		// A monitor that died with what it knew left the cgroup.
-		if err := sandbox.RemoveCgroup(r.Cgroup); err != nil {
+		if err := sandbox.ClearCgroup(r.Cgroup); err != nil {
 			m.set.Log.Warn("remove cgroup", "container", r.ID, "error", err)
 		}
 	case err != nil:

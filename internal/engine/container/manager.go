@@ -381,7 +381,13 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 	if r.State == Running || r.State == Paused {
 		return fmt.Errorf("remove container %s: %w", id[:12], ErrState)
 	}
-	err = errors.Join(m.release(id), m.dropImages(r), m.records.Delete(id))
+	if r.State == Exited && r.Error != "" {
+		// A start that failed has been cleaned up after, unless that failed too.
+		err = m.forget(ctx, r)
+	} else {
+		err = m.release(id)
+	}
+	err = errors.Join(err, m.dropImages(r), m.records.Delete(id))
 	if lerr := m.set.Layers.Remove(id); lerr != nil && !errors.Is(lerr, layer.ErrNotFound) {
 		err = errors.Join(err, lerr)
 	}

@@ -40,11 +40,7 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	if err := m.launch(ctx, e, &r); err != nil {
 		e.release()
 		m.decline(id, err)
-		clean := context.WithoutCancel(ctx)
-		if _, derr := m.set.Runtime.Delete(clean, id, true); derr != nil && !errors.Is(derr, monitor.ErrNotFound) {
-			err = errors.Join(err, derr)
-		}
-		err = errors.Join(err, m.release(id))
+		err = errors.Join(err, m.forget(context.WithoutCancel(ctx), &r))
 		r.State, r.ExitCode, r.Error, r.Finished, r.Pid = Exited, StartExit, err.Error(), time.Now(), 0
 		if r.Started.IsZero() {
 			r.Started = r.Finished

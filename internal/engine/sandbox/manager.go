@@ -462,7 +462,7 @@ func (m *Manager) teardown(ctx context.Context, r *Record) error {
 	}
 	errs = append(errs, m.dismantle(r.ID))
 	if r.OwnCgroup {
-		errs = append(errs, RemoveCgroup(r.Cgroup))
+		errs = append(errs, ClearCgroup(r.Cgroup))
 	}
 	return errors.Join(errs...)
 }

@@ -110,13 +110,22 @@ func begin(o Options) error {
 	return nil
 }
 
-// repeatable requests change nothing: where the monitor went away with the answer, they may be sent again.
-var repeatable = map[Op]bool{OpPing: true, OpState: true, OpList: true, OpWait: true, OpWaitExec: true, OpStats: true}
+// repeatable tells that a request may be sent again where the monitor went away with the answer: it changes nothing, or a second time
+// nothing more. A deletion that had been done is answered with ErrNotFound then.
+func (r *Request) repeatable() bool {
+	switch r.Op {
+	case OpPing, OpState, OpList, OpWait, OpWaitExec, OpStats, OpDelete:
+		return true
+	case OpKill:
+		return syscall.Signal(r.Signal) == unix.SIGKILL
+	}
+	return false
+}
 
 // call sends one request and decodes its answer into result, unless that is nil.
 func (c *Client) call(ctx context.Context, req *Request, result any, files ...int) error {
 	err := c.try(ctx, req, result, files...)
-	if errors.Is(err, ErrUnavailable) && c.options != nil && repeatable[req.Op] && ctx.Err() == nil {
+	if errors.Is(err, ErrUnavailable) && c.options != nil && req.repeatable() && ctx.Err() == nil {
 		err = c.try(ctx, req, result, files...)
 	}
 	return err
@@ -259,6 +268,7 @@ func (c *Client) Update(ctx context.Context, id string, r *specs.LinuxResources)
 }
 
 // Delete forgets a stopped container and takes down its cgroup; with force it kills it first. The log stays.
+// ErrNotFound says that it is gone, be it by this very request, whose first answer a dying monitor took along.
 func (c *Client) Delete(ctx context.Context, id string, force bool) (st ExitStatus, err error) {
 	err = c.call(ctx, &Request{Op: OpDelete, ID: id, Force: force}, &st)
 	return st, err

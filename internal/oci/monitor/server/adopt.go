@@ -35,9 +35,12 @@ func (s *Server) adoptOne(id string) error {
 	if os.IsNotExist(err) {
 		// Create was cut short; nobody was told of it.
 		if c, err := s.runtime.Load(id); err == nil {
-			_ = c.Delete(true)
+			err = c.Delete(true)
 		} else {
-			_ = s.runtime.Discard(id)
+			err = s.runtime.Discard(id)
+		}
+		if err != nil {
+			return err // the folder stays: the next monitor tries again
 		}
 		return os.RemoveAll(dir)
 	}
@@ -52,6 +55,12 @@ func (s *Server) adoptOne(id string) error {
 		pid: k.Pid, created: k.Created, started: k.Started}
 	if c.backend, err = s.backend(k.Request); err != nil {
 		return err
+	}
+	if k.Pid == 0 { // cut short too
+		if err := c.backend.remove(c, true); err != nil {
+			return err
+		}
+		return os.RemoveAll(dir)
 	}
 	if c.streams, err = newStreams(k.Request.Log, k.Request.StdinOnce); err != nil {
 		return err

@@ -48,7 +48,7 @@ type container struct {
 // kept is what a container's request.json holds.
 type kept struct {
 	Request monitor.CreateRequest `json:"request"`
-	Pid     int                   `json:"pid"`
+	Pid     int                   `json:"pid"` // 0: it is being made
 	Created time.Time             `json:"created"`
 	Started time.Time             `json:"started"`
 }
@@ -98,6 +98,12 @@ func (c *container) create() (pid int, err error) {
 			return 0, err
 		}
 		defer e.close()
+	}
+	if c.request.Runtime != "" {
+		// The built-in runtime has a record of its own by which a create that is cut off can be undone.
+		if err := c.keep(); err != nil {
+			return 0, err
+		}
 	}
 	p, err := c.backend.create(c, e)
 	if err != nil {

@@ -1,6 +1,9 @@
 package server
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,14 +11,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"nau/internal/kernel"
 	"nau/internal/oci/monitor"
 	"nau/internal/oci/ocitest"
 )
 
-// monitorPid finds the monitor that listens on socket.
-func monitorPid(t *testing.T, socket string) int {
+// monitors finds the processes that are a monitor on socket or were forked by one and have not been executed.
+func monitors(t *testing.T, socket string) (pids []int) {
 	t.Helper()
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -25,11 +29,39 @@ func monitorPid(t *testing.T, socket string) int {
 		line, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
 		if args := strings.Split(string(line), "\x00"); len(args) > 3 && args[1] == "monitor" && args[3] == socket {
 			pid, _ := strconv.Atoi(e.Name())
-			return pid
+			pids = append(pids, pid)
 		}
 	}
-	t.Fatal("no monitor is found")
-	return 0
+	return pids
+}
+
+// monitorPid is the monitor that listens on socket, where nothing is being made.
+func monitorPid(t *testing.T, socket string) int {
+	t.Helper()
+	pids := monitors(t, socket)
+	if len(pids) != 1 {
+		t.Fatalf("monitors: %v", pids)
+	}
+	return pids[0]
+}
+
+// startMonitor builds nau-oci and starts a monitor in a folder of the test's.
+func startMonitor(t *testing.T, dir string) (c *monitor.Client, socket string) {
+	t.Helper()
+	binary := filepath.Join(dir, "nau-oci")
+	build := exec.Command("go", "build", "-o", binary, "nau/cmd/nau-oci")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build nau-oci: %v: %s", err, out)
+	}
+	socket = filepath.Join(dir, "s")
+	c, err := monitor.Start(monitor.Options{Binary: binary, Socket: socket, StateDir: filepath.Join(dir, "m")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := contextFor(t)
+	t.Cleanup(func() { _ = c.Shutdown(ctx) })
+	return c, socket
 }
 
 // kill -9 of the monitor: containers go on, a call of the client brings a new monitor, which tells their exit codes where
@@ -37,19 +69,8 @@ func monitorPid(t *testing.T, socket string) int {
 func TestKilledMonitorIsRevivedAndAdopts(t *testing.T) {
 	ocitest.Need(t)
 	dir := shortDir(t)
-	binary := filepath.Join(dir, "nau-oci")
-	build := exec.Command("go", "build", "-o", binary, "nau/cmd/nau-oci")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build nau-oci: %v: %s", err, out)
-	}
+	c, socket := startMonitor(t, dir)
 	ctx := contextFor(t)
-	socket := filepath.Join(dir, "s")
-	c, err := monitor.Start(monitor.Options{Binary: binary, Socket: socket, StateDir: filepath.Join(dir, "m")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Shutdown(ctx)
 	id := ocitest.ID(t)
 	log := filepath.Join(dir, "0.log")
 	// It ends on a signal, long after its first monitor.
@@ -101,5 +122,77 @@ func TestKilledMonitorIsRevivedAndAdopts(t *testing.T) {
 	b, _ := os.ReadFile(log)
 	if strings.Count(string(b), "F hello\n") != 1 || strings.Count(string(b), "F bye\n") != 1 {
 		t.Errorf("log: %s", b)
+	}
+}
+
+// kill -9 of the monitor at every moment of a create: the next one ends what had begun, process and cgroup.
+func TestCreateThatIsCutOffLeavesNothing(t *testing.T) {
+	ocitest.Need(t)
+	dir := shortDir(t)
+	c, socket := startMonitor(t, dir)
+	ctx := contextFor(t)
+	t.Cleanup(func() {
+		parents, _ := filepath.Glob("/sys/fs/cgroup/*/nautest" + filepath.Base(dir))
+		for _, p := range parents {
+			if err := os.Remove(p); err != nil {
+				t.Errorf("left: %v", err)
+			}
+		}
+	})
+	cut := 0
+	const rounds, step = 64, 100 * time.Microsecond // over what a create takes
+	for round := range rounds {
+		s := ocitest.Spec(t, "sleep", "1000")
+		id := fmt.Sprint(ocitest.ID(t), "-", round)
+		s.Linux.CgroupsPath = "/nautest" + filepath.Base(dir) + "/" + id
+		bundle := ocitest.Bundle(t, s)
+		monitorProcess, err := kernel.OpenProcess(monitorPid(t, socket))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := make(chan error, 1)
+		go func() {
+			_, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: bundle})
+			made <- err
+		}()
+		time.Sleep(time.Duration(round) * step) // not to wait for something: the moment of the kill
+		if err := monitorProcess.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := monitorProcess.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		_ = monitorProcess.Close()
+		if err := <-made; err != nil {
+			cut++
+		}
+		switch _, err := c.Delete(ctx, id, true); {
+		case err != nil && !errors.Is(err, monitor.ErrNotFound):
+			t.Fatalf("round %d: delete: %v", round, err)
+		}
+		for _, pid := range monitors(t, socket) {
+			parent, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			if err != nil || !strings.Contains(string(parent), "NSpid:\t"+fmt.Sprint(pid)+"\t") {
+				continue // gone, or the monitor
+			}
+			p, err := kernel.OpenProcess(pid)
+			if err != nil {
+				continue
+			}
+			stop := context.AfterFunc(ctx, func() { _ = p.Close() })
+			_, _, err = p.Wait()
+			stop()
+			if err != nil {
+				t.Fatalf("round %d: a process that was made for a container stays: %v", round, err)
+			}
+			_ = p.Close()
+		}
+		left, err := filepath.Glob("/sys/fs/cgroup/*" + s.Linux.CgroupsPath)
+		if err != nil || len(left) > 0 {
+			t.Fatalf("round %d: left: %q, %v", round, left, err)
+		}
+	}
+	if cut == 0 || cut == rounds {
+		t.Errorf("of %d creates %d were cut off: the kills do not meet them", rounds, cut)
 	}
 }
