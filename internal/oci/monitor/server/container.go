@@ -42,6 +42,7 @@ type container struct {
 	oom     bool
 	exit    *monitor.ExitStatus
 	execs   map[string]*execution
+	past    []string // of execs, those that have ended, in that order
 	unkeep  func()
 }
 

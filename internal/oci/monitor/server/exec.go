@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,6 +36,7 @@ func (e *execution) running() bool {
 	}
 }
 
+// close lets go of the process and its terminal.
 func (e *execution) close() {
 	if e.process != nil {
 		_ = e.process.Close()
@@ -101,15 +103,41 @@ func (c *container) exec(req *monitor.Request, files []int) (int, error) {
 		if err != nil {
 			known = false
 		}
+		e.lastWords()
 		<-copied
+		e.close()
 		e.mu.Lock()
 		e.exit = exitStatus(status, known)
 		exit := e.exit
 		e.mu.Unlock()
 		close(e.exited)
+		c.pass(r.ExecID)
 		c.tell(monitor.Event{Type: monitor.EventExecExited, ExecID: r.ExecID, Pid: p.process.Pid, ExitCode: exit.Code, Time: exit.Finished})
 	}()
 	return p.process.Pid, nil
+}
+
+// lastWords ends the copying of a terminal that other processes hold open beyond the process's end. What that one wrote is in the terminal.
+func (e *execution) lastWords() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.terminal != nil {
+		_ = e.terminal.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	}
+}
+
+// pastExecs is how many that have ended a container remembers, for who asks for an exit status late. A health check makes one a second.
+const pastExecs = 256
+
+// pass marks an execution as ended; the oldest of many is forgotten.
+func (c *container) pass(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.past = append(c.past, id)
+	if len(c.past) > pastExecs {
+		delete(c.execs, c.past[0])
+		c.past = append(make([]string, 0, 2*pastExecs), c.past[1:]...)
+	}
 }
 
 // join copies between the caller's files and the terminal. copied is closed when all that the terminal showed is out.

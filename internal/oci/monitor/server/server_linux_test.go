@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -166,6 +167,86 @@ func TestExecPassesStreamsAndExitCode(t *testing.T) {
 	process.Args = []string{"/no/such/program"}
 	if _, err := c.Exec(ctx, monitor.ExecRequest{ID: id, ExecID: "e2", Process: process}); err == nil || !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("missing program: %v", err)
+	}
+}
+
+// A container lives long and has a health check every second.
+func TestExecsLeaveNothing(t *testing.T) {
+	c, _ := begin(t, shortDir(t))
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, ocitest.Spec(t, "sleep", "100"))}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Delete(ctx, id, true)
+	if _, err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	exec := func(n int) {
+		name := fmt.Sprint("e", n)
+		req := monitor.ExecRequest{ID: id, ExecID: name, Process: &specs.Process{Args: []string{"true"}, Cwd: "/", Env: []string{"PATH=/bin"}}}
+		if n%2 == 0 {
+			req.Terminal, req.Stdout = true, null
+		}
+		if _, err := c.Exec(ctx, req); err != nil {
+			t.Fatal(err)
+		}
+		if exit, err := c.WaitExec(ctx, id, name); err != nil || exit.Code != 0 {
+			t.Fatalf("exit %+v, %v", exit, err)
+		}
+	}
+	held := func() (n int) { // what os.File has a finalizer for is not let go of in time
+		links, err := filepath.Glob("/proc/self/fd/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range links {
+			if to, _ := os.Readlink(l); strings.HasSuffix(to, "ptmx") || strings.Contains(to, "pidfd") {
+				n++
+			}
+		}
+		return n
+	}
+	exec(0)
+	before := held()
+	for n := 1; n <= 10; n++ {
+		exec(n)
+	}
+	if now := held(); now > before {
+		t.Errorf("%d pidfds and terminals more after 10 executions", now-before)
+	}
+}
+
+// A process that was left in the background holds the terminal open; the execution ends with its own.
+func TestExecEndsBeforeWhatItLeft(t *testing.T) {
+	c, _ := begin(t, shortDir(t))
+	ctx := contextFor(t)
+	id := ocitest.ID(t)
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, ocitest.Spec(t, "sleep", "1000"))}); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Delete(ctx, id, true)
+	if _, err := c.Start(ctx, id); err != nil {
+		t.Fatal(err)
+	}
+	out, outW, _ := os.Pipe()
+	defer out.Close()
+	process := &specs.Process{Args: []string{"sh", "-c", "trap '' HUP; sleep 1000 & echo words; exit 3"}, Cwd: "/", Env: []string{"PATH=/bin"}}
+	if _, err := c.Exec(ctx, monitor.ExecRequest{ID: id, ExecID: "e", Process: process, Terminal: true, Stdout: outW}); err != nil {
+		t.Fatal(err)
+	}
+	outW.Close()
+	_ = out.SetReadDeadline(time.Now().Add(time.Minute))
+	if got, _ := io.ReadAll(out); string(got) != "words\r\n" {
+		t.Errorf("output %q", got)
+	}
+	if exit, err := c.WaitExec(ctx, id, "e"); err != nil || exit.Code != 3 {
+		t.Errorf("exit %+v, %v", exit, err)
 	}
 }
 
