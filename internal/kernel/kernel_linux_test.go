@@ -186,6 +186,67 @@ func TestOverlayOfManyLayers(t *testing.T) {
 	}
 }
 
+// TestOnlyFilesAreOpened: what an image has in a file's place is looked at and left alone. A device that is opened may act on it, a watchdog above all.
+func TestOnlyFilesAreOpened(t *testing.T) {
+	needRoot(t)
+	root := t.TempDir()
+	if err := os.WriteFile(root+"/file", []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mknod(root+"/device", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mkfifo(root+"/fifo", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []string{"file", "device"} {
+		if err := os.Symlink("/"+l, root+"/to-"+l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(watch)
+	for _, name := range []string{"device", "fifo"} {
+		if _, err := unix.InotifyAddWatch(watch, filepath.Join(root, name), unix.IN_OPEN); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir, err := OpenPath(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(dir)
+	for _, c := range []struct {
+		name           string
+		plain, resolve error
+	}{
+		{"file", nil, nil},
+		{"to-file", ErrNotFile, nil},
+		{"device", ErrNotFile, ErrNotFile},
+		{"to-device", ErrNotFile, ErrNotFile},
+		{"fifo", ErrNotFile, ErrNotFile},
+		{".", ErrNotFile, ErrNotFile},
+		{"nothing", unix.ENOENT, unix.ENOENT},
+	} {
+		fd, err := OpenFile(dir, c.name)
+		Close(fd)
+		if !errors.Is(err, c.plain) {
+			t.Errorf("OpenFile %s: %v, want %v", c.name, err, c.plain)
+		}
+		fd, err = OpenFileInRoot(dir, c.name)
+		Close(fd)
+		if !errors.Is(err, c.resolve) {
+			t.Errorf("OpenFileInRoot %s: %v, want %v", c.name, err, c.resolve)
+		}
+	}
+	if n, err := unix.Read(watch, make([]byte, 4096)); err != unix.EAGAIN {
+		t.Errorf("a device or a pipe was opened: %d bytes of notices, %v", n, err)
+	}
+}
+
 func TestProcIsProven(t *testing.T) {
 	fd, err := OpenProc("self/status", unix.O_RDONLY)
 	if err != nil {

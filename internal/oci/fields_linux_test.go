@@ -68,3 +68,25 @@ func TestIDMappedMounts(t *testing.T) {
 		}
 	}
 }
+
+func TestCopyUpKeepsModes(t *testing.T) {
+	s := ocitest.Spec(t, "sh", "-c", "stat -c '%a %u' /tmp /tmp/dir /tmp/dir/file; cat /tmp/dir/file")
+	s.Mounts = append(s.Mounts, specs.Mount{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"tmpcopyup", "mode=755"}})
+	bundle := ocitest.Bundle(t, s)
+	tmp := filepath.Join(bundle, "rootfs/tmp")
+	if err := os.Mkdir(tmp+"/dir", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(tmp+"/dir/file", []byte("text\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Chmod(tmp, 0o1777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(tmp+"/dir/file", 7, 7); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := runBundle(t, bundle).out, "1777 0\n700 0\n640 7\ntext\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

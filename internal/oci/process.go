@@ -281,15 +281,12 @@ func environment(root int, p *specs.Process) []string {
 
 // homeOf reads /etc/passwd inside the root; "/" if it does not tell.
 func homeOf(root int, uid uint32) string {
-	fd, err := kernel.OpenInRoot(root, "/etc/passwd", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	fd, err := kernel.OpenFileInRoot(root, "/etc/passwd")
 	if err != nil {
 		return "/"
 	}
 	f := os.NewFile(uintptr(fd), "passwd")
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "/"
-	}
 	buf := make([]byte, 1<<20)
 	n := 0
 	for n < len(buf) {

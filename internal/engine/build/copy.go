@@ -306,7 +306,7 @@ func (r *solving) piece(c *Copy, t *tree, name, pivot string, into bool, skip fu
 	}
 	if c.Add && (c.Unpack == nil || *c.Unpack) {
 		open := func() (io.ReadCloser, error) {
-			fd, err := kernel.OpenInRoot(t.root, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+			fd, err := kernel.OpenFileInRoot(t.root, name)
 			if err != nil {
 				return nil, err
 			}

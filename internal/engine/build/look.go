@@ -61,7 +61,7 @@ func OpenBelow(dir, name string) (io.ReadCloser, error) {
 		return nil, err
 	}
 	defer t.close()
-	fd, err := kernel.OpenInRoot(t.root, strings.TrimPrefix(path.Clean("/"+name), "/"), unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	fd, err := kernel.OpenFileInRoot(t.root, strings.TrimPrefix(path.Clean("/"+name), "/"))
 	if err != nil {
 		return nil, err
 	}

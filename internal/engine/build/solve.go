@@ -207,7 +207,7 @@ func (r *solving) dockerfile() ([]byte, error) {
 
 // read reads a small file.
 func (t *tree) read(name string) ([]byte, error) {
-	fd, err := kernel.OpenInRoot(t.root, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	fd, err := kernel.OpenFileInRoot(t.root, name)
 	if err != nil {
 		return nil, err
 	}

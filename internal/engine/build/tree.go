@@ -191,7 +191,7 @@ func (t *tree) walk(ctx context.Context, name, as string, skip func(full, rel st
 		h := t.header(&st, as)
 		h.Size = st.Size
 		return f(entry{h, func() (io.ReadCloser, error) {
-			file, err := kernel.OpenInRoot(t.root, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+			file, err := kernel.OpenFileInRoot(t.root, name)
 			if err != nil {
 				return nil, err
 			}
@@ -271,7 +271,7 @@ func (w *walker) one(dir int, name, full, rel, as string, depth int) error {
 	case unix.S_IFREG:
 		h.Size = st.Size
 		return w.f(entry{h, func() (io.ReadCloser, error) {
-			fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+			fd, err := kernel.OpenFile(dir, name)
 			if err != nil {
 				return nil, err
 			}

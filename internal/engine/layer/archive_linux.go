@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"nau/internal/kernel"
 	"nau/internal/kernel/idmap"
 )
 
@@ -163,9 +164,9 @@ func isOpaque(fd int) bool {
 }
 
 func (a *archiver) file(parent int, base string, h *tar.Header) error {
-	fd, err := unix.Openat(parent, base, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-	if errors.Is(err, unix.ELOOP) {
-		return nil // became a symlink meanwhile
+	fd, err := kernel.OpenFile(parent, base)
+	if errors.Is(err, kernel.ErrNotFile) {
+		return nil // became something else meanwhile
 	}
 	if err != nil {
 		return gone(err)
@@ -175,9 +176,6 @@ func (a *archiver) file(parent int, base string, h *tar.Header) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil
 	}
 	h.Typeflag, h.Size = tar.TypeReg, st.Size
 	if err := a.xattrs(fd, h); err != nil {

@@ -133,3 +133,52 @@ func TestCopyRacer(t *testing.T) {
 		t.Fatalf("the tree outside changed:\n%s", after)
 	}
 }
+
+// TestCopyRacerSwapsWhatWasMade puts a symlink that leads out of the root in the place of what a copy has just made.
+func TestCopyRacerSwapsWhatWasMade(t *testing.T) {
+	needRoot(t)
+	for _, c := range []struct {
+		name string
+		make te
+	}{
+		{"implied directory", te{name: "made/f", body: "f"}},
+		{"node", te{name: "made", typ: tar.TypeFifo, mode: 0o777}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
+			if err := os.Mkdir(root, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(outside, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			made, away := root+"/made", root+"/away"
+			stop := make(chan struct{})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						if unix.Renameat2(unix.AT_FDCWD, made, unix.AT_FDCWD, away, unix.RENAME_NOREPLACE) == nil {
+							_ = unix.Symlink(outside, made)
+							_ = os.RemoveAll(away)
+							_ = unix.Unlink(made)
+						}
+					}
+				}
+			})
+			in := tarOf(t, c.make)
+			for range 2000 {
+				_ = Extract(context.Background(), root, "/", bytes.NewReader(in), ExtractOptions{})
+			}
+			close(stop)
+			wg.Wait()
+			if info, err := os.Stat(outside); err != nil || info.Mode() != 0o600 {
+				t.Fatalf("the file outside has mode %v, %v", info.Mode(), err)
+			}
+		})
+	}
+}

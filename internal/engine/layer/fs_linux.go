@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"nau/internal/kernel"
 )
 
 // futimens sets a file's times through its descriptor (utimensat with a null path).
@@ -18,6 +20,27 @@ func futimens(fd int, t dirTime) error {
 		return errno
 	}
 	return nil
+}
+
+// chmodAt sets the mode of what was just made at a name, which is of this kind. In a root file system in use something else may stand there by now, a
+// symlink out of it above all: what is changed is what was looked at.
+func chmodAt(parent int, base string, kind, mode uint32) error {
+	fd, err := unix.Openat(parent, base, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != kind {
+		return unix.ESTALE
+	}
+	if st.Mode&0o7777 == mode {
+		return nil
+	}
+	return kernel.Chmod(fd, mode)
 }
 
 // removeTree removes a directory and all below it, by descriptors only: no component is ever followed. Trees of any depth take a bounded number of

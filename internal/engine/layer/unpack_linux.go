@@ -220,7 +220,7 @@ func (u *unpacker) make(name string, parent int, base string, h *tar.Header, r i
 			return hostile("make symlink", err)
 		}
 		u.out.entries++
-		return u.describeAt(parent, base, h, false)
+		return u.describeAt(parent, base, h, 0)
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
 		return u.node(parent, base, h)
 	}
@@ -287,7 +287,7 @@ func (u *unpacker) imply(dir string, depth int) error {
 	}
 	err = unix.Mkdirat(parent, base, 0o755)
 	if err == nil {
-		if err := unix.Fchmodat(parent, base, 0o755, 0); err != nil {
+		if err := chmodAt(parent, base, unix.S_IFDIR, 0o755); err != nil {
 			return hostile("make directory", err)
 		}
 		u.implied[dir] = struct{}{}
@@ -651,16 +651,16 @@ func (u *unpacker) node(parent int, base string, h *tar.Header) error {
 		return hostile("make device", err)
 	}
 	u.out.entries++
-	return u.describeAt(parent, base, h, true)
+	return u.describeAt(parent, base, h, mode)
 }
 
-// describeAt gives attributes to something that cannot be opened: symlinks, devices.
-func (u *unpacker) describeAt(parent int, base string, h *tar.Header, mode bool) error {
+// describeAt gives attributes to something that cannot be opened: symlinks, whose kind is 0 here since they have no mode, and devices.
+func (u *unpacker) describeAt(parent int, base string, h *tar.Header, kind uint32) error {
 	if err := unix.Fchownat(parent, base, h.Uid, h.Gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("set owner: %w", err)
 	}
-	if mode { // never a symlink: it was made here a moment ago, in a directory nobody else writes
-		if err := unix.Fchmodat(parent, base, uint32(h.Mode)&0o7777, 0); err != nil {
+	if kind != 0 {
+		if err := chmodAt(parent, base, kind, uint32(h.Mode)&0o7777); err != nil {
 			return fmt.Errorf("set mode: %w", err)
 		}
 	}

@@ -40,17 +40,12 @@ func LookupUser(root int, u User, image string) (Resolved, error) {
 }
 
 func readInRoot(root int, path string) ([]byte, error) {
-	fd, err := kernel.OpenInRoot(root, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+	fd, err := kernel.OpenFileInRoot(root, path)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, kernel.ErrNotFile) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s of the container: %w", path, err)
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		unix.Close(fd)
-		return nil, err
 	}
 	f := kernel.File(fd, path)
 	defer f.Close()

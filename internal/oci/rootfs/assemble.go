@@ -536,7 +536,7 @@ func copyUp(from, to int) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err == nil {
 		_ = unix.Fchownat(to, "", int(st.Uid), int(st.Gid), unix.AT_EMPTY_PATH)
-		_ = unix.Chmod(kernel.FdPath(to), st.Mode&0o7777)
+		_ = kernel.Chmod(to, st.Mode&0o7777)
 	}
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
@@ -585,7 +585,7 @@ func copyEntry(from, to int, name string) error {
 		}
 		return unix.Fchownat(to, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW)
 	case unix.S_IFREG:
-		a, err := unix.Openat(from, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		a, err := kernel.OpenFile(from, name)
 		if err != nil {
 			return err
 		}
