@@ -20,7 +20,10 @@ func pullError(ref string, want *ocispec.Platform, err error) error {
 		name, repository = reference.FamiliarString(n), reference.FamiliarName(n)
 	}
 	var refused *image.RegistryError
+	var corrupt *image.CorruptLayerError
 	switch {
+	case errors.As(err, &corrupt):
+		return fail(http.StatusInternalServerError, "%s", corrupt)
 	case errors.Is(err, image.ErrNoPlatform):
 		p := image.HostPlatform()
 		if want != nil {

@@ -111,7 +111,7 @@ func (s *Store) PullConfig(ctx context.Context, ref string, platform ocispec.Pla
 			}
 			return config, func(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, error) {
 				r, w := io.Pipe()
-				go func() { w.CloseWithError(repo.Download(ctx, d.Digest, 0, d.Size, w, func(error) {})) }()
+				go func() { w.CloseWithError(repo.Download(ctx, d.Digest, 0, d.Size, w, nil)) }()
 				return r, nil
 			}, nil
 		}

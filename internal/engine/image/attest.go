@@ -161,7 +161,7 @@ func (p *pull) part(ctx context.Context, d ocispec.Descriptor) error {
 		return err
 	}
 	defer i.Abort()
-	if err := p.repo.Download(ctx, d.Digest, 0, d.Size, i, func(error) {}); err != nil {
+	if err := p.repo.Download(ctx, d.Digest, 0, d.Size, i, nil); err != nil {
 		return err
 	}
 	if _, err := i.Commit(d.Digest); err != nil {

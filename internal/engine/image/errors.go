@@ -57,3 +57,13 @@ func (e *InUseError) Error() string {
 
 // Is makes it one of its kind.
 func (e *InUseError) Is(target error) bool { return target == ErrInUse }
+
+// CorruptLayerError is an ErrCorrupt that says which layer came with other bytes than its digest promises.
+type CorruptLayerError struct{ Digest digest.Digest }
+
+func (e *CorruptLayerError) Error() string {
+	return "filesystem layer verification failed for digest " + e.Digest.String()
+}
+
+// Is makes it one of its kind.
+func (e *CorruptLayerError) Is(target error) bool { return target == ErrCorrupt }

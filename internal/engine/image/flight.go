@@ -25,8 +25,7 @@ type pullFlight struct {
 	waiting int
 	last    map[string]Event // latest event per ID, for those who come late
 	order   []string
-	subs    map[int]func(Event)
-	nextSub int
+	subs    map[*feed]bool
 }
 
 // join runs f once for all callers with one key.
@@ -39,7 +38,7 @@ func (f *flights) join(ctx context.Context, key string, progress func(Event), ru
 		}
 		// The work belongs to everybody who waits, so it must not end with the first caller's context.
 		work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-		p = &pullFlight{cancel: cancel, done: make(chan struct{}), last: map[string]Event{}, subs: map[int]func(Event){}}
+		p = &pullFlight{cancel: cancel, done: make(chan struct{}), last: map[string]Event{}, subs: map[*feed]bool{}}
 		f.pulls[key] = p
 		go func() {
 			p.img, p.err = run(work, p.publish)
@@ -52,24 +51,22 @@ func (f *flights) join(ctx context.Context, key string, progress func(Event), ru
 			cancel(nil)
 		}()
 	}
-	leave := p.subscribe(progress)
+	told := p.subscribe(progress)
 	f.mu.Unlock()
-	select {
-	case <-p.done:
-		leave()
+	if told.tell(ctx, p.done) {
+		p.leave(told)
 		return p.img, p.err
-	case <-ctx.Done():
-		f.mu.Lock()
-		if leave() == 0 {
-			if f.pulls[key] == p {
-				delete(f.pulls, key) // whoever comes now starts anew
-			}
-			p.cancel(context.Cause(ctx))
-		}
-		f.mu.Unlock()
-		<-p.doneOrDetached()
-		return nil, context.Cause(ctx)
 	}
+	f.mu.Lock()
+	if p.leave(told) == 0 {
+		if f.pulls[key] == p {
+			delete(f.pulls, key) // whoever comes now starts anew
+		}
+		p.cancel(context.Cause(ctx))
+	}
+	f.mu.Unlock()
+	<-p.doneOrDetached()
+	return nil, context.Cause(ctx)
 }
 
 // doneOrDetached: a caller whose cancellation ended the work waits for it to end, so that nothing runs behind its back.
@@ -84,25 +81,25 @@ func (p *pullFlight) doneOrDetached() <-chan struct{} {
 	return closed
 }
 
-func (p *pullFlight) subscribe(progress func(Event)) (leave func() int) {
+func (p *pullFlight) subscribe(progress func(Event)) *feed {
+	f := newFeed(progress)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting++
-	id := p.nextSub
-	p.nextSub++
-	if progress != nil {
-		for _, k := range p.order {
-			progress(p.last[k])
-		}
-		p.subs[id] = progress
+	for _, k := range p.order {
+		f.put(p.last[k])
 	}
-	return func() int {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		delete(p.subs, id)
-		p.waiting--
-		return p.waiting
-	}
+	p.subs[f] = true
+	return f
+}
+
+// leave answers how many are left.
+func (p *pullFlight) leave(f *feed) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.subs, f)
+	p.waiting--
+	return p.waiting
 }
 
 func (p *pullFlight) publish(e Event) {
@@ -112,15 +109,46 @@ func (p *pullFlight) publish(e Event) {
 		p.order = append(p.order, e.ID)
 	}
 	p.last[e.ID] = e
-	for _, f := range p.subs {
-		f(e)
+	for f := range p.subs {
+		f.put(e)
 	}
 }
 
-// download is one blob on its way in; whoever else wants the blob follows it.
+// download is one blob on its way in; whoever else wants the blob follows it, and is told how far it is.
 type download struct {
 	done chan struct{}
 	err  error
+
+	mu       sync.Mutex
+	last     *Event
+	watchers map[int]func(Event)
+	next     int
+}
+
+// watch tells f how far the download is and how it goes on, until the answer is called. f must not wait for anything.
+func (dl *download) watch(f func(Event)) (leave func()) {
+	dl.mu.Lock()
+	defer dl.mu.Unlock()
+	id := dl.next
+	dl.next++
+	dl.watchers[id] = f
+	if dl.last != nil {
+		f(*dl.last)
+	}
+	return func() {
+		dl.mu.Lock()
+		defer dl.mu.Unlock()
+		delete(dl.watchers, id)
+	}
+}
+
+func (dl *download) tell(e Event) {
+	dl.mu.Lock()
+	defer dl.mu.Unlock()
+	dl.last = &e
+	for _, f := range dl.watchers {
+		f(e)
+	}
 }
 
 // begin answers the running download of d, or makes the caller its owner.
@@ -133,7 +161,7 @@ func (f *flights) begin(d digest.Digest) (dl *download, owner bool) {
 	if f.downloads == nil {
 		f.downloads = map[digest.Digest]*download{}
 	}
-	dl = &download{done: make(chan struct{})}
+	dl = &download{done: make(chan struct{}), watchers: map[int]func(Event){}}
 	f.downloads[d] = dl
 	return dl, true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -390,12 +391,15 @@ var errTakeOver = errors.New("download given up by its owner")
 func (j *layerJob) download(ctx context.Context, release func()) (layer.Info, error) {
 	s := j.p.s
 	dl, owner := s.flights.begin(j.desc.Digest)
+	leave := dl.watch(j.p.tell)
+	defer leave()
 	if !owner {
 		select {
 		case <-dl.done:
 		case <-ctx.Done():
 			return layer.Info{}, context.Cause(ctx)
 		}
+		leave()
 		release()
 		f, err := s.cfg.Content.Blob(j.desc.Digest)
 		if errors.Is(err, content.ErrNotFound) {
@@ -427,6 +431,9 @@ func (j *layerJob) own(ctx context.Context, dl *download, release func()) (info 
 		}
 	}
 	defer func() { end(err) }()
+	tell := func(status string, current, total int64) {
+		dl.tell(Event{ID: j.id, Status: status, Current: current, Total: total, Digest: j.desc.Digest})
+	}
 	i, err := s.cfg.Content.Begin("blob "+j.desc.Digest.String(), j.desc.Digest.Algorithm())
 	if err != nil {
 		return info, err
@@ -442,30 +449,39 @@ func (j *layerJob) own(ctx context.Context, dl *download, release func()) (info 
 	if err != nil {
 		return info, err
 	}
+	var bad error // of the bytes: whether they are those that were asked for is known at their end, and said first
 	g.Go(func() error {
 		defer follow.Close()
 		var err error
-		info, err = j.unpack(ctx, follow)
+		if info, err = j.unpack(ctx, follow); errors.Is(err, layer.ErrArchive) || errors.Is(err, layer.ErrDigest) || errors.Is(err, content.ErrInterrupted) {
+			bad = err
+			return nil
+		}
 		return err
 	})
 	g.Go(func() error {
-		j.tell(StatusDownloading, i.Offset(), j.desc.Size)
-		w := &progressWriter{w: i, at: i.Offset(), tell: func(n int64) { j.tell(StatusDownloading, n, j.desc.Size) }}
-		err := j.p.repo.Download(ctx, j.desc.Digest, i.Offset(), j.desc.Size, w, func(error) { j.tell(StatusRetrying, i.Offset(), j.desc.Size) })
+		tell(StatusDownloading, i.Offset(), j.desc.Size)
+		w := &progressWriter{w: i, at: i.Offset(), tell: func(n int64) { tell(StatusDownloading, n, j.desc.Size) }}
+		err := j.p.repo.Download(ctx, j.desc.Digest, i.Offset(), j.desc.Size, w, func(_ error, in time.Duration) { tell(retryingIn(in), 0, 0) })
 		if err != nil {
 			return err
 		}
-		j.tell(StatusVerifying, 0, 0)
-		if _, err := i.Commit(j.desc.Digest); err != nil {
+		tell(StatusVerifying, 0, 0)
+		switch _, err := i.Commit(j.desc.Digest); {
+		case errors.Is(err, content.ErrDigest):
+			return &CorruptLayerError{Digest: j.desc.Digest}
+		case err != nil:
 			return err
 		}
-		j.tell(StatusDownloaded, 0, 0)
+		tell(StatusDownloaded, 0, 0)
 		j.quiet.Store(false)
 		release()
 		end(nil)
 		return nil
 	})
-	err = g.Wait()
+	if err = g.Wait(); err == nil {
+		err = bad
+	}
 	switch {
 	case errors.Is(err, layer.ErrArchive) || errors.Is(err, layer.ErrDigest):
 		i.Abort() // bytes that are no layer are not worth resuming
@@ -473,6 +489,14 @@ func (j *layerJob) own(ctx context.Context, dl *download, release func()) (info 
 		i.Abort() // a full disk needs the room more
 	}
 	return info, err
+}
+
+// retryingIn words how long a download waits before it is tried again.
+func retryingIn(d time.Duration) string {
+	if n := int(math.Ceil(d.Seconds())); n > 1 {
+		return fmt.Sprintf("%s in %d seconds", StatusRetrying, n)
+	}
+	return StatusRetrying + " in 1 second"
 }
 
 // unpack unpacks one layer in one of the store's slots. An archive that still comes in holds its slot meanwhile: slots outnumber downloads where it

@@ -287,8 +287,8 @@ var errStalled = errors.New("no bytes for a minute")
 const Stall = time.Minute
 
 // Download writes a blob's bytes from offset on to w, until size bytes are there. Faults are retried from where they happened; a download
-// that gets on may meet any number of them, one that does not ends after five. onRetry is told of every new try.
-func (r *Repository) Download(ctx context.Context, d digest.Digest, offset, size int64, w io.Writer, onRetry func(error)) error {
+// that gets on may meet any number of them, one that does not ends after five. onRetry is told of every new try, and how long it waits.
+func (r *Repository) Download(ctx context.Context, d digest.Digest, offset, size int64, w io.Writer, onRetry func(err error, in time.Duration)) error {
 	buf := make([]byte, 256<<10)
 	wait := 250 * time.Millisecond
 	for tries := 0; offset < size || size < 0; {
@@ -322,7 +322,7 @@ func (r *Repository) Download(ctx context.Context, d digest.Digest, offset, size
 			return fmt.Errorf("download blob %s of %s/%s: %w", d, r.host, r.path, err)
 		}
 		if onRetry != nil {
-			onRetry(err)
+			onRetry(err, wait)
 		}
 		if sleep(ctx, wait) != nil {
 			return context.Cause(ctx)
