@@ -102,7 +102,14 @@ func (s *Server) putArchive(c *call) error {
 		return err
 	}
 	defer done()
-	if err := writable(name, r.Config.Security.ReadOnlyRoot, load(r).Mounts); err != nil {
+	at, err := layer.Resolve(root, name)
+	if errors.Is(err, layer.ErrNotFound) {
+		return missing(c, name)
+	}
+	if err != nil {
+		return err
+	}
+	if err := writable(at, r.Config.Security.ReadOnlyRoot, load(r).Mounts); err != nil {
 		return err
 	}
 	info, err := layer.Stat(root, path.Clean(name)+"/.")

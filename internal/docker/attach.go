@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/moby/moby/api/types"
 	dc "github.com/moby/moby/api/types/container"
 	de "github.com/moby/moby/api/types/events"
 
@@ -27,7 +29,7 @@ func (s *Server) attach(c *call, open func(tty bool) (*wire, error)) error {
 		return err
 	}
 	if r.State == container.Paused {
-		return conflict("container %s is paused, unpause the container before attach", r.ID)
+		return conflict("container %s is paused, unpause the container before attach", c.vars["id"])
 	}
 	st := load(r)
 	tty := st.Config.Tty
@@ -104,7 +106,7 @@ type wire struct {
 
 // attachContainer answers POST /containers/{id}/attach.
 func (s *Server) attachContainer(c *call) error {
-	return s.attach(c, func(tty bool) (*wire, error) {
+	err := s.attach(c, func(tty bool) (*wire, error) {
 		conn, reader, err := c.hijack(tty)
 		if err != nil {
 			return nil, err
@@ -115,16 +117,33 @@ func (s *Server) attachContainer(c *call) error {
 		}
 		return &wire{conn, reader, o, e, func() { closeWrite(conn) }}, nil
 	})
+	if err == nil || statusOf(err) == 0 {
+		return err
+	}
+	// The answer is a stream, and so are the words of one that is refused.
+	c.w.Header().Set("Content-Type", types.MediaTypeRawStream)
+	c.w.WriteHeader(statusOf(err))
+	_, _ = io.WriteString(c.w, oneLine(err)+"\r\n")
+	return errAnswered
+}
+
+// sameSide judges the Origin of a WebSocket: nil is the library's rule, the host that was asked. No browser reaches a Unix socket, so whoever
+// comes by one may write what it likes.
+func sameSide(r *http.Request) func(*http.Request) bool {
+	if _, ok := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); ok {
+		return func(*http.Request) bool { return true }
+	}
+	return nil
 }
 
 // attachWebSocket answers GET /containers/{id}/attach/ws: both outputs as they are, without frames of their own, in binary messages, or in
 // text messages to clients before 1.28.
 func (s *Server) attachWebSocket(c *call) error {
-	if !websocket.IsWebSocketUpgrade(c.Request) {
-		return badRequest("GET /containers/%s/attach/ws needs a WebSocket connection: the request has no Upgrade: websocket", c.vars["id"])
-	}
 	return s.attach(c, func(bool) (*wire, error) {
-		up := websocket.Upgrader{Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+		if !websocket.IsWebSocketUpgrade(c.Request) {
+			return nil, badRequest("GET /containers/%s/attach/ws needs a WebSocket connection: the request has no Upgrade: websocket", c.vars["id"])
+		}
+		up := websocket.Upgrader{CheckOrigin: sameSide(c.Request), Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 			writeError(w, fail(status, "%v", reason))
 		}}
 		conn, err := up.Upgrade(c.w, c.Request, nil)

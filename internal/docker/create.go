@@ -21,6 +21,7 @@ import (
 	"nau/internal/engine/container"
 	"nau/internal/engine/image"
 	"nau/internal/engine/record"
+	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
 	"nau/internal/kernel/idmap"
 )
@@ -171,6 +172,10 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 	if err := checkRemap(s.e.Config().Remap, host); err != nil {
 		return nil, nil, err
 	}
+	warned, err := checkBindings(host.PortBindings)
+	if err != nil {
+		return nil, nil, err
+	}
 	merge(cfg, imageConfig(img))
 	if len(cfg.Entrypoint) == 0 && len(cfg.Cmd) == 0 {
 		return nil, nil, badRequest("no command specified")
@@ -178,6 +183,9 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 	adapt(host, s.e.Host())
 	if err := s.keepLinks(host); err != nil {
 		return nil, nil, err
+	}
+	if len(host.Links) > 0 && !host.NetworkMode.IsUserDefined() {
+		warned = append(warned, "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.")
 	}
 	host.Runtime = cmp.Or(host.Runtime, s.e.Config().Runtime, container.BuiltIn)
 	st := &stored{Config: cfg, Host: host, Own: true, Platform: "linux"}
@@ -224,13 +232,18 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 		return nil, nil, err
 	}
 	r, err := s.e.Containers.Create(ctx, e)
+	if err == nil {
+		if err = s.makeWorkdir(ctx, r, cfg.WorkingDir); err != nil {
+			_ = s.e.Containers.Remove(context.WithoutCancel(ctx), r.ID)
+		}
+	}
 	if errors.Is(err, spec.ErrNoCommand) {
 		err = badRequest("no command specified")
 	}
 	if errors.Is(err, container.ErrNameTaken) {
 		err = nameTaken(e.Name, "")
 	}
-	return r, warnings, err
+	return r, append(warned, warnings...), err
 }
 
 // reserve chooses a name where none is asked for, and keeps it from others who are creating until unreserve: the container has it by then, or nobody.
@@ -340,12 +353,16 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 	undo = func() {}
 	cfg, host := st.Config, st.Host
 	if host.NetworkMode.IsContainer() {
+		st.Own = false
 		other, err := s.find(host.NetworkMode.ConnectedContainer())
-		if err != nil { // no 404: clients take that for a missing image, and pull
+		if statusOf(err) == http.StatusNotFound { // it may come before the start
+			return s.define(e, sandbox.Config{Origin: Origin, Ephemeral: host.AutoRemove, Owners: s.ownersOf(host)})
+		}
+		if err != nil {
 			return undo, badRequest("joining network namespace of container: %v", err)
 		}
 		host.NetworkMode = dc.NetworkMode("container:" + other.ID)
-		e.Sandbox, st.Own = other.Config.Sandbox, false
+		e.Sandbox = other.Config.Sandbox
 		if sb, err := s.e.Sandboxes.Get(e.Sandbox); err == nil {
 			cfg.Hostname, cfg.Domainname = sb.Config.Hostname, sb.Config.Domainname
 		}
@@ -374,15 +391,32 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 		return undo, err
 	}
 	sc.Ephemeral = host.AutoRemove
-	if !host.UsernsMode.IsHost() {
-		sc.Owners = s.e.Config().Remap
+	sc.Owners = s.ownersOf(host)
+	if undo, err = s.define(e, sc); err != nil {
+		return undo, err
 	}
-	sb, err := s.e.Sandboxes.Define(sc)
+	if sb, err := s.e.Sandboxes.Get(e.Sandbox); err == nil {
+		st.Place = &sb.Config
+	}
+	return undo, nil
+}
+
+// define makes a sandbox for a container.
+func (s *Server) define(e *container.Config, c sandbox.Config) (undo func(), err error) {
+	sb, err := s.e.Sandboxes.Define(c)
 	if err != nil {
-		return undo, badRequest("%v", err)
+		return func() {}, badRequest("%v", err)
 	}
-	e.Sandbox, st.Place = sb.ID, &sb.Config
-	return func() { _ = s.e.Sandboxes.Remove(context.WithoutCancel(context.Background()), sb.ID) }, nil
+	e.Sandbox = sb.ID
+	return func() { _ = s.e.Sandboxes.Remove(context.Background(), sb.ID) }, nil
+}
+
+// ownersOf is the user namespace that a container is to be in.
+func (s *Server) ownersOf(h *dc.HostConfig) idmap.Map {
+	if h.UsernsMode.IsHost() {
+		return idmap.Map{}
+	}
+	return s.e.Config().Remap
 }
 
 // names invents names for containers that are given none.

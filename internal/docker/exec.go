@@ -24,6 +24,7 @@ type execs struct {
 
 type exec struct {
 	id, container string
+	run           int // of the container: an exec that was not started ends with it
 	req           dc.ExecCreateRequest
 	keys          []byte
 	resize        chan container.Size
@@ -63,8 +64,10 @@ func (x *execs) get(id string) (*exec, error) {
 	if e := x.all[id]; e != nil {
 		return e, nil
 	}
-	return nil, notFound("No such exec instance: %s", id)
+	return nil, noExec(id)
 }
+
+func noExec(id string) error { return notFound("No such exec instance: %s", id) }
 
 // of lists the running execs of a container; nil when there is none, as Docker has it.
 func (x *execs) of(id string) []string {
@@ -99,7 +102,7 @@ func (s *Server) createExec(c *call) error {
 	case !running(r):
 		return conflict("container %s is not running", r.ID)
 	}
-	e := &exec{id: record.NewID(), container: r.ID, req: req, resize: make(chan container.Size, 4)}
+	e := &exec{id: record.NewID(), container: r.ID, run: r.Starts, req: req, resize: make(chan container.Size, 4)}
 	if e.keys, err = parseDetachKeys(req.DetachKeys); err != nil {
 		return err
 	}
@@ -136,8 +139,11 @@ func (s *Server) startExec(c *call) error {
 	if err != nil {
 		return err
 	}
-	if !running(r) {
-		return conflict("container %s is not running", r.ID)
+	if !running(r) || r.Starts != e.run {
+		return noExec(e.id)
+	}
+	if r.State == container.Paused {
+		return conflict("Container %s is paused, unpause the container before exec", e.container)
 	}
 	e.mu.Lock()
 	again := e.started
@@ -241,19 +247,23 @@ func (s *Server) inspectExec(c *call) error {
 	if err != nil {
 		return err
 	}
+	r, err := s.find(e.container)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !e.started && (err != nil || !running(r) || r.Starts != e.run) {
+		return noExec(e.id)
+	}
 	return c.json(http.StatusOK, dc.ExecInspectResponse{ID: e.id, Running: e.running, ExitCode: e.code, OpenStdin: e.req.AttachStdin, OpenStdout: e.req.AttachStdout, OpenStderr: e.req.AttachStderr,
 		ContainerID: e.container, DetachKeys: []byte{}, Pid: e.pid, CanRemove: e.code != nil,
 		ProcessConfig: &dc.ExecProcessConfig{Tty: e.req.Tty, Entrypoint: e.req.Cmd[0], Arguments: e.req.Cmd[1:], Privileged: &e.req.Privileged, User: e.req.User}})
 }
 
 func (s *Server) resizeExec(c *call) error {
-	e, err := s.execs.get(c.vars["id"])
+	size, err := c.size()
 	if err != nil {
 		return err
 	}
-	size, err := c.size()
+	e, err := s.execs.get(c.vars["id"])
 	if err != nil {
 		return err
 	}

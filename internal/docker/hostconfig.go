@@ -214,6 +214,7 @@ func checkModes(c *dc.Config, h *dc.HostConfig) error {
 		broken bool
 		text   string
 	}{
+		{string(mode) == "container" || mode.IsContainer() && mode.ConnectedContainer() == "", "invalid network mode: invalid container format container:<name|id>"},
 		{mode.IsContainer() && c.Hostname != "", "conflicting options: hostname and the network mode"},
 		{h.UTSMode.IsHost() && c.Hostname != "", "conflicting options: hostname and the UTS mode"},
 		{mode.IsContainer() && len(h.Links) > 0, "conflicting options: container type network can't be used with links. This would result in undefined behavior"},

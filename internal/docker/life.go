@@ -121,8 +121,8 @@ func (s *Server) launch(ctx context.Context, r *container.Record, st *stored) er
 		if err := s.openPlace(ctx, r, st); err != nil {
 			return err
 		}
-	} else if sb, err := s.e.Sandboxes.Get(r.Config.Sandbox); err != nil || sb.State != sandbox.Ready {
-		return conflict("cannot join network of a non running container: %s", st.Host.NetworkMode.ConnectedContainer())
+	} else if err := s.joinPlace(ctx, r, st); err != nil {
+		return err
 	}
 	for _, m := range st.Mounts {
 		if m.Type == dm.TypeVolume {
@@ -133,6 +133,36 @@ func (s *Server) launch(ctx context.Context, r *container.Record, st *stored) er
 		}
 	}
 	return s.e.Containers.Start(ctx, r.ID)
+}
+
+// joinPlace finds the sandbox of the container whose network this one shares: the one that has the name now.
+func (s *Server) joinPlace(ctx context.Context, r *container.Record, st *stored) error {
+	other, err := s.find(st.Host.NetworkMode.ConnectedContainer())
+	if err != nil {
+		return fail(http.StatusInternalServerError, "joining network namespace of container: %v", err)
+	}
+	if before := r.Config.Sandbox; before != other.Config.Sandbox {
+		if err := s.e.Containers.Update(r.ID, func(r *container.Record) { r.Config.Sandbox = other.Config.Sandbox }); err != nil {
+			return err
+		}
+		if err := s.dropPlace(ctx, before); err != nil {
+			return err
+		}
+	}
+	if sb, err := s.e.Sandboxes.Get(other.Config.Sandbox); err != nil || sb.State != sandbox.Ready {
+		return conflict("cannot join network of a non running container: %s", other.ID)
+	}
+	return nil
+}
+
+// dropPlace removes a sandbox that nobody is in.
+func (s *Server) dropPlace(ctx context.Context, id string) error {
+	sb, err := s.e.Sandboxes.Get(id)
+	if err != nil || sb.Config.Origin != Origin || len(s.e.Containers.In(id)) > 0 {
+		return nil
+	}
+	s.resolve.left(id)
+	return s.e.Sandboxes.Remove(ctx, id)
 }
 
 // openPlace makes the container's sandbox ready, with its ports.
@@ -610,11 +640,8 @@ func (s *Server) remove(ctx context.Context, id string, o removal) error {
 	if err := s.e.Containers.Remove(ctx, id); err != nil {
 		return err
 	}
-	if sb, err := s.e.Sandboxes.Get(r.Config.Sandbox); err == nil && sb.Config.Origin == Origin && len(s.e.Containers.In(sb.ID)) == 0 {
-		s.resolve.left(sb.ID)
-		if err := s.e.Sandboxes.Remove(ctx, sb.ID); err != nil {
-			return err
-		}
+	if err := s.dropPlace(ctx, r.Config.Sandbox); err != nil {
+		return err
 	}
 	if o.volumes {
 		for _, m := range st.Mounts {

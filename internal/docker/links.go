@@ -116,11 +116,16 @@ func (s *Server) linkLine(r *container.Record, alias string) (sandbox.HostAlias,
 	if err != nil || sb.State != sandbox.Ready || len(sb.Addrs()) == 0 {
 		return sandbox.HostAlias{}, false
 	}
-	names := []string{alias, r.ID[:12]}
-	if alias != r.Config.Name {
-		names = append(names, r.Config.Name)
+	return sandbox.HostAlias{Addr: sb.Addrs()[0], Names: linkedNames(alias, sb.Config.Hostname, r.Config.Name), Of: r.ID}, true
+}
+
+// linkedNames are what a linked container is called, in Docker's order: by its alias, as it calls itself, by its name.
+func linkedNames(alias, hostname, name string) []string {
+	names := []string{alias, hostname}
+	if alias != name {
+		names = append(names, name)
 	}
-	return sandbox.HostAlias{Addr: sb.Addrs()[0], Names: names}, true
+	return slices.DeleteFunc(names, func(n string) bool { return n == "" })
 }
 
 // relink tells those linked to a container that has just got its address, and the container itself of what came between its asking and its
@@ -129,8 +134,7 @@ func (s *Server) relink(r *container.Record) error {
 	for _, sb := range s.e.Sandboxes.List() {
 		mine := sb.ID == r.Config.Sandbox
 		if !slices.ContainsFunc(sb.Config.Hosts, func(h sandbox.HostAlias) bool {
-			id := linkOf(h)
-			return id != "" && (mine || strings.HasPrefix(r.ID, id))
+			return h.Of != "" && (mine || h.Of == r.ID)
 		}) {
 			continue
 		}
@@ -151,22 +155,15 @@ func (s *Server) relink(r *container.Record) error {
 	return nil
 }
 
-// linkOf is the beginning of the ID of the container that a line of linkLine's names; "" for other lines.
-func linkOf(h sandbox.HostAlias) string {
-	if len(h.Names) < 2 || len(h.Names[1]) != 12 {
-		return ""
-	}
-	return h.Names[1]
-}
-
 // moveLinks gives the lines of a hosts file that are links' their addresses of now. One whose container has none keeps what it says.
 func moveLinks(have []sandbox.HostAlias, now func(id string) netip.Addr) []sandbox.HostAlias {
 	out := slices.Clone(have)
 	for i, h := range out {
-		if id := linkOf(h); id != "" {
-			if a := now(id); a.IsValid() {
-				out[i].Addr = a
-			}
+		if h.Of == "" {
+			continue
+		}
+		if a := now(h.Of); a.IsValid() {
+			out[i].Addr = a
 		}
 	}
 	return out
@@ -226,6 +223,9 @@ func (s *Server) removeLink(c *call) error {
 			removed = removed || name == alias
 			return name == alias
 		})
+		if len(st.Host.Links) == 0 {
+			st.Host.Links = nil
+		}
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package docker
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	dc "github.com/moby/moby/api/types/container"
@@ -15,8 +16,8 @@ import (
 func TestMoveLinks(t *testing.T) {
 	have := []sandbox.HostAlias{
 		{Addr: netip.MustParseAddr("192.0.2.1"), Names: []string{"added"}},
-		{Addr: netip.MustParseAddr("172.17.0.2"), Names: []string{"db", "0123456789ab", "postgres"}},
-		{Addr: netip.MustParseAddr("172.17.0.3"), Names: []string{"cache", "ba9876543210"}},
+		{Addr: netip.MustParseAddr("172.17.0.2"), Names: []string{"db", "postgres"}, Of: "0123456789ab"},
+		{Addr: netip.MustParseAddr("172.17.0.3"), Names: []string{"cache"}, Of: "ba9876543210"},
 	}
 	got := moveLinks(have, func(id string) netip.Addr {
 		if id == "0123456789ab" {
@@ -30,6 +31,14 @@ func TestMoveLinks(t *testing.T) {
 	}
 	if want := []string{"192.0.2.1 192.0.2.1", "172.17.0.9 172.17.0.2", "172.17.0.3 172.17.0.3"}; !slices.Equal(text, want) {
 		t.Errorf("now and before: %q, want %q", text, want)
+	}
+}
+
+func TestLinkedNames(t *testing.T) {
+	for _, tt := range [][4]string{{"db", "fred", "c1", "db fred c1"}, {"c1", "0123456789ab", "c1", "c1 0123456789ab"}, {"db", "", "c1", "db c1"}} {
+		if got := strings.Join(linkedNames(tt[0], tt[1], tt[2]), " "); got != tt[3] {
+			t.Errorf("%q: %s", tt, got)
+		}
 	}
 }
 

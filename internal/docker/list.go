@@ -11,8 +11,10 @@ import (
 
 	dc "github.com/moby/moby/api/types/container"
 	dn "github.com/moby/moby/api/types/network"
+	"github.com/opencontainers/go-digest"
 
 	"nau/internal/engine/container"
+	"nau/internal/engine/image"
 	"nau/internal/engine/sandbox"
 )
 
@@ -208,11 +210,26 @@ func (s *Server) status(r *container.Record) string {
 	return fmt.Sprintf("Exited (%d) %s ago", r.ExitCode, ago(now.Sub(r.Finished)))
 }
 
+// stillCalled tells whether an image has a name now, or had it from the beginning as its ID.
+func (s *Server) stillCalled(name string, id digest.Digest) bool {
+	img, err := s.e.Images.Get(name)
+	if err != nil {
+		return false
+	}
+	if img.ID == id {
+		return true
+	}
+	return slices.ContainsFunc(s.e.Images.Manifests(img), func(m image.ManifestInfo) bool { return m.Image == id }) // of another platform
+}
+
 // summary is one line of the list.
 func (s *Server) summary(r *container.Record, st *stored) dc.Summary {
 	path, args := command(st)
 	sum := dc.Summary{ID: r.ID, Names: []string{"/" + r.Config.Name}, Image: st.Config.Image, ImageID: r.Image.String(), Command: commandLine(path, args),
 		Created: r.Created.Unix(), Ports: []dc.PortSummary{}, Labels: r.Config.Labels, State: s.state(r), Status: s.status(r), Mounts: st.Mounts}
+	if r.Config.Origin == Origin && !s.stillCalled(sum.Image, r.Image) {
+		sum.Image = r.Image.String()
+	}
 	if r.Config.Name == "" {
 		sum.Names = []string{}
 	}

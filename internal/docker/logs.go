@@ -28,7 +28,7 @@ func (s *Server) getLogs(c *call) error {
 	}
 	q := logRequest{stdout: c.flag("stdout"), stderr: c.flag("stderr"), follow: c.flag("follow"), timestamps: c.flag("timestamps"), details: c.flag("details"), tail: -1}
 	if !q.stdout && !q.stderr {
-		return badRequest("Bad parameters: you must choose at least one stream")
+		return badRequest("must specify at least one of 'stdout' or 'stderr'")
 	}
 	if v := c.get("tail"); v != "" && v != "all" {
 		n, err := strconv.Atoi(v)

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"net"
@@ -75,7 +76,7 @@ func (s *Server) attachments(mode dc.NetworkMode, wanted map[string]*dn.Endpoint
 		}
 		a, err := attach(n, settings, name)
 		if err != nil {
-			return nil, err
+			return nil, badRequest("invalid config for network %s: %v", n.Name, err)
 		}
 		out = append(out, a)
 	}
@@ -92,19 +93,17 @@ func attach(n net_, settings *dn.EndpointSettings, name string) (attachment, err
 	}
 	if c := settings.IPAMConfig; c != nil {
 		if !n.named() && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
-			return attachment{}, badRequest("invalid config for network %s: invalid endpoint settings:\nuser specified IP address is supported on user defined networks only", n.Name)
+			return attachment{}, badRequest("invalid endpoint settings:\nuser specified IP address is supported on user defined networks only")
 		}
-		for _, ip := range []netip.Addr{c.IPv4Address, c.IPv6Address} {
-			if why := n.refuses(ip); ip.IsValid() && why != "" {
-				return attachment{}, badRequest("invalid config for network %s: invalid endpoint settings:\n%s", n.Name, why)
-			}
+		if why := n.wrongAddresses(c); why != "" {
+			return attachment{}, badRequest("invalid endpoint settings:\n%s", why)
 		}
 	}
 	if err := checkEndpointOptions(settings.DriverOpts); err != nil {
 		return attachment{}, err
 	}
 	if c := settings.IPAMConfig; c != nil && len(c.LinkLocalIPs) > 0 {
-		return attachment{}, badRequest("invalid config for network %s: link-local addresses cannot be chosen: leave LinkLocalIPs empty", n.Name)
+		return attachment{}, badRequest("link-local addresses cannot be chosen: leave LinkLocalIPs empty")
 	}
 	if n.spec.Driver == network.Ipvlan && len(settings.MacAddress) > 0 {
 		return attachment{}, badRequest("ipvlan interfaces do not support custom mac address assignment")
@@ -114,6 +113,30 @@ func attach(n net_, settings *dn.EndpointSettings, name string) (attachment, err
 		a.names = append([]string{name}, settings.Aliases...)
 	}
 	return a, nil
+}
+
+// wrongAddresses tells what is wrong with the addresses that are asked for, in Docker's words; "" if nothing is.
+func (n net_) wrongAddresses(c *dn.EndpointIPAMConfig) string {
+	var all []string
+	for _, one := range []struct {
+		family string
+		ip     netip.Addr
+		fits   bool
+	}{{"IPv4", c.IPv4Address, c.IPv4Address.Is4()}, {"IPv6", c.IPv6Address, c.IPv6Address.Is6() && !c.IPv6Address.Is4In6() && c.IPv6Address.Zone() == ""}} {
+		if !one.ip.IsValid() {
+			continue
+		}
+		if !one.fits || one.ip.IsUnspecified() {
+			all = append(all, "invalid "+one.family+" address: "+one.ip.String())
+		}
+		if why := n.refuses(one.ip.WithZone("")); why != "" || !one.fits {
+			all = append(all, cmp.Or(why, "no configured subnet contains IP address "+one.ip.String()))
+		}
+	}
+	if len(all) < 2 {
+		return strings.Join(all, "")
+	}
+	return "* " + strings.Join(all, "\n* ")
 }
 
 // refuses tells why an address cannot be had in a network; "" if it can. A subnet that was chosen for a network may be another one when
@@ -229,7 +252,10 @@ func (s *Server) connectNetwork(c *call) error {
 	}
 	defer s.op.lock(r.ID)()
 	if err := s.e.Sandboxes.Connect(c.ctx(), r.Config.Sandbox, a.engine()); err != nil {
-		return placeError(r, nil, err)
+		if err = placeError(r, nil, err); statusOf(err) == http.StatusForbidden || statusOf(err) == http.StatusBadRequest {
+			return fail(statusOf(err), "%s", strings.TrimPrefix(err.Error(), networking))
+		}
+		return err
 	}
 	if err := s.change(r.ID, func(st *stored) {
 		if st.Networks == nil {

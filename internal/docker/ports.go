@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	dn "github.com/moby/moby/api/types/network"
@@ -19,6 +20,48 @@ import (
 
 // The ports that the system gives away when none is named. Source: Linux' ip_local_port_range.
 const firstPort, lastPort = 32768, 60999
+
+// checkBindings refuses ports of the host that are none, before a container is made. A port with an empty list is published like one with an empty
+// binding, which a warning tells.
+func checkBindings(all dn.PortMap) (warnings []string, err error) {
+	var empty []string
+	for p, list := range all {
+		if _, ok := protocols[p.Proto()]; !ok {
+			return nil, badRequest("invalid proto: %s", p.Proto())
+		}
+		if len(list) == 0 {
+			empty = append(empty, p.String())
+			all[p] = []dn.PortBinding{{}}
+		}
+		for _, b := range list {
+			if _, _, err := hostPorts(b.HostPort); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(empty) > 0 {
+		slices.Sort(empty)
+		warnings = append(warnings, "Following container port(s) have an empty list of port-bindings: "+strings.Join(empty, ", ")+". Such bindings will be discarded in a future version.")
+	}
+	return warnings, nil
+}
+
+// hostPorts reads "", "8000" or "8000-8010"; 0 is any.
+func hostPorts(text string) (from, to int, err error) {
+	if text == "" {
+		return 0, 0, nil
+	}
+	low, high, ranged := strings.Cut(text, "-")
+	a, err1 := strconv.ParseUint(low, 10, 16)
+	b, err2 := a, error(nil)
+	if ranged {
+		b, err2 = strconv.ParseUint(high, 10, 16)
+	}
+	if err1 != nil || err2 != nil || b < a {
+		return 0, 0, badRequest("invalid port specification: %q", text)
+	}
+	return int(a), int(b), nil
+}
 
 // choosePorts turns a container's port bindings into the engine's; picked says that some were chosen here.
 func (s *Server) choosePorts(st *stored) (ports []network.Port, picked bool, err error) {
@@ -50,22 +93,14 @@ func (s *Server) choosePorts(st *stored) (ports []network.Port, picked bool, err
 			if !b.HostIP.IsValid() {
 				out.HostIP = binding
 			}
-			low, high, _ := strings.Cut(b.HostPort, "-")
-			switch {
-			case b.HostPort == "" || b.HostPort == "0":
+			from, to, err := hostPorts(b.HostPort)
+			if err != nil {
+				return nil, false, err
+			}
+			if to == 0 {
 				out.Host, picked = s.anyPort(ports, out), true
-			case high != "":
-				from, to := atoi(low), atoi(high)
-				if from <= 0 || to < from || to > 65535 {
-					return nil, false, badRequest("invalid port range: %s", b.HostPort)
-				}
-				out.Host = s.freePort(ports, out, from, to)
-			default:
-				n := atoi(low)
-				if n <= 0 || n > 65535 {
-					return nil, false, badRequest("invalid port: %s", b.HostPort)
-				}
-				out.Host = uint16(n)
+			} else {
+				out.Host = s.freePort(ports, out, max(from, 1), to)
 			}
 			if !slices.Contains(ports, out) {
 				ports = append(ports, out)
@@ -138,6 +173,9 @@ func addressOf(p network.Port) netip.Addr {
 	return netip.IPv4Unspecified()
 }
 
+// networking begins what is said of a container's network at its start.
+const networking = "failed to set up container networking: "
+
 // placeError words what went wrong with the network.
 func placeError(r *container.Record, ports []network.Port, err error) error {
 	where, proto := "", network.TCP
@@ -155,11 +193,11 @@ func placeError(r *container.Record, ports []network.Port, err error) error {
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		what = fmt.Sprintf("failed to bind host port %s/%s: cannot assign requested address", where, proto)
 	case errors.Is(err, network.ErrAddressTaken):
-		return fail(http.StatusForbidden, "failed to set up container networking: Address already in use")
+		return fail(http.StatusForbidden, networking+"Address already in use")
 	case errors.Is(err, network.ErrNoAddress):
-		return fail(http.StatusInternalServerError, "failed to set up container networking: no available IPv4 addresses on this network's address pools")
+		return fail(http.StatusInternalServerError, networking+"no available IPv4 addresses on this network's address pools")
 	default:
-		return fmt.Errorf("failed to set up container networking: %w", err)
+		return fmt.Errorf(networking+"%w", err)
 	}
-	return fail(http.StatusInternalServerError, "failed to set up container networking: driver failed programming external connectivity on endpoint %s (%s): %s", r.Config.Name, r.ID, what)
+	return fail(http.StatusInternalServerError, networking+"driver failed programming external connectivity on endpoint %s (%s): %s", r.Config.Name, r.ID, what)
 }

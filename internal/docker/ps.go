@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,12 @@ import (
 type column struct {
 	title string
 	of    func(*proc) string
+}
+
+// sorting is what ps's lines are put in order by.
+type sorting struct {
+	of   func(*proc) string
+	down bool
 }
 
 func clock(secs int64) string {
@@ -64,8 +71,19 @@ var (
 )
 
 // psColumns reads the arguments of ps. No ps is run: it would need one on the host, and its arguments can name files.
-func psColumns(args string) ([]column, error) {
+func psColumns(args string) (out []column, by []sorting, err error) {
 	layout, chosen := psFull, ""
+	order := func(list string) error {
+		for _, f := range strings.Split(list, ",") {
+			name := strings.TrimLeft(f, "+-")
+			c, ok := psFields[strings.ToLower(name)]
+			if !ok {
+				return badRequest("ps: error: unknown sort specifier %q: there are %s", name, strings.Join(slices.Sorted(maps.Keys(psFields)), ", "))
+			}
+			by = append(by, sorting{c.of, strings.HasPrefix(f, "-")})
+		}
+		return nil
+	}
 	words := strings.Fields(args)
 	for i := 0; i < len(words); i++ {
 		switch w := words[i]; {
@@ -74,27 +92,36 @@ func psColumns(args string) ([]column, error) {
 			layout = psAux
 		case w == "-o" || w == "o" || w == "-eo" || w == "-axo" || w == "axo" || w == "--format":
 			if i++; i == len(words) {
-				return nil, badRequest("ps: %s needs a list of columns", w)
+				return nil, nil, badRequest("ps: %s needs a list of columns", w)
 			}
 			chosen += "," + words[i]
+		case w == "--sort" || w == "k":
+			if i++; i == len(words) {
+				return nil, nil, badRequest("ps: %s needs a list of columns to sort by", w)
+			}
+			err = order(words[i])
+		case strings.HasPrefix(w, "--sort="):
+			err = order(w[len("--sort="):])
 		case strings.HasPrefix(w, "-o"):
 			chosen += "," + w[2:]
 		case strings.HasPrefix(w, "--format="):
 			chosen += "," + w[len("--format="):]
 		default:
-			return nil, badRequest("ps: %q is not known here: there are -ef, aux and -o with a list of columns", w)
+			err = badRequest("ps: %q is not known here: there are -ef, aux, -o with a list of columns, and --sort", w)
+		}
+		if err != nil {
+			return nil, nil, err
 		}
 	}
 	if chosen != "" {
 		layout = strings.TrimPrefix(chosen, ",")
 	}
-	var out []column
 	hasPid := false
 	for _, field := range strings.Split(layout, ",") {
 		name, title, titled := strings.Cut(field, "=")
 		c, ok := psFields[strings.ToLower(name)]
 		if !ok {
-			return nil, badRequest("ps: unknown user-defined format specifier %q: there are %s", name, strings.Join(slices.Sorted(maps.Keys(psFields)), ", "))
+			return nil, nil, badRequest("ps: unknown user-defined format specifier %q: there are %s", name, strings.Join(slices.Sorted(maps.Keys(psFields)), ", "))
 		}
 		if titled {
 			c.title = title
@@ -103,7 +130,29 @@ func psColumns(args string) ([]column, error) {
 		out = append(out, c)
 	}
 	if !hasPid {
-		return nil, fail(500, "Couldn't find PID field in ps output")
+		return nil, nil, fail(500, "Couldn't find PID field in ps output")
 	}
-	return out, nil
+	return out, by, nil
+}
+
+// arrange puts processes in order: numbers by their size, all else by its letters.
+func arrange(all []proc, by []sorting) {
+	slices.SortStableFunc(all, func(a, b proc) int {
+		for _, s := range by {
+			x, y := s.of(&a), s.of(&b)
+			n := strings.Compare(x, y)
+			if i, err := strconv.ParseFloat(x, 64); err == nil {
+				if j, err := strconv.ParseFloat(y, 64); err == nil {
+					n = cmp.Compare(i, j)
+				}
+			}
+			if s.down {
+				n = -n
+			}
+			if n != 0 {
+				return n
+			}
+		}
+		return 0
+	})
 }

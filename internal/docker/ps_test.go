@@ -2,6 +2,7 @@ package docker
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -22,8 +23,12 @@ func TestPsColumns(t *testing.T) {
 		"-o pid,x":            "!unknown user-defined format specifier",
 		"-C x":                "!is not known here",
 		"-o":                  "!needs a list",
+		"aux --sort=comm":     "USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND",
+		"-ef k -pid":          "UID PID PPID C STIME TTY TIME CMD",
+		"aux --sort=x":        "!unknown sort specifier",
+		"aux --sort":          "!to sort by",
 	} {
-		cols, err := psColumns(args)
+		cols, _, err := psColumns(args)
 		if text, bad := strings.CutPrefix(want, "!"); bad {
 			if err == nil || !strings.Contains(err.Error(), text) {
 				t.Errorf("%q: %v", args, err)
@@ -36,6 +41,20 @@ func TestPsColumns(t *testing.T) {
 		}
 		if got := strings.Join(titles, " "); err != nil || got != want {
 			t.Errorf("%q: %q %v", args, got, err)
+		}
+	}
+	for order, want := range map[string]string{"comm": "sh top top", "-comm,-pid": "top10 top9 sh8", "pid": "sh8 top9 top10", "user,+comm": "top10 sh8 top9"} {
+		all := []proc{{pid: 9, comm: "top", user: "root"}, {pid: 10, comm: "top", user: "bin"}, {pid: 8, comm: "sh", user: "root"}}
+		_, by, err := psColumns("-ef --sort " + order)
+		arrange(all, by)
+		got := make([]string, len(all))
+		for i, p := range all {
+			if got[i] = p.comm; order != "comm" {
+				got[i] += strconv.Itoa(p.pid)
+			}
+		}
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("by %s: %s %v, want %s", order, got, err, want)
 		}
 	}
 	p, ok := readProcess(os.Getpid(), time.Now())

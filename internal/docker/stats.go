@@ -120,7 +120,7 @@ func (s *Server) figures(ctx context.Context, id string) (*dc.StatsResponse, err
 	}
 	run := st.Run
 	doc.Read = st.Time
-	doc.CPUStats = dc.CPUStats{CPUUsage: dc.CPUUsage{TotalUsage: run.CPU.Usage, UsageInKernelmode: run.CPU.System, UsageInUsermode: run.CPU.User}, SystemUsage: systemUsage(),
+	doc.CPUStats = dc.CPUStats{CPUUsage: dc.CPUUsage{TotalUsage: run.CPU.Usage, UsageInKernelmode: run.CPU.System, UsageInUsermode: run.CPU.User, PercpuUsage: run.CPU.PerCPU}, SystemUsage: systemUsage(),
 		OnlineCPUs:     uint32(runtime.NumCPU()),
 		ThrottlingData: dc.ThrottlingData{Periods: run.CPU.Periods, ThrottledPeriods: run.CPU.ThrottledPeriods, ThrottledTime: run.CPU.ThrottledTime}}
 	limit := run.Memory.Limit

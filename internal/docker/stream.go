@@ -97,10 +97,10 @@ func parseDetachKeys(text string) ([]byte, error) {
 			case strings.IndexByte("[\\]^_", ch) >= 0:
 				out = append(out, ch-'['+27)
 			default:
-				return nil, badRequest("Invalid detach keys provided: unknown character: '%s'", k)
+				return nil, badRequest("Invalid detach keys (%s) provided", text)
 			}
 		default:
-			return nil, badRequest("Invalid detach keys provided: unknown character: '%s'", k)
+			return nil, badRequest("Invalid detach keys (%s) provided", text)
 		}
 	}
 	return out, nil

@@ -23,7 +23,7 @@ func (s *Server) getTop(c *call) error {
 	if !running(r) {
 		return conflict("container %s is not running", r.ID)
 	}
-	columns, err := psColumns(c.get("ps_args"))
+	columns, by, err := psColumns(c.get("ps_args"))
 	if err != nil {
 		return err
 	}
@@ -32,6 +32,7 @@ func (s *Server) getTop(c *call) error {
 		doc.Titles = append(doc.Titles, col.title)
 	}
 	names, now := userNames(), time.Now()
+	var all []proc
 	for _, pid := range processesOf(r.Cgroup) {
 		p, ok := readProcess(pid, now)
 		if !ok {
@@ -40,6 +41,10 @@ func (s *Server) getTop(c *call) error {
 		if p.user, ok = names[p.uid]; !ok {
 			p.user = strconv.Itoa(p.uid)
 		}
+		all = append(all, p)
+	}
+	arrange(all, by)
+	for _, p := range all {
 		row := make([]string, 0, len(columns))
 		for _, col := range columns {
 			row = append(row, col.of(&p))

@@ -175,6 +175,7 @@ func (n *creation) prepare() (err error) {
 	if n.id, err = n.runtime.planIdentity(n.spec, n.spec.Process, n.ns.userns()); err != nil {
 		return err
 	}
+	n.id.first = true
 	if !n.options.NoKeyring {
 		n.id.keyring = "_ses." + n.options.ID
 	}

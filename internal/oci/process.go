@@ -32,6 +32,7 @@ type identity struct {
 	persona  uintptr
 	persona2 bool // persona is to be set
 	memory   *memoryPolicy
+	first    bool // of its container: the working directory is made where it is missing
 }
 
 // planIdentity decides what of the configuration can be given here.
@@ -124,6 +125,11 @@ func (id *identity) prepare(p *child.Program) error {
 	if err != nil {
 		return err
 	}
+	if id.first {
+		if err := makeFolder(p, cwd); err != nil {
+			return err
+		}
+	}
 	p.Call("change to working directory "+cwd, unix.SYS_CHDIR, dir)
 	p.Inside()
 	umask := uintptr(0o022)
@@ -143,6 +149,33 @@ func (id *identity) prepare(p *child.Program) error {
 		// The handle of procfs was proven by its parent; a process can label only itself.
 		p.Call("open security label", unix.SYS_OPENAT, uintptr(root), path, unix.O_WRONLY|unix.O_CLOEXEC).Save(0)
 		p.Call("set security label", unix.SYS_WRITE, 0, p.Bytes([]byte(id.label)), uintptr(len(id.label))).Load(0)
+	}
+	return nil
+}
+
+// makeFolder adds the steps that make a folder and those above it, for what the mounts hid or brought: a volume may lie there. No magic link is
+// followed, as it could lead to a descriptor of the host's.
+func makeFolder(p *child.Program, name string) error {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_MAGICLINKS}
+	here := unix.AT_FDCWD
+	above := "/"
+	for _, part := range strings.Split(strings.Trim(path.Clean("/"+name), "/"), "/") {
+		if part == "" {
+			break
+		}
+		at, err := p.String(above)
+		if err != nil {
+			return err
+		}
+		last, err := p.String(part)
+		if err != nil {
+			return err
+		}
+		above = path.Join(above, part)
+		why := "make working directory " + above
+		p.Call(why, unix.SYS_OPENAT2, uintptr(here), at, p.Bytes(unsafe.Slice((*byte)(unsafe.Pointer(&how)), unsafe.Sizeof(how))), unsafe.Sizeof(how)).Save(0)
+		p.Call(why, unix.SYS_MKDIRAT, 0, last, 0o755).Load(0).Tolerate(unix.EEXIST, unix.EROFS)
+		p.Call(why, unix.SYS_CLOSE).Load(0)
 	}
 	return nil
 }

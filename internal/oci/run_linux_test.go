@@ -168,6 +168,19 @@ func TestUserGroupsUmaskAndWorkingDirectory(t *testing.T) {
 	want(t, run(t, s), 0, "1000\n1001 7 8\n0027\n/tmp\n/tmp\n")
 }
 
+// A volume hides the working directory that the image has; it is made in there, by root, before the process is somebody else.
+func TestWorkingDirectoryIsMadeInAMount(t *testing.T) {
+	dir := t.TempDir()
+	s := ocitest.Spec(t, "sh", "-c", "pwd; stat -c '%u %a' .")
+	s.Process.User = specs.User{UID: 1000, GID: 1000}
+	s.Process.Cwd = "/tmp/a/b"
+	s.Mounts = append(s.Mounts, specs.Mount{Destination: "/tmp", Source: dir, Type: "bind", Options: []string{"bind"}})
+	want(t, run(t, s), 0, "/tmp/a/b\n0 755\n")
+	if _, err := os.Stat(dir + "/a/b"); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCapabilitySets(t *testing.T) {
 	s := ocitest.Spec(t, "grep", "Cap", "/proc/self/status")
 	s.Process.User.UID = 1000

@@ -3,11 +3,13 @@ package layer
 import (
 	"archive/tar"
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"strings"
 	"time"
@@ -147,6 +149,28 @@ func Stat(root, name string) (FileInfo, error) {
 		}
 	}
 	return i, nil
+}
+
+// Resolve is where the links on a path in the root file system at root lead: the absolute path, in there, of what is there at this moment.
+// ErrNotFound if that is nothing.
+func Resolve(root, name string) (string, error) {
+	fd, err := openRoot(root)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	f, err := openIn(fd, cmp.Or(strings.TrimPrefix(path.Clean("/"+name), "/"), "."), unix.O_PATH, 0)
+	if err != nil {
+		return "", fmt.Errorf("find %q in container: %w", name, inContainer(err))
+	}
+	defer unix.Close(f)
+	var at [2]string
+	for i, fd := range []int{fd, f} {
+		if at[i], err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err != nil {
+			return "", fmt.Errorf("find %q in container: %w", name, err)
+		}
+	}
+	return path.Clean("/" + strings.TrimPrefix(at[1], at[0])), nil
 }
 
 // baseOf is the name by which clients know the thing at a path: its last component, "." where the path says so, "/" for the root.

@@ -105,8 +105,11 @@ func (p *pool) lease(owner string) (netip.Addr, error) {
 
 // take leases one particular address.
 func (p *pool) take(a netip.Addr, owner string) error {
-	if !p.prefix.Contains(a) || a.Less(p.low) || p.high.Less(a) {
+	if !p.prefix.Contains(a) {
 		return fmt.Errorf("lease address %s: outside %s", a, p.prefix)
+	}
+	if a.Less(p.low) || p.high.Less(a) {
+		return fmt.Errorf("lease address %s of %s: %w by %s", a, p.prefix, ErrAddressTaken, reserved)
 	}
 	if other, taken := p.used[a]; taken && other != owner {
 		return fmt.Errorf("lease address %s: %w: held by %s", a, ErrAddressTaken, other)

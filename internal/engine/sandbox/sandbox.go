@@ -81,6 +81,7 @@ type DNS struct {
 type HostAlias struct {
 	Addr  netip.Addr
 	Names []string
+	Of    string `json:",omitempty"` // whose address it is, for those who keep it right: no part of the file
 }
 
 // Attachment wishes for a place in a network.

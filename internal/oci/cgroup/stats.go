@@ -21,6 +21,10 @@ func (c *Cgroup) statsV1() (s monitor.Stats) {
 		s.CPU.Usage = readNumber(dir, "cpuacct.usage")
 		s.CPU.User = readNumber(dir, "cpuacct.usage_user")
 		s.CPU.System = readNumber(dir, "cpuacct.usage_sys")
+		for _, f := range strings.Fields(readText(dir, "cpuacct.usage_percpu")) {
+			n, _ := strconv.ParseUint(f, 10, 64)
+			s.CPU.PerCPU = append(s.CPU.PerCPU, n)
+		}
 	}
 	if dir := c.Dir("cpu"); dir != "" {
 		t := readTable(dir, "cpu.stat")

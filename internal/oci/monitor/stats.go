@@ -10,12 +10,13 @@ type Stats struct {
 
 // CPUStats: times in nanoseconds.
 type CPUStats struct {
-	Usage            uint64 `json:"usage"`
-	User             uint64 `json:"user"`
-	System           uint64 `json:"system"`
-	Periods          uint64 `json:"periods,omitempty"`
-	ThrottledPeriods uint64 `json:"throttledPeriods,omitempty"`
-	ThrottledTime    uint64 `json:"throttledTime,omitempty"`
+	Usage            uint64   `json:"usage"`
+	User             uint64   `json:"user"`
+	System           uint64   `json:"system"`
+	PerCPU           []uint64 `json:"perCPU,omitempty"` // usage of each processor, where it is counted
+	Periods          uint64   `json:"periods,omitempty"`
+	ThrottledPeriods uint64   `json:"throttledPeriods,omitempty"`
+	ThrottledTime    uint64   `json:"throttledTime,omitempty"`
 }
 
 // MemoryStats: bytes, except faults. WorkingSet is usage less inactive file pages, as the kubelet counts it.
