@@ -347,11 +347,9 @@ func (s *Server) inspectImage(c *call) error {
 		return err
 	}
 	cfg := imageConfig(img)
-	comment := ""
-	for _, h := range img.Config.History {
-		if h.Comment != "" {
-			comment = h.Comment
-		}
+	comment := "" // the last step's, whatever those before it said
+	if h := img.Config.History; len(h) > 0 {
+		comment = h[len(h)-1].Comment
 	}
 	doc := di.InspectResponse{ID: img.ID.String(), RepoTags: append([]string{}, img.RepoTags...), RepoDigests: repoDigests(img), Comment: comment,
 		Created: stamp(builtAt(img)), Author: img.Config.Author, Config: &cfg, Architecture: img.Config.Architecture, Variant: img.Config.Variant, Os: img.Config.OS,

@@ -139,7 +139,6 @@ func (s *Server) listed(f filters, r *container.Record, st *stored, sum dc.Summa
 		})
 	}
 	return f.labels(r.Config.Labels) && f.all("annotation", r.Config.Annotations) &&
-		f.any("isolation", func(v string) bool { return v == "" || v == "default" }) &&
 		f.any("id", func(v string) bool { return strings.HasPrefix(r.ID, v) }) &&
 		f.any("name", func(v string) bool { return matches(v, r.Config.Name) }) &&
 		f.exact("status", string(sum.State)) &&

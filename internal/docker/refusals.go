@@ -96,6 +96,9 @@ func transportError(err error) error {
 	}
 	var u *url.Error
 	if errors.Is(err, image.ErrUnreachable) && errors.As(err, &u) {
+		if strings.Contains(u.URL, "/blobs/") {
+			return fail(http.StatusInternalServerError, "%v", u) // it could be talked to before
+		}
 		if at, e := url.Parse(u.URL); e == nil {
 			return fail(http.StatusInternalServerError, "Get \"%s://%s/v2/\": %v", at.Scheme, at.Host, u.Err)
 		}

@@ -41,6 +41,8 @@ func TestPullErrors(t *testing.T) {
 		{"x", code(405, "UNSUPPORTED", "The operation is unsupported."), "unsupported: The operation is unsupported.", 500},
 		{"x", &remote.Error{Path: "/v2/x/blobs/sha256:12", Status: 404, Codes: []remote.Code{{Code: "BLOB_UNKNOWN", Message: "blob unknown to registry"}}}, "unknown blob", 404},
 		{"x", fmt.Errorf("get manifest: %w: %w", image.ErrUnreachable, &url.Error{Op: "Get", URL: "http://h:5000/v2/x/manifests/1", Err: errors.New("connection refused")}), `Get "http://h:5000/v2/": connection refused`, 500},
+		{"x", fmt.Errorf("download blob: %w: %w", image.ErrUnreachable, &url.Error{Op: "Get", URL: "http://h:5000/v2/x/blobs/sha256:12", Err: errors.New("EOF")}), `Get "http://h:5000/v2/x/blobs/sha256:12": EOF`, 500},
+		{"x", &image.CorruptLayerError{Digest: "sha256:12"}, "filesystem layer verification failed for digest sha256:12", 500},
 		{"x", fmt.Errorf("%w: linux/amd64 is not among 2", image.ErrNoPlatform), "no matching manifest for " + image.FormatPlatform(image.HostPlatform()) + " in the manifest list entries: no match for platform in manifest: not found", 404},
 		{"x", fmt.Errorf("image operating system %q cannot be used on this platform: %w", "windows", image.ErrForeign), `image operating system "windows" cannot be used on this platform: operating system is not supported`, 500},
 	} {

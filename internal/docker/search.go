@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/registry"
@@ -30,6 +32,9 @@ func (s *Server) searchImages(c *call) error {
 		return err
 	}
 	host, rest := "docker.io", c.get("term")
+	if strings.HasPrefix(rest, "http://") || strings.HasPrefix(rest, "https://") {
+		return badRequest("invalid repository name: repository name (%s) should not have a scheme", rest)
+	}
 	if first, after, ok := strings.Cut(rest, "/"); ok && (strings.ContainsAny(first, ".:") || first == "localhost") {
 		host, rest = first, after
 	}
@@ -43,7 +48,11 @@ func (s *Server) searchImages(c *call) error {
 	if err != nil {
 		var refused *remote.Error
 		if errors.As(err, &refused) {
-			return fail(http.StatusInternalServerError, "Unexpected status code %d", refused.Status)
+			return fail(http.StatusInternalServerError, "unexpected status code %d", refused.Status)
+		}
+		var unreached *url.Error
+		if errors.As(err, &unreached) {
+			return unreached // which names the address that was asked
 		}
 		return err
 	}
@@ -54,6 +63,7 @@ func (s *Server) searchImages(c *call) error {
 	out := []registry.SearchResult{}
 	for _, r := range found.Results {
 		if pass(r) && len(out) < limit {
+			r.IsAutomated = false //nolint:staticcheck // as no repository is, any more: what old registries say does not count
 			out = append(out, r)
 		}
 	}
@@ -66,19 +76,19 @@ func searchFilter(f filters) (func(registry.SearchResult) bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	automated, err := f.boolean("is-automated", false)
+	automated, err := f.boolean("is-automated", false) // no repository is, any more
 	if err != nil {
 		return nil, err
 	}
 	stars := 0
 	for _, v := range f["stars"] {
-		n := atoi(v)
-		if v != itoa(n) {
-			return nil, badRequest("invalid filter 'stars=%s'", v)
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			return nil, badRequest("invalid filter 'stars=%s': %v", v, err)
 		}
 		stars = max(stars, n)
 	}
 	return func(r registry.SearchResult) bool {
-		return (len(f["is-official"]) == 0 || r.IsOfficial == official) && (len(f["is-automated"]) == 0 || r.IsAutomated == automated) && r.StarCount >= stars //nolint:staticcheck // clients still ask for automated ones
+		return (len(f["is-official"]) == 0 || r.IsOfficial == official) && !automated && r.StarCount >= stars
 	}, nil
 }

@@ -25,7 +25,7 @@ func (c *Client) Search(ctx context.Context, host, term string, limit int, auth 
 			u.Host = hubSearch
 		}
 		u.Path += "/v1/search"
-		u.RawQuery = url.Values{"q": {term}, "n": {strconv.Itoa(limit)}}.Encode()
+		u.RawQuery = "q=" + url.QueryEscape(term) + "&n=" + strconv.Itoa(limit)
 		resp, err := r.sendURL(ctx, e, http.MethodGet, &u, nil, nil, "")
 		if err != nil {
 			return err
