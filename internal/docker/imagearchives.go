@@ -74,8 +74,13 @@ func (s *Server) loadImages(c *call) error {
 	}
 	_, err = s.e.Images.Import(c.ctx(), c.Body, opts)
 	var none *image.NoPlatformError
-	if errors.As(err, &none) {
+	var bad *image.ArchiveError
+	switch {
+	case errors.As(err, &bad):
+		err = bad
+	case errors.As(err, &none):
 		err = fail(http.StatusNotFound, "requested platform(s) (%v) not found: %v", []string{image.FormatPlatform(none.Platform)}, err)
 	}
+	p.begin() // whatever there is to say of an archive comes in the stream
 	return p.finish(err)
 }

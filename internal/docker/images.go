@@ -52,7 +52,8 @@ type progress struct {
 	begun bool
 }
 
-func (p *progress) put(v any) {
+// begin says that what was asked for is being done.
+func (p *progress) begin() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.begun {
@@ -60,6 +61,12 @@ func (p *progress) put(v any) {
 		p.w.Header().Set("Content-Type", "application/json")
 		p.w.WriteHeader(http.StatusOK)
 	}
+}
+
+func (p *progress) put(v any) {
+	p.begin()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var doc bytes.Buffer
 	enc := json.NewEncoder(&doc)
 	enc.SetEscapeHTML(false)

@@ -198,7 +198,7 @@ func (w *Work) adopt(ctx context.Context, desc ocispec.Descriptor, m *ocispec.Ma
 		w.blobs.Hold(l.Digest)
 		jobs = append(jobs, func(ctx context.Context) error {
 			if !s.cfg.Content.Has(l.Digest) {
-				return fmt.Errorf("find layer blob %s: %w", l.Digest, ErrArchive)
+				return badArchive("layer %q not found", l.Digest)
 			}
 			info, err := s.unpackBlob(ctx, h.rec.DiffIDs[i], l.Digest)
 			h.rec.Sizes[i] = info.Size

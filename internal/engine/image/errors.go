@@ -2,6 +2,7 @@ package image
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -67,3 +68,32 @@ func (e *CorruptLayerError) Error() string {
 
 // Is makes it one of its kind.
 func (e *CorruptLayerError) Is(target error) bool { return target == ErrCorrupt }
+
+// ArchiveError is an ErrArchive in the words that people look for.
+type ArchiveError struct {
+	words string
+	cause error
+}
+
+// badArchive makes one.
+func badArchive(format string, args ...any) error {
+	err := fmt.Errorf(format, args...)
+	return &ArchiveError{words: err.Error(), cause: errors.Unwrap(err)}
+}
+
+func (e *ArchiveError) Error() string { return e.words }
+
+// Unwrap is what was found.
+func (e *ArchiveError) Unwrap() error { return e.cause }
+
+// Is makes it one of its kind.
+func (e *ArchiveError) Is(target error) bool { return target == ErrArchive }
+
+// layerCountError is an ErrUnsupported: manifest and configuration do not agree.
+type layerCountError struct{ manifest, config int }
+
+func (e *layerCountError) Error() string {
+	return fmt.Sprintf("invalid manifest, layers length mismatch: expected %d, got %d", e.manifest, e.config)
+}
+
+func (e *layerCountError) Is(target error) bool { return target == ErrUnsupported }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -27,7 +28,7 @@ type ImportOptions struct {
 	Progress  func(Event)
 }
 
-// Import reads an OCI layout or docker-save archive (tar, gzip, zstd, xz) in one pass: files go to the content store as they come, in whatever order,
+// Import reads an OCI layout or docker-save archive (tar, gzip, bzip2, xz, zstd) in one pass: files go to the content store as they come, in whatever order,
 // and only what an image needs stays. An index comes
 // with every platform whose content is there, as one image: the answer has what is shown of each.
 func (s *Store) Import(ctx context.Context, r io.Reader, opts ImportOptions) ([]*Image, error) {
@@ -79,7 +80,7 @@ func (m *importer) run(ctx context.Context, r io.Reader) ([]*Image, error) {
 	var docker []dockerImage
 	if m.manifest != nil {
 		if err := json.Unmarshal(m.manifest, &docker); err != nil {
-			return nil, fmt.Errorf("read manifest.json: %w: %w", ErrArchive, err)
+			return nil, badArchive("invalid archive: failed to decode manifest.json: %w", err)
 		}
 	}
 	var found []*foundImage
@@ -94,11 +95,14 @@ func (m *importer) run(ctx context.Context, r io.Reader) ([]*Image, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("%w: neither index.json nor manifest.json names an image", ErrArchive)
+		if m.index == nil && m.manifest == nil {
+			return nil, badArchive("invalid archive: does not contain a manifest.json")
+		}
+		return nil, badArchive("invalid archive: names no image")
 	}
 	if len(m.opts.Names) > 0 {
 		if len(found) > 1 {
-			return nil, fmt.Errorf("%w: names given for an archive of %d images", ErrArchive, len(found))
+			return nil, badArchive("names given for an archive of %d images", len(found))
 		}
 		found[0].names = m.opts.Names
 	}
@@ -125,10 +129,10 @@ func (m *importer) read(ctx context.Context, tr *tar.Reader) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("read archive: %w: %w", ErrArchive, err)
+			return badArchive("%w", err)
 		}
 		if n > maxArchiveFiles {
-			return fmt.Errorf("read archive: %w: more than %d files", ErrArchive, maxArchiveFiles)
+			return badArchive("invalid archive: more than %d files", maxArchiveFiles)
 		}
 		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
 		switch h.Typeflag {
@@ -137,7 +141,10 @@ func (m *importer) read(ctx context.Context, tr *tar.Reader) error {
 		case tar.TypeLink:
 			m.links[name] = strings.TrimPrefix(path.Clean("/"+h.Linkname), "/")
 		case tar.TypeReg:
-			if err := m.file(name, h.Size, tr); err != nil {
+			var bad *ArchiveError
+			if err := m.file(name, h.Size, tr); errors.As(err, &bad) {
+				return bad
+			} else if err != nil {
 				return fmt.Errorf("read %q: %w", h.Name[:min(len(h.Name), 200)], err)
 			}
 		}
@@ -149,10 +156,10 @@ func (m *importer) file(name string, size int64, r io.Reader) error {
 	case "index.json", "manifest.json":
 		b, err := io.ReadAll(io.LimitReader(r, maxArchiveJSON+1))
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrArchive, err)
+			return badArchive("%w", err)
 		}
 		if len(b) > maxArchiveJSON {
-			return fmt.Errorf("%w: larger than %d bytes", ErrArchive, maxArchiveJSON)
+			return badArchive("invalid archive: %s is larger than %d bytes", name, maxArchiveJSON)
 		}
 		if name == "index.json" {
 			m.index = b
@@ -167,7 +174,7 @@ func (m *importer) file(name string, size int64, r io.Reader) error {
 	if rest, ok := strings.CutPrefix(name, "blobs/"); ok {
 		alg, hex, _ := strings.Cut(rest, "/")
 		if want = digest.NewDigestFromEncoded(digest.Algorithm(alg), hex); want.Validate() != nil {
-			return fmt.Errorf("%w: blob without a digest for a name", ErrArchive)
+			return badArchive("invalid archive: %q has no digest for a name", name[:min(len(name), 200)])
 		}
 	} else if base := path.Base(name); base == "VERSION" || base == "json" { // version 1 leftovers
 		return nil
@@ -188,14 +195,14 @@ func (m *importer) file(name string, size int64, r io.Reader) error {
 	src := &readErr{r: r}
 	if _, err := io.CopyBuffer(struct{ io.Writer }{i}, src, make([]byte, 256<<10)); err != nil {
 		if src.err != nil {
-			return fmt.Errorf("%w: %w", ErrArchive, err)
+			return badArchive("%w", err)
 		}
 		return err
 	}
 	m.w.blobs.Hold(i.Digest())
 	d, err := i.Commit(want)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrArchive, err)
+		return badArchive("invalid archive: %w", err)
 	}
 	m.files[name], m.sizes[d] = d, size
 	return nil
@@ -215,7 +222,8 @@ func (e *readErr) Read(p []byte) (int, error) {
 }
 
 // blob finds a file of the archive, through at most a few links.
-func (m *importer) blob(name string) (digest.Digest, error) {
+func (m *importer) blob(what, name string) (digest.Digest, error) {
+	asked := name
 	name = strings.TrimPrefix(path.Clean("/"+name), "/")
 	for range 8 {
 		if d, ok := m.files[name]; ok {
@@ -227,21 +235,21 @@ func (m *importer) blob(name string) (digest.Digest, error) {
 		}
 		name = to
 	}
-	return "", fmt.Errorf("%w: %q is not in it", ErrArchive, name[:min(len(name), 200)])
+	return "", badArchive("%s %q not found", what, asked[:min(len(asked), 200)])
 }
 
 // fromDocker makes manifests for a docker-save archive that has none.
 func (m *importer) fromDocker(docker []dockerImage) ([]*foundImage, error) {
 	var out []*foundImage
 	for _, d := range docker {
-		c, err := m.blob(d.Config)
+		c, err := m.blob("image config", d.Config)
 		if err != nil {
 			return nil, err
 		}
 		man := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, Layers: []ocispec.Descriptor{},
 			Config: ocispec.Descriptor{MediaType: ocispec.MediaTypeImageConfig, Digest: c, Size: m.sizes[c]}}
 		for _, l := range d.Layers {
-			b, err := m.blob(l)
+			b, err := m.blob("layer", l)
 			if err != nil {
 				return nil, err
 			}
@@ -285,7 +293,7 @@ func (m *importer) layerMedia(d digest.Digest) (string, error) {
 func (m *importer) enter(ctx context.Context, f *foundImage) (*Image, error) {
 	names, err := tagNames(f.names)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrArchive, err)
+		return nil, badArchive("%w", err)
 	}
 	chosen, err := m.wanted(f.images)
 	if err != nil {
@@ -295,7 +303,7 @@ func (m *importer) enter(ctx context.Context, f *foundImage) (*Image, error) {
 	for _, x := range chosen {
 		h, err := m.w.adopt(ctx, x.desc, x.manifest)
 		if err != nil {
-			return nil, err
+			return nil, misfit(h, err)
 		}
 		if err := m.w.s.promise(h); err != nil {
 			return nil, err
@@ -318,6 +326,19 @@ func (m *importer) enter(ctx context.Context, f *foundImage) (*Image, error) {
 		}
 	}
 	return img, nil
+}
+
+// misfit words an image whose parts do not fit each other.
+func misfit(h *held, err error) error {
+	var count *layerCountError
+	var sum *layer.DigestError
+	switch {
+	case errors.As(err, &count):
+		return badArchive("%w", count)
+	case errors.As(err, &sum) && h != nil:
+		return &ArchiveError{cause: sum, words: fmt.Sprintf("invalid diffID for layer %d: expected %q, got %q", slices.Index(h.rec.DiffIDs, sum.Want), sum.Want, sum.Got)}
+	}
+	return err
 }
 
 // wanted chooses those for the platforms that are asked for.

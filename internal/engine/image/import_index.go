@@ -29,14 +29,14 @@ type foundManifest struct {
 func (m *importer) fromIndex(docker []dockerImage) ([]*foundImage, error) {
 	x, err := parseManifest(m.index, ocispec.MediaTypeImageIndex)
 	if err != nil {
-		return nil, fmt.Errorf("read index.json: %w: %w", ErrArchive, err)
+		return nil, badArchive("invalid archive: read index.json: %w", err)
 	}
 	if x.index == nil {
-		return nil, fmt.Errorf("read index.json: %w: not an index", ErrArchive)
+		return nil, badArchive("invalid archive: index.json is not an index")
 	}
 	tags := map[digest.Digest][]string{}
 	for _, d := range docker {
-		if c, err := m.blob(d.Config); err == nil {
+		if c, err := m.blob("image config", d.Config); err == nil {
 			tags[c] = append(tags[c], d.RepoTags...)
 		}
 	}
@@ -87,7 +87,7 @@ func (m *importer) resolve(d ocispec.Descriptor) (*foundImage, error) {
 	c := m.w.s.cfg.Content
 	b, err := c.ReadAll(d.Digest, remote.MaxManifest)
 	if err != nil {
-		return nil, fmt.Errorf("%w: manifest %s is not in it", ErrArchive, d.Digest)
+		return nil, badArchive("manifest %s not found", d.Digest)
 	}
 	m.w.blobs.Hold(d.Digest)
 	x, err := parseManifest(b, d.MediaType)

@@ -105,7 +105,7 @@ func parseConfig(data []byte, layers int) (ocispec.Image, error) {
 		return c, fmt.Errorf("read image config: %w: %w", ErrUnsupported, err)
 	}
 	if len(c.RootFS.DiffIDs) != layers {
-		return c, fmt.Errorf("read image config: %w: %d diff IDs for %d layers", ErrUnsupported, len(c.RootFS.DiffIDs), layers)
+		return c, &layerCountError{manifest: layers, config: len(c.RootFS.DiffIDs)}
 	}
 	for _, d := range c.RootFS.DiffIDs {
 		if err := d.Validate(); err != nil {

@@ -3,6 +3,7 @@ package layer
 import (
 	"bufio"
 	"bytes"
+	"compress/bzip2"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ const (
 	Gzip
 	Zstd
 	Xz
+	Bzip2
 )
 
 // maxWindow bounds the memory that an archive's header can ask a decompressor for.
@@ -31,6 +33,7 @@ var magics = []struct {
 	{Gzip, []byte{0x1f, 0x8b}},
 	{Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd}},
 	{Xz, []byte{0xfd, '7', 'z', 'X', 'Z', 0}},
+	{Bzip2, []byte("BZh")},
 }
 
 // Detect tells the compression of an archive that starts with head.
@@ -70,6 +73,8 @@ func Decompress(r io.Reader) (io.ReadCloser, error) {
 		return z.IOReadCloser(), nil
 	case Xz:
 		return io.NopCloser(newXzReader(br)), nil
+	case Bzip2:
+		return io.NopCloser(bzip2.NewReader(br)), nil
 	}
 	return io.NopCloser(br), nil
 }

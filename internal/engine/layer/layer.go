@@ -31,6 +31,16 @@ var (
 	ErrDigest = errors.New("digest mismatch")
 )
 
+// DigestError is an ErrDigest that says which.
+type DigestError struct{ Want, Got digest.Digest }
+
+func (e *DigestError) Error() string {
+	return ErrDigest.Error() + ": archive is " + e.Got.String()
+}
+
+// Is makes it one of its kind.
+func (e *DigestError) Is(target error) bool { return target == ErrDigest }
+
 // Mount is what overlayfs needs for one snapshot. Paths are absolute. Lower has at least one element, top layer first.
 type Mount struct {
 	Lower    []string

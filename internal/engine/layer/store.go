@@ -396,7 +396,7 @@ func (s *Store) extract(ctx context.Context, diffID digest.Digest, tmp string, a
 		l.Hold(got)
 	}
 	if diffID != "" && got != diffID {
-		return Info{}, fmt.Errorf("%w: archive is %s", ErrDigest, got)
+		return Info{}, &DigestError{Want: diffID, Got: got}
 	}
 	rec := layerRecord{DiffID: got, Size: out.size, Disk: out.disk, Inodes: out.entries, Implied: out.implied, Created: time.Now().UTC()}
 	if out.recount {
