@@ -133,14 +133,26 @@ func (c *Container) Signal(sig syscall.Signal) error {
 		return fmt.Errorf("signal %w", err)
 	}
 	defer unix.Close(fd)
-	if err := unix.PidfdSendSignal(fd, sig, nil, 0); err != nil {
-		return fmt.Errorf("signal container %s: %w", c.record.ID, err)
+	if err := c.send(fd, sig); err != nil {
+		return err
 	}
 	if sig == unix.SIGKILL {
 		// A frozen process does not die on version 1.
 		if cg, err := c.cgroup(); err == nil && cg.Frozen() {
 			_ = cg.Thaw()
 		}
+	}
+	return nil
+}
+
+// send signals a process that open has found; it may have ended, and its parent may have heard of it, since then.
+func (c *Container) send(pidfd int, sig syscall.Signal) error {
+	err := unix.PidfdSendSignal(pidfd, sig, nil, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("signal container %s: its process has ended: %w", c.record.ID, ErrState)
+	}
+	if err != nil {
+		return fmt.Errorf("signal container %s: %w", c.record.ID, err)
 	}
 	return nil
 }

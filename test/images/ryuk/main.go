@@ -1,6 +1,7 @@
 // Command ryuk stands for Testcontainers' reaper in tests without a registry on the internet: a static program that speaks its protocol. A
 // client connects to :8080 and writes a line of label filters ("label=a=b&label=c=d"), which is acknowledged. When the last client has gone
-// and none comes back in time, all that has the labels is removed through the Docker socket. It is a test image, and no more than that.
+// and none comes back in time, it takes no more clients and removes, through the Docker socket, all that has the labels, except containers that are
+// younger than that: they belong to whoever starts a reaper after this one. It is a test image, and no more than that.
 package main
 
 import (
@@ -28,8 +29,9 @@ func main() {
 	}
 	fmt.Println("Started")
 	filters := reap(listener, patience)
+	now := time.Now()
 	for _, f := range filters {
-		if err := remove(f); err != nil {
+		if err := remove(f, now); err != nil {
 			fmt.Fprintln(os.Stderr, "ryuk:", err)
 		}
 	}
@@ -71,6 +73,7 @@ func reap(listener net.Listener, patience time.Duration) []url.Values {
 				alone.Reset(patience)
 			}
 		case <-alone.C:
+			listener.Close()
 			return all
 		}
 	}
@@ -81,7 +84,7 @@ var docker = http.Client{Transport: &http.Transport{DialContext: func(ctx contex
 }}}
 
 // remove removes what has the labels, containers first: they hold the rest.
-func remove(f url.Values) error {
+func remove(f url.Values, now time.Time) error {
 	filters, err := json.Marshal(f)
 	if err != nil {
 		return err
@@ -91,9 +94,9 @@ func remove(f url.Values) error {
 		{"/containers/json?all=1&" + query, "Id", "/containers/%s?force=1&v=1"},
 		{"/networks?" + query, "Id", "/networks/%s"},
 		{"/volumes?" + query, "Name", "/volumes/%s?force=1"},
-		{"/images/json?" + query, "Id", "/images/%s?force=1"},
+		{"/images/json?" + query, "Id", "/images/%s"},
 	} {
-		ids, err := list(kind.list, kind.id)
+		ids, err := list(kind.list, kind.id, now)
 		if err != nil {
 			return err
 		}
@@ -111,7 +114,7 @@ func remove(f url.Values) error {
 	return nil
 }
 
-func list(path, id string) (ids []string, err error) {
+func list(path, id string, now time.Time) (ids []string, err error) {
 	r, err := docker.Get("http://docker" + path)
 	if err != nil {
 		return nil, err
@@ -126,6 +129,9 @@ func list(path, id string) (ids []string, err error) {
 		err = json.NewDecoder(r.Body).Decode(&items)
 	}
 	for _, item := range items {
+		if made, ok := item["Created"].(float64); ok && strings.HasPrefix(path, "/containers") && int64(made) >= now.Unix() {
+			continue
+		}
 		if s, ok := item[id].(string); ok {
 			ids = append(ids, s)
 		}
