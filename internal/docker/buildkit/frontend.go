@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"nau/internal/docker/buildkit/wire"
+	"nau/internal/engine/build"
 )
 
 // options are a front end's attributes understood. Source: docs/reference of buildx, and the attributes that it sends.
@@ -152,11 +153,15 @@ func parse(attrs map[string]string) (o options, err error) {
 	if v := o.Args["BUILDKIT_MULTI_PLATFORM"]; v != nil {
 		o.Multi, _ = strconv.ParseBool(*v)
 	}
+	asker := "the attribute source"
 	if v := o.Args["BUILDKIT_SYNTAX"]; v != nil && o.Syntax == "" {
-		o.Syntax = *v
+		o.Syntax, asker = *v, build.AskedSyntax
 	}
 	o.Multi = o.Multi || len(o.Platforms) > 1
-	return o, checkSyntax(o.Syntax)
+	if err := build.CheckSyntax(o.Syntax, asker); err != nil {
+		return o, status.Error(codes.Unimplemented, err.Error())
+	}
+	return o, nil
 }
 
 // hosts reads "name=address,name=address" as one line of CSV.
@@ -191,18 +196,4 @@ func ulimits(v string) ([]*units.Ulimit, error) {
 		out = append(out, u)
 	}
 	return out, nil
-}
-
-// checkSyntax lets pass the names of Docker's own Dockerfile front ends: they ask for the language that is built in here.
-func checkSyntax(ref string) error {
-	ref, _, _ = strings.Cut(strings.TrimSpace(ref), " ")
-	name := strings.TrimPrefix(strings.TrimPrefix(ref, "docker.io/"), "index.docker.io/")
-	if at := strings.IndexAny(name, ":@"); at >= 0 {
-		name = name[:at]
-	}
-	switch name {
-	case "", "docker/dockerfile", "docker/dockerfile-upstream":
-		return nil
-	}
-	return status.Errorf(codes.Unimplemented, "front end image %s: this builder reads the Dockerfile language itself and runs no other front end: remove the line # syntax=%s", ref, ref)
 }

@@ -11,7 +11,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sync/errgroup"
@@ -157,9 +156,9 @@ func (f *frontend) load() error {
 	if len(f.file) == 0 {
 		return fmt.Errorf("%w: the Dockerfile cannot be empty", build.ErrDockerfile)
 	}
-	if ref, _, _, ok := parser.DetectSyntax(f.file); ok && f.o.Syntax == "" {
-		if err := checkSyntax(ref); err != nil {
-			return err
+	if f.o.Syntax == "" {
+		if err := build.SyntaxLine(f.file); err != nil {
+			return status.Error(codes.Unimplemented, err.Error())
 		}
 	}
 	if err := build.Check(f.file); err != nil {

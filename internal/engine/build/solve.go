@@ -127,6 +127,9 @@ func (b *Builder) begin(ctx context.Context, req Request) (_ *solving, err error
 	if err != nil {
 		return nil, err
 	}
+	if err := req.syntax(text); err != nil {
+		return nil, err
+	}
 	opts := b.Options(req)
 	opts.Replaced = func(stage string) bool { _, ok := r.named(stage); return ok }
 	r.plan, err = Parse(text, opts)
