@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -46,10 +47,12 @@ func (s *Server) commitContainer(c *call) error {
 		return err
 	}
 	if running(r) && r.State == container.Running && c.flagOr("pause", true) {
-		if err := s.e.Containers.Pause(c.ctx(), r.ID); err != nil {
+		switch err := s.e.Containers.Pause(c.ctx(), r.ID); {
+		case err == nil:
+			defer s.e.Containers.Resume(context.WithoutCancel(c.ctx()), r.ID)
+		case !errors.Is(err, container.ErrState): // else another paused it, or it has ended
 			return err
 		}
-		defer s.e.Containers.Resume(context.WithoutCancel(c.ctx()), r.ID)
 	}
 	now := time.Now().UTC()
 	doc := dockerspec.DockerOCIImage{Image: img.Config, Config: cfg}

@@ -252,7 +252,11 @@ func (s *Server) connectNetwork(c *call) error {
 	}
 	defer s.op.lock(r.ID)()
 	if err := s.e.Sandboxes.Connect(c.ctx(), r.Config.Sandbox, a.engine()); err != nil {
-		if err = placeError(r, nil, err); statusOf(err) == http.StatusForbidden || statusOf(err) == http.StatusBadRequest {
+		var ports []network.Port
+		if sb, gone := s.e.Sandboxes.Get(r.Config.Sandbox); gone == nil {
+			ports = sb.Config.Ports
+		}
+		if err = placeError(r, ports, err); statusOf(err) == http.StatusForbidden || statusOf(err) == http.StatusBadRequest {
 			return fail(statusOf(err), "%s", strings.TrimPrefix(err.Error(), networking))
 		}
 		return err

@@ -143,7 +143,7 @@ func (s *Server) keepNetwork(n *net_) (err error) {
 	if n.ConfigOnly {
 		return nil
 	}
-	return s.e.Networks.Rebuild(s.e.Sandboxes.Endpoints())
+	return s.e.Networks.Rebuild()
 }
 
 // inherit fills a request from the configuration network that it names.

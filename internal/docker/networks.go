@@ -248,7 +248,7 @@ func (s *Server) dropNetwork(n net_) error {
 			return fail(http.StatusForbidden, "configuration network %q is in use", n.Name)
 		}
 	}
-	if err := s.e.Networks.Remove(n.spec.Name, s.e.Sandboxes.Endpoints()); err != nil {
+	if err := s.e.Networks.Remove(n.spec.Name); err != nil {
 		if errors.Is(err, network.ErrInUse) {
 			return fail(http.StatusForbidden, "error while removing network: network %s id %s has active endpoints", n.Name, n.ID)
 		}

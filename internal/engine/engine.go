@@ -215,7 +215,7 @@ func (e *Engine) openContainers(ctx context.Context) (err error) {
 			return err
 		}
 		e.ended.Go(func() {
-			if err := e.Networks.Guard(e.life, e.Sandboxes.Endpoints); err != nil {
+			if err := e.Networks.Guard(e.life); err != nil {
 				cfg.Log.Error("guard packet rules", "error", err)
 			}
 		})
@@ -253,7 +253,7 @@ func (e *Engine) SetPodCIDRs(cidrs []netip.Prefix) error {
 		return err
 	}
 	e.cfg.PodCIDRs = cidrs
-	return e.Networks.Rebuild(e.Sandboxes.Endpoints())
+	return e.Networks.Rebuild()
 }
 
 // NetworkReady reports whether sandboxes can get addresses.

@@ -26,8 +26,15 @@ func Pour(ctx context.Context, root string, archive func() (io.ReadCloser, error
 	}
 	return plainly(archive, func(in io.Reader) error {
 		pr, pw := io.Pipe()
-		go func() { pw.CloseWithError(unhidden(pw, in)) }()
-		defer pr.CloseWithError(io.ErrClosedPipe)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			pw.CloseWithError(unhidden(pw, in))
+		}()
+		defer func() {
+			pr.CloseWithError(io.ErrClosedPipe)
+			<-done // in is its reader's until then
+		}()
 		return Extract(ctx, root, "/", pr, ExtractOptions{Overwrite: true})
 	})
 }

@@ -82,7 +82,7 @@ func TestNetworksApart(t *testing.T) {
 	bridge("routed", "172.30.5.0/24", func(s *Spec) { s.Reach[0] = RoutedReach })
 	bridge("open", "172.30.6.0/24", func(s *Spec) { s.Reach[0] = NATUnprotected })
 	bridge("alone", "172.30.7.0/24", func(s *Spec) { s.Internal, s.Reach[0] = true, Isolated })
-	if err := m.Rebuild(nil); err != nil {
+	if err := m.Rebuild(); err != nil {
 		t.Fatal(err)
 	}
 	out := outside(t, m)

@@ -25,10 +25,11 @@ import (
 // Rules are written once, when the table is made. All that changes later are elements of sets and maps, each change one transaction; nothing
 // is read back.
 type filter struct {
-	mu    sync.Mutex
-	conn  *nftables.Conn
-	table *nftables.Table
-	v6    bool
+	mu        sync.Mutex
+	published map[endpointKey]Endpoint // those with ports: what the elements of the maps are made of, and made of again when the table is
+	conn      *nftables.Conn
+	table     *nftables.Table
+	v6        bool
 
 	bridges                     *nftables.Set
 	masq, nomasq, service, self [2]*nftables.Set // index 0 IPv4, 1 IPv6
@@ -37,6 +38,11 @@ type filter struct {
 	same, apart, mute             *nftables.Set    // of bridges: (a, a) for each; those apart; those whose endpoints may not meet
 	internal, shut, routed, opens [2]*nftables.Set // bridges by Reach; opens are the published ports of routed ones
 }
+
+// endpointKey tells endpoints apart.
+type endpointKey struct{ sandbox, network, link string }
+
+func keyOf(e Endpoint) endpointKey { return endpointKey{e.Sandbox, e.Network, e.Link} }
 
 // world is what the filter holds, apart from published ports.
 type world struct {
@@ -56,13 +62,24 @@ func openFilter(name string, v6 bool) (*filter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	return &filter{conn: conn, table: &nftables.Table{Name: name, Family: nftables.TableFamilyINet}, v6: v6}, nil
+	return &filter{published: map[endpointKey]Endpoint{}, conn: conn, table: &nftables.Table{Name: name, Family: nftables.TableFamilyINet}, v6: v6}, nil
 }
 
 func (f *filter) close() { _ = f.conn.CloseLasting() }
 
+// know takes endpoints whose ports a former table held.
+func (f *filter) know(eps []Endpoint) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range eps {
+		if len(e.Ports) > 0 {
+			f.published[keyOf(e)] = e
+		}
+	}
+}
+
 // rebuild replaces the whole table in one transaction: connections of running sandboxes do not notice.
-func (f *filter) rebuild(w world, eps []Endpoint) error {
+func (f *filter) rebuild(w world) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c := f.conn
@@ -196,7 +213,7 @@ func (f *filter) rebuild(w world, eps []Endpoint) error {
 			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{redirect}},
 		}, verdict(expr.VerdictDrop))
 	}
-	for _, e := range eps {
+	for _, e := range f.published {
 		if err := f.elements(e, w.kept[e.Network], c.SetAddElements); err != nil {
 			return err
 		}
@@ -209,19 +226,28 @@ func (f *filter) rebuild(w world, eps []Endpoint) error {
 
 // publish adds an endpoint's ports, withdraw takes them away; each is one transaction.
 func (f *filter) publish(e Endpoint, kept [2]bool) error {
-	return f.change("publish", e, kept, f.conn.SetAddElements)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := f.change("publish", e, kept, f.conn.SetAddElements)
+	if err == nil && len(e.Ports) > 0 {
+		e.Ports = slices.Clone(e.Ports)
+		f.published[keyOf(e)] = e
+	}
+	return err
 }
 
 func (f *filter) withdraw(e Endpoint, kept [2]bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.published, keyOf(e)) // whatever becomes of the elements: its ports are free to be another's
 	return f.change("withdraw", e, kept, f.conn.SetDeleteElements)
 }
 
+// change is the transaction. The caller holds mu.
 func (f *filter) change(verb string, e Endpoint, kept [2]bool, apply func(*nftables.Set, []nftables.SetElement) error) error {
 	if len(e.Ports) == 0 {
 		return nil
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if err := f.elements(e, kept, apply); err != nil {
 		return err
 	}

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Guard notices when somebody else deletes the packet rules ("nft flush ruleset"), and writes them anew with what endpoints returns. It sleeps
-// until the kernel tells of a deletion, and returns when ctx ends.
-func (m *Manager) Guard(ctx context.Context, endpoints func() []Endpoint) error {
+// Guard notices when somebody else deletes the packet rules ("nft flush ruleset"), and writes them anew. It sleeps until the
+// kernel tells of a deletion, and returns when ctx ends.
+func (m *Manager) Guard(ctx context.Context) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return fmt.Errorf("watch nftables: %w", err)
@@ -42,7 +42,7 @@ func (m *Manager) Guard(ctx context.Context, endpoints func() []Endpoint) error 
 			continue // it was our own rebuild
 		}
 		m.cfg.Log.Warn("packet rules were deleted by somebody else: writing them anew", "table", m.cfg.Instance)
-		if err := m.Rebuild(endpoints()); err != nil {
+		if err := m.Rebuild(); err != nil {
 			m.cfg.Log.Error("rebuild packet rules", "error", err)
 		}
 	}

@@ -14,7 +14,7 @@ func TestDeletedRulesComeBack(t *testing.T) {
 	defer m.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- m.Guard(ctx, func() []Endpoint { return nil }) }()
+	go func() { done <- m.Guard(ctx) }()
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		// The guard may not listen yet: delete until the rules come back.
 		if err := m.nft.purge(); err != nil {

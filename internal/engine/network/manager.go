@@ -362,14 +362,15 @@ func (m *Manager) Start(eps []Endpoint) error {
 			}
 		}
 	}
-	return m.nft.rebuild(m.world(), eps)
+	m.nft.know(eps)
+	return m.nft.rebuild(m.world())
 }
 
-// Rebuild writes the packet rules anew, after somebody else flushed them.
-func (m *Manager) Rebuild(eps []Endpoint) error {
+// Rebuild writes the packet rules anew: networks have changed, or somebody else flushed them.
+func (m *Manager) Rebuild() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.nft.rebuild(m.world(), eps)
+	return m.nft.rebuild(m.world())
 }
 
 // world says what the packet rules hold. The caller holds mu.
@@ -432,7 +433,7 @@ func compare(a, b string) int {
 }
 
 // Remove deletes a network without endpoints.
-func (m *Manager) Remove(name string, eps []Endpoint) error {
+func (m *Manager) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n, ok := m.nets[name]
@@ -449,7 +450,7 @@ func (m *Manager) Remove(name string, eps []Endpoint) error {
 	if err := os.Remove(m.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return m.nft.rebuild(m.world(), eps)
+	return m.nft.rebuild(m.world())
 }
 
 // Close lets go of the sockets; networks stay.

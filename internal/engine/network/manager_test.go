@@ -3,6 +3,7 @@ package network
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -251,6 +252,102 @@ func reachAll(t *testing.T, bridged string) {
 		}
 	}
 	if err := m.Purge(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Rules are written anew whenever a network comes or goes, while others publish and withdraw ports.
+func TestRulesWrittenAnewHoldWhatIsPublished(t *testing.T) {
+	testbed.Need(t)
+	m := start(t, t.TempDir())
+	defer m.Close()
+	ctx := context.Background()
+	a, b := newNetns(t), newNetns(t)
+	port := []Port{{Protocol: TCP, Container: 80, Host: 8080}}
+	ea, err := m.Attach(ctx, AttachRequest{Network: "pods", Sandbox: "aaaaaaaaaaaa", Netns: a, Ports: port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eb, err := m.Attach(ctx, AttachRequest{Network: "pods", Sandbox: "bbbbbbbbbbbb", Netns: b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := func(ns *os.File, says string) {
+		t.Helper()
+		err := Inside(ns, func() error {
+			l, err := net.Listen("tcp", ":80")
+			if err != nil {
+				return err
+			}
+			t.Cleanup(func() { l.Close() })
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					fmt.Fprint(c, says)
+					c.Close()
+				}
+			}()
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	listen(a, "a")
+	listen(b, "b")
+	expect := func(when, want string) {
+		t.Helper()
+		if err := m.Rebuild(); err != nil {
+			t.Fatalf("%s: %v", when, err)
+		}
+		if got, err := ask(nil, "10.42.0.1:8080"); got != want || (err != nil) != (want == "") {
+			t.Errorf("%s: answered %q, %v; want %q", when, got, err, want)
+		}
+	}
+	expect("published", "a")
+	if err := m.Withdraw(&ea); err != nil {
+		t.Fatal(err)
+	}
+	expect("withdrawn", "")
+	if err := m.Publish(&eb, port); err != nil {
+		t.Fatal(err)
+	}
+	expect("published by another", "b")
+	if err := m.Detach(eb); err != nil {
+		t.Fatal(err)
+	}
+	expect("detached", "")
+	if err := errors.Join(m.Detach(ea), m.Unlink(ea, nil), m.Unlink(eb, nil), m.Purge()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A publication that the kernel refuses leaves no port taken.
+func TestRefusedPublicationTakesNoPort(t *testing.T) {
+	testbed.Need(t)
+	m := start(t, t.TempDir())
+	defer m.Close()
+	e, err := m.Attach(context.Background(), AttachRequest{Network: "pods", Sandbox: "aaaaaaaaaaaa", Netns: newNetns(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.nft.purge(); err != nil { // so that there is no set for it
+		t.Fatal(err)
+	}
+	port := Port{Protocol: TCP, Container: 80, Host: 8080}
+	if err := m.Publish(&e, []Port{port}); err == nil || len(e.Ports) > 0 {
+		t.Errorf("published %v without rules: %v", e.Ports, err)
+	}
+	if !m.Free(port) {
+		t.Error("the port is taken")
+	}
+	if err := errors.Join(m.Rebuild(), m.Publish(&e, []Port{port})); err != nil {
+		t.Error(err)
+	}
+	if err := errors.Join(m.Detach(e), m.Unlink(e, nil), m.Purge()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -3,6 +3,7 @@ package network
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Publish adds ports to an endpoint, all or none.
@@ -27,8 +28,18 @@ func (m *Manager) Publish(e *Endpoint, ports []Port) error {
 		m.ports[portKey(p)] = e.Sandbox
 	}
 	m.mu.Unlock()
-	e.Ports = append(e.Ports, ports...)
-	return m.nft.publish(*e, m.kept(e.Network))
+	had := e.Ports
+	e.Ports = append(slices.Clone(had), ports...)
+	if err := m.nft.publish(*e, m.kept(e.Network)); err != nil {
+		e.Ports = had
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for _, p := range ports {
+			m.letGo(p, e.Sandbox)
+		}
+		return err
+	}
+	return nil
 }
 
 // portOwner finds who has a port, on the same address or on all of them. The caller holds mu.

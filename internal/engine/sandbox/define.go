@@ -163,6 +163,7 @@ func (m *Manager) Disconnect(ctx context.Context, id, name string) error {
 		return fmt.Errorf("disconnect sandbox %s from network %s: %w", id[:12], name, ErrNotFound)
 	}
 	r.Config.Networks = slices.Delete(slices.Clone(r.Config.Networks), i, i+1)
+	var left error
 	if i := slices.IndexFunc(r.Endpoints, func(e network.Endpoint) bool { return e.Network == name }); i >= 0 {
 		gone := r.Endpoints[i]
 		r.Endpoints = slices.Delete(slices.Clone(r.Endpoints), i, i+1)
@@ -172,16 +173,15 @@ func (m *Manager) Disconnect(ctx context.Context, id, name string) error {
 				return err
 			}
 			defer ns.Close()
-			if err := errors.Join(m.set.Net.Detach(gone), m.set.Net.Unlink(gone, ns), m.lead(&r, ns), m.rewriteHosts(&r)); err != nil {
-				return err
-			}
+			// Whatever goes wrong, the endpoint is none any more.
+			left = errors.Join(m.set.Net.Detach(gone), m.set.Net.Unlink(gone, ns), m.lead(&r, ns), m.rewriteHosts(&r))
 		}
 	}
 	if err := m.save(&r); err != nil {
-		return err
+		return errors.Join(left, err)
 	}
 	m.swap(e, &r)
-	return nil
+	return left
 }
 
 // request is the endpoint that an attachment means, beside those that r has.
