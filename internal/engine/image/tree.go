@@ -34,17 +34,22 @@ func (b *branch) size() (n int64) {
 	return n + b.desc.Size
 }
 
-// maxDepth is how deep indexes may lie in each other.
-const maxDepth = 3
+// Bounds of a tree: how deep indexes may lie in each other, and how many manifests are looked at. An index is somebody else's text, and may name one
+// thing, or itself, any number of times.
+const (
+	maxDepth    = 3
+	maxBranches = 10_000
+)
 
 // readTree reads an index as far as it is here.
 func (s *Store) readTree(index digest.Digest) *tree {
 	t := &tree{}
-	s.grow(t, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: index}, 0)
+	s.grow(t, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageIndex, Digest: index}, 0, map[digest.Digest]bool{index: true})
 	return t
 }
 
-func (s *Store) grow(t *tree, d ocispec.Descriptor, depth int) {
+// grow adds what an index lists that the tree has not seen yet.
+func (s *Store) grow(t *tree, d ocispec.Descriptor, depth int, seen map[digest.Digest]bool) {
 	raw, err := s.cfg.Content.ReadAll(d.Digest, remote.MaxManifest)
 	if err != nil {
 		return
@@ -54,12 +59,16 @@ func (s *Store) grow(t *tree, d ocispec.Descriptor, depth int) {
 		return
 	}
 	for _, d := range x.index.Manifests {
+		if seen[d.Digest] || len(seen) > maxBranches || d.Digest.Validate() != nil {
+			continue
+		}
 		switch {
-		case d.Digest.Validate() != nil:
 		case isIndex(d.MediaType) && depth < maxDepth:
+			seen[d.Digest] = true
 			t.inner = append(t.inner, d.Digest)
-			s.grow(t, d, depth+1)
+			s.grow(t, d, depth+1, seen)
 		case isManifest(d.MediaType):
+			seen[d.Digest] = true
 			t.branches = append(t.branches, s.branch(d))
 		}
 	}

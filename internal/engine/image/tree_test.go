@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -477,5 +478,40 @@ func TestOldRecordsKnowTheirIndexByTheirNames(t *testing.T) {
 	}
 	if _, err := f.Remove(context.Background(), f.ref, RemoveOptions{}); err != nil || len(f.leftovers()) > 0 {
 		t.Errorf("removal leaves %v (%v)", f.leftovers(), err)
+	}
+}
+
+// Indexes that name each other many times over, as somebody's registry or archive may have them, cost no more than what they are.
+func TestTreeOfManyNames(t *testing.T) {
+	b := newBed(t)
+	image := makeImage(t, [][]byte{layerTar(t, file{"f", "f"})})
+	put := func(raw []byte) digest.Digest {
+		t.Helper()
+		d, err := b.cfg.Content.Put(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	put(image.manifest)
+	desc, kind := image.desc, ocispec.MediaTypeImageManifest
+	for range maxDepth {
+		x := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex}
+		x.SchemaVersion = 2
+		for range 3000 {
+			x.Manifests = append(x.Manifests, ocispec.Descriptor{MediaType: kind, Digest: desc.Digest, Size: desc.Size})
+		}
+		for i := range 4000 {
+			x.Manifests = append(x.Manifests, ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(desc.Digest.String() + strconv.Itoa(i)), Size: 1})
+		}
+		raw, err := json.Marshal(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		desc, kind = ocispec.Descriptor{Digest: put(raw), Size: int64(len(raw))}, ocispec.MediaTypeImageIndex
+	}
+	got := b.readTree(desc.Digest)
+	if len(got.inner) != maxDepth-1 || len(got.branches) > maxBranches || !got.names(image.config) {
+		t.Errorf("%d indexes, %d branches", len(got.inner), len(got.branches))
 	}
 }
