@@ -241,25 +241,28 @@ func TestSecurityWorkingDirectoryOfRunIsInside(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(leak)
-	for fd := 3; fd < 40; fd++ {
-		s := ocitest.Spec(t, "sleep", "100")
-		s.Process.Cwd = "/proc/self/fd/" + itoa(uint64(fd))
-		r := runtimeFor(t)
-		c, err := r.Create(oci.CreateOptions{ID: ocitest.ID(t), Bundle: ocitest.Bundle(t, s), Stdio: [3]int{-1, -1, -1}})
-		if err != nil {
-			continue // refused, which is what should happen
-		}
-		cwd, _ := os.Readlink("/proc/" + itoa(uint64(c.Pid())) + "/cwd")
-		root, _ := os.Stat("/proc/" + itoa(uint64(c.Pid())) + "/cwd/")
-		host, _ := os.Stat("/")
-		if os.SameFile(root, host) {
-			t.Errorf("descriptor %d: the working directory is the host's root (%s)", fd, cwd)
-		}
-		unix.Kill(c.Pid(), unix.SIGKILL)
-		reap(c.Pid())
-		kernel.Close(c.Pidfd)
-		if err := c.Delete(true); err != nil {
-			t.Error(err)
+	// Closed, or kept because somebody wants it: a descriptor of the host's leads out either way.
+	for _, preserve := range []int{0, 37} {
+		for fd := 3; fd < 40; fd++ {
+			s := ocitest.Spec(t, "sleep", "100")
+			s.Process.Cwd = "/proc/self/fd/" + itoa(uint64(fd))
+			r := runtimeFor(t)
+			c, err := r.Create(oci.CreateOptions{ID: ocitest.ID(t), Bundle: ocitest.Bundle(t, s), Stdio: [3]int{-1, -1, -1}, PreserveFDs: preserve})
+			if err != nil {
+				continue // refused, which is what should happen
+			}
+			cwd, _ := os.Readlink("/proc/" + itoa(uint64(c.Pid())) + "/cwd")
+			root, _ := os.Stat("/proc/" + itoa(uint64(c.Pid())) + "/cwd/")
+			host, _ := os.Stat("/")
+			if os.SameFile(root, host) {
+				t.Errorf("descriptor %d of %d that are kept: the working directory is the host's root (%s)", fd, preserve, cwd)
+			}
+			unix.Kill(c.Pid(), unix.SIGKILL)
+			reap(c.Pid())
+			kernel.Close(c.Pidfd)
+			if err := c.Delete(true); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
