@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"iter"
 	"maps"
 	"net/http"
 	"slices"
@@ -28,6 +29,9 @@ type hub struct {
 	subs map[*subscriber]bool
 	// attrs are what events tell of containers, kept for events that come after the container is gone.
 	attrs map[string]map[string]string
+	// reached is the number of the engine's last event that was translated; moved, if somebody waits for it, is closed when it grows.
+	reached uint64
+	moved   chan struct{}
 }
 
 // subscriber is one listener. A listener that falls too far behind is let go: its channel closes.
@@ -54,6 +58,22 @@ func (h *hub) subscribe(since time.Time, all bool) (*subscriber, []de.Message) {
 	return sub, past
 }
 
+// waiting takes the messages that are there by now.
+func (sub *subscriber) waiting() iter.Seq[de.Message] {
+	return func(yield func(de.Message) bool) {
+		for {
+			select {
+			case m, ok := <-sub.ch:
+				if !ok || !yield(m) {
+					return
+				}
+			default:
+				return
+			}
+		}
+	}
+}
+
 // listeners counts who listens.
 func (h *hub) listeners() int {
 	h.mu.Lock()
@@ -65,6 +85,38 @@ func (h *hub) unsubscribe(sub *subscriber) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.subs, sub)
+}
+
+// translated notes that the engine's events up to seq were handed out.
+func (h *hub) translated(seq uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reached = seq
+	if h.moved != nil {
+		close(h.moved)
+		h.moved = nil
+	}
+}
+
+// await returns when the engine's events up to seq were handed out.
+func (h *hub) await(seq uint64, end <-chan struct{}) {
+	for {
+		h.mu.Lock()
+		if h.reached >= seq {
+			h.mu.Unlock()
+			return
+		}
+		if h.moved == nil {
+			h.moved = make(chan struct{})
+		}
+		moved := h.moved
+		h.mu.Unlock()
+		select {
+		case <-moved:
+		case <-end:
+			return
+		}
+	}
 }
 
 func (h *hub) publish(kind de.Type, action de.Action, id string, attrs map[string]string, at time.Time) {
@@ -113,12 +165,14 @@ func (s *Server) supervise(sub *events.Subscription) {
 	for _, r := range s.e.Containers.List() {
 		s.hub.attrs[r.ID] = attributes(r)
 	}
+	s.hub.translated(sub.After())
 	for {
 		batch, err := sub.Next(s.life)
 		for _, e := range batch {
 			if e.Kind == events.Container {
 				s.translate(e)
 			}
+			s.hub.translated(e.Seq)
 		}
 		if err != nil {
 			if s.life.Err() != nil || err == events.ErrClosed {
@@ -126,6 +180,7 @@ func (s *Server) supervise(sub *events.Subscription) {
 			}
 			sub.Close()
 			sub = s.e.Events.Subscribe()
+			s.hub.translated(sub.After())
 			s.ended.Go(s.recover) // what was missed is in the records
 		}
 	}
@@ -209,6 +264,7 @@ func (s *Server) getEvents(c *call) error {
 		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}
+	s.hub.await(s.e.Events.Last(), s.life.Done()) // what a caller was told is done is among the past
 	sub, past := s.hub.subscribe(since, !until.IsZero())
 	defer s.hub.unsubscribe(sub)
 	kind, head := eventForm(c.Header.Values("Accept"), c.atLeast("1.52"))
@@ -242,6 +298,14 @@ func (s *Server) getEvents(c *call) error {
 				return nil
 			}
 		case <-ctx.Done():
+			if c.ctx().Err() == nil {
+				s.hub.await(s.e.Events.Last(), s.life.Done())
+				for m := range sub.waiting() {
+					if send(m) != nil {
+						return nil
+					}
+				}
+			}
 			return nil
 		case <-s.life.Done():
 			return nil

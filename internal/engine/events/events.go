@@ -119,7 +119,7 @@ func (b *Bus) SubscribeSince(since time.Time) (*Subscription, []Event) {
 			}
 		}
 	}
-	s := &Subscription{bus: b, wake: make(chan struct{}, 1)}
+	s := &Subscription{bus: b, after: b.seq, wake: make(chan struct{}, 1)}
 	if b.closed {
 		s.err = ErrClosed
 		return s, past
@@ -129,6 +129,13 @@ func (b *Bus) SubscribeSince(since time.Time) (*Subscription, []Event) {
 	}
 	b.subs[s] = struct{}{}
 	return s, past
+}
+
+// Last is the number of the newest event.
+func (b *Bus) Last() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.seq
 }
 
 // Close ends all subscriptions.
@@ -144,12 +151,16 @@ func (b *Bus) Close() {
 
 // Subscription is one reader's queue.
 type Subscription struct {
-	bus  *Bus
-	mu   sync.Mutex
-	q    []Event
-	err  error
-	wake chan struct{}
+	bus   *Bus
+	after uint64
+	mu    sync.Mutex
+	q     []Event
+	err   error
+	wake  chan struct{}
 }
+
+// After is the number of the last event before the subscription.
+func (s *Subscription) After() uint64 { return s.after }
 
 func (s *Subscription) push(e Event) {
 	s.mu.Lock()

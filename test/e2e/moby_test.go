@@ -1,0 +1,163 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"nau/test/e2e/harness"
+)
+
+// mobyImages are those that moby's tests find on their own machine: stand-ins, each a stage of testdata/moby/Dockerfile.
+var mobyImages = map[string]string{
+	"busybox:latest":             "busybox",
+	"busybox:glibc":              "busybox",
+	"debian:trixie-slim":         "debian",
+	"hello-world:frozen":         "hello",
+	"hello-world:amd64":          "hello",
+	"hello-world:arm64":          "hello-arm64",
+	"arm32v7/hello-world:latest": "hello-arm32v7",
+}
+
+// mobyPrograms are the programs and their folders, a machine's to a row: each empties the engine of what is not its own, so they share one in turns only.
+var mobyPrograms = [][][2]string{
+	{{"container", "container"}},
+	{{"build", "build"}, {"image", "image"}, {"network", "network"}, {"common", "plugin/common"}, {"session", "session"}, {"system", "system"}, {"volume", "volume"}},
+}
+
+// mobyNoDaemon is what stands for a dockerd says: tests that want one of their own are not judged.
+const mobyNoDaemon = "no daemon of its own"
+
+// mobyLong are tests that only wait, for longer than the rest takes.
+const mobyLong = "^(TestHealthStartInterval|TestStopContainerWithTimeout)$"
+
+// Moby's own integration tests of the Engine API, unchanged, against the Docker socket. testdata/moby/known.txt has those that fail, each with
+// its reason: one that fails and is not there is an error, and so is one that is there and passes. Tests that start daemons of
+// their own are not judged.
+func TestMoby(t *testing.T) {
+	needDocker(t)
+	dir := harness.Client(t, "moby")
+	known := mobyKnown(t)
+	context, err := filepath.Abs("testdata/moby")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, programs := range mobyPrograms {
+		t.Run(programs[0][0], func(t *testing.T) {
+			t.Parallel()
+			m := harness.New(t)
+			m.Registry()
+			m.Up()
+			if err := os.WriteFile(filepath.Join(m.Dir, "dockerd"), []byte("#!/bin/sh\necho "+mobyNoDaemon+"\nexit 1\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range slices.Sorted(maps.Keys(mobyImages)) {
+				m.Must(m.Nau, "build", "-q", "--data-dir", m.DataDir, "--run-dir", m.RunDir, "--target", mobyImages[name], "-t", name, context)
+			}
+			for _, p := range programs {
+				known.judge(t, p[0], m.Do("", "sh", "-c", `export DEST="$4" PATH="$4:$PATH" && cd "$0/integration/$1" && exec "$0/programs/$2.test" -test.v -test.timeout 110s -test.skip "$3"`, dir, p[1], p[0], mobyLong, m.Dir))
+			}
+		})
+	}
+}
+
+// judge compares what a program's tests came to with what is known of them.
+func (known mobyFailures) judge(t *testing.T, program string, r harness.Result) {
+	t.Helper()
+	outcome := mobyOutcome(r.Stdout)
+	for _, name := range slices.Sorted(maps.Keys(outcome.failed)) {
+		if text := outcome.failed[name]; known[name] == "" && !strings.Contains(text, mobyNoDaemon) {
+			t.Errorf("%s: %s fails:\n%s", program, name, tail(text))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(outcome.passed)) {
+		if reason := known[name]; reason != "" && !strings.HasPrefix(reason, mobyEither) {
+			t.Errorf("%s: %s passes: take it out of known.txt", program, name)
+		}
+	}
+	if len(outcome.passed)+len(outcome.failed) == 0 || !outcome.ended {
+		t.Errorf("%s did not end by itself, exit code %d\n%s%s", program, r.Code, tail(r.Stdout), tail(r.Stderr))
+	}
+	t.Logf("%s: %d tests pass, %d fail", program, len(outcome.passed), len(outcome.failed))
+}
+
+// mobyFailures are the tests that are known to fail, with the reason.
+type mobyFailures map[string]string
+
+// mobyEither begins the reason of what passes on some machines and fails on others.
+const mobyEither = "machine:"
+
+// mobyKnown reads "TestName/sub reason" lines.
+func mobyKnown(t *testing.T) mobyFailures {
+	t.Helper()
+	text, err := os.ReadFile("testdata/moby/known.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := mobyFailures{}
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		name, reason, _ := strings.Cut(line, " ")
+		if reason == "" {
+			t.Errorf("known.txt: no reason for %s", name)
+		}
+		known[name] = reason
+	}
+	return known
+}
+
+// mobyResult is what one program's tests came to. A test that fails only because of its parts is not among the failed.
+type mobyResult struct {
+	passed map[string]bool
+	failed map[string]string // name: what it printed
+	ended  bool
+}
+
+var (
+	mobyAbout  = regexp.MustCompile(`^=== (?:RUN|CONT|NAME|PAUSE)\s+(\S+)`)
+	mobyDigest = regexp.MustCompile(`@sha256:[0-9a-f]{64}`) // in names of tests: of the stand-ins, which differ from run to run
+	mobyEnd    = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+)`)
+)
+
+func mobyOutcome(out string) mobyResult {
+	r := mobyResult{passed: map[string]bool{}, failed: map[string]string{}}
+	about, said := "", map[string]string{}
+	for line := range strings.Lines(out) {
+		if m := mobyAbout.FindStringSubmatch(line); m != nil {
+			about = mobyDigest.ReplaceAllString(m[1], "@sha256:")
+			continue
+		}
+		if m := mobyEnd.FindStringSubmatch(line); m != nil {
+			about = mobyDigest.ReplaceAllString(m[2], "@sha256:")
+			switch m[1] {
+			case "PASS":
+				r.passed[about] = true
+			case "FAIL":
+				r.failed[about] = ""
+			}
+			continue
+		}
+		if text := strings.TrimSpace(line); text == "PASS" || text == "FAIL" {
+			r.ended = true
+		}
+		said[about] += line
+	}
+	for name := range r.failed {
+		r.failed[name] = said[name]
+		for i := strings.LastIndex(name, "/"); i > 0; i = strings.LastIndex(name[:i], "/") {
+			if up := name[:i]; strings.Contains(said[up], mobyNoDaemon) {
+				r.failed[name] += said[up]
+			}
+			delete(r.failed, name[:i])
+		}
+	}
+	return r
+}
