@@ -1,9 +1,9 @@
 package docker
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -17,6 +17,7 @@ import (
 	"nau/internal/engine/build"
 	"nau/internal/engine/container"
 	"nau/internal/engine/image"
+	"nau/internal/engine/layer"
 )
 
 // commitContainer answers POST /commit.
@@ -121,10 +122,11 @@ func (s *Server) importImage(c *call, src string) error {
 	now := time.Now().UTC()
 	doc := dockerspec.DockerOCIImage{Config: cfg}
 	doc.Created, doc.Platform = &now, image.HostPlatform()
-	if text := c.get("platform"); text != "" {
-		doc.Platform = image.ParsePlatform(text)
-		if doc.OS != "linux" {
-			return badRequest("operating system %q is not supported: images are for linux", doc.OS)
+	if p, err := asked(c.get("platform")); err != nil {
+		return err
+	} else if p != nil {
+		if doc.Platform = *p; doc.OS != "linux" {
+			return badRequest("operating system is not supported")
 		}
 	}
 	p := newProgress(c)
@@ -147,11 +149,21 @@ func (s *Server) importImage(c *call, src string) error {
 	}
 	img, err := s.e.Images.ImportRootFS(c.ctx(), archive, doc, ocispec.History{Created: &now, Comment: comment}, name)
 	if err != nil {
-		return p.finish(err)
+		return p.finish(plainArchive(err))
 	}
 	p.put(line{Status: img.ID.String()})
 	s.hub.image("import", img.ID.String(), name)
 	return nil
+}
+
+// plainArchive says of an archive that is none just that.
+func plainArchive(err error) error {
+	for _, plain := range []error{tar.ErrHeader, io.ErrUnexpectedEOF} {
+		if errors.Is(err, layer.ErrArchive) && errors.Is(err, plain) {
+			return badRequest("%v", plain)
+		}
+	}
+	return err
 }
 
 // download opens what an address has.
@@ -162,15 +174,16 @@ func download(ctx context.Context, address string) (io.ReadCloser, int64, error)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, 0, fmt.Errorf("import %s: %w", address, err)
+		return nil, 0, err // which names the address
 	}
 	if res.StatusCode >= 400 {
+		said, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10))
 		res.Body.Close()
 		code := http.StatusInternalServerError
 		if res.StatusCode == http.StatusNotFound {
 			code = res.StatusCode
 		}
-		return nil, 0, fail(code, "Got HTTP status code >= 400: %s", res.Status)
+		return nil, 0, fail(code, "failed to GET %s with status %s: %s", address, res.Status, strings.TrimSpace(string(said)))
 	}
 	return res.Body, res.ContentLength, nil
 }

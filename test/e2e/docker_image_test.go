@@ -83,7 +83,7 @@ func TestDockerImageCommands(t *testing.T) {
 			{args: "import http://127.0.0.1:8990/tree.tar.gz imported:3", out: "Downloading from http://127.0.0.1:8990/tree.tar.gz\n"},
 			{args: "history --format {{.Comment}} imported:3", out: "Imported from http://127.0.0.1:8990/tree.tar.gz\n"},
 			{args: "run --rm imported:3 echo by address", out: "by address\n"},
-			{args: "import http://127.0.0.1:8990/nothing imported:4", code: 1, err: "Got HTTP status code >= 400: 404 Not Found"},
+			{args: "import http://127.0.0.1:8990/nothing imported:4", code: 1, err: "failed to GET http://127.0.0.1:8990/nothing with status 404 Not Found: 404 page not found"},
 			{args: "import http://127.0.0.1:8991/nothing imported:4", code: 1, err: "connection refused"},
 			{args: "import --platform windows/amd64 tree.tar", code: 1, err: "windows"},
 			{args: "rm tree strange"},

@@ -162,7 +162,7 @@ func (w *Work) create(ctx context.Context, opts CreateOptions) (*Image, error) {
 	return s.enter(h, desc, names)
 }
 
-// tagNames normalises names to give; all bad ones are reported.
+// tagNames normalises names to give, each once; all bad ones are reported.
 func tagNames(names []string) ([]string, error) {
 	var out []string
 	var errs []error
@@ -172,7 +172,9 @@ func tagNames(names []string) ([]string, error) {
 			errs = append(errs, fmt.Errorf("read reference %q: %w: %w", n, ErrInvalidReference, err))
 			continue
 		}
-		out = append(out, reference.TagNameOnly(named).String())
+		if full := reference.TagNameOnly(named).String(); !slices.Contains(out, full) {
+			out = append(out, full)
+		}
 	}
 	return out, errors.Join(errs...)
 }

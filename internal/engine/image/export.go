@@ -182,7 +182,7 @@ func (s *Store) writeArchive(ctx context.Context, tw *tar.Writer, list []*export
 	docker := []dockerImage{}
 	seen := map[digest.Digest]bool{}
 	for _, x := range list {
-		m := dockerImage{Config: blobPath(x.shown.ID), RepoTags: []string{}, Layers: []string{}}
+		m := dockerImage{Config: blobPath(x.shown.ID), Layers: []string{}}
 		for _, l := range x.shown.Layers {
 			m.Layers = append(m.Layers, blobPath(l.Digest))
 		}

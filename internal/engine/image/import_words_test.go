@@ -53,3 +53,29 @@ func TestBadArchivesAreNamed(t *testing.T) {
 		t.Errorf("the good one: %v", err)
 	}
 }
+
+// TestLoadedIsToldOnce: a name that an archive has in manifest.json and in index.json is one name; an image saved by its ID has none.
+func TestLoadedIsToldOnce(t *testing.T) {
+	u, b := newUpstream(t, nil), newBed(t)
+	u.push(t, "x", "1", makeImage(t, [][]byte{layerTar(t, file{"a", "a"})}))
+	img, err := b.Pull(context.Background(), u.host()+"/x:1", PullOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{u.host() + "/x:1": "Loaded image: " + u.host() + "/x:1", img.ID.String(): "Loaded image ID: " + img.ID.String()} {
+		var archive bytes.Buffer
+		if err := b.Export(context.Background(), &archive, ExportOptions{}, ref); err != nil {
+			t.Fatal(err)
+		}
+		if ref == img.ID.String() && !bytes.Contains(archive.Bytes(), []byte(`"RepoTags":null`)) {
+			t.Errorf("manifest.json gives an image saved by its ID a name")
+		}
+		var told []string
+		if _, err := newBed(t).Import(context.Background(), &archive, ImportOptions{Progress: func(e Event) { told = append(told, e.Status) }}); err != nil {
+			t.Fatal(err)
+		}
+		if len(told) != 1 || told[0] != want {
+			t.Errorf("%q, want only %q", told, want)
+		}
+	}
+}
