@@ -147,6 +147,9 @@ func (s *Server) image(ref string) (*image.Image, error) {
 		return nil, noImage(ref)
 	}
 	if errors.Is(err, image.ErrInvalidReference) {
+		if _, perr := reference.ParseNormalizedNamed(ref); perr != nil {
+			return nil, badRequest("%v", perr) // which says what is wrong with it
+		}
 		return nil, badRequest("invalid reference format")
 	}
 	return img, err

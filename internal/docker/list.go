@@ -232,7 +232,11 @@ func (s *Server) summary(r *container.Record, st *stored) dc.Summary {
 	if r.Config.Name == "" {
 		sum.Names = []string{}
 	}
-	if r.Config.Origin != Origin {
+	if r.Config.Origin == Origin {
+		if !s.e.Images.Means(sum.Image, r.Image) {
+			sum.Image = sum.ImageID // what it was run by has gone, or is another image now
+		}
+	} else {
 		// A pod's container names the image's ID, for what a tag means may change; a person wants to see the tag.
 		if img, err := s.e.Images.Get(r.Image.String()); err == nil && len(img.RepoTags) > 0 && !slices.Contains(img.RepoTags, sum.Image) {
 			sum.Image = img.RepoTags[0]

@@ -339,6 +339,21 @@ func (s *Store) Resolve(refOrID string) (*Image, string, error) {
 	return s.view(h, name), name, nil
 }
 
+// Means reports whether a name or ID stands for an image now: for it alone, or for it among those of other platforms.
+func (s *Store) Means(refOrID string, id digest.Digest) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	h, name, err := s.find(refOrID)
+	if err != nil {
+		return false
+	}
+	if h.rec.ID == id {
+		return true
+	}
+	t := s.tree(s.targetOf(h, name))
+	return t != nil && slices.ContainsFunc(t.members(s.images), func(m member) bool { return m.rec.ID == id })
+}
+
 // On is Get for a platform: the image of those that refOrID stands for, or of those beside the one that it names, which suits the platform
 // best. ErrNoPlatform if there is an image and none of them does.
 func (s *Store) On(refOrID string, want ocispec.Platform) (*Image, error) {

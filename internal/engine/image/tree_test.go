@@ -119,6 +119,13 @@ func TestANameStandsForAllItsPlatforms(t *testing.T) {
 		t.Errorf("said about it: %v", got)
 	}
 
+	// A name means every platform's image, as long as it is there.
+	for arch, m := range f.byArc {
+		if !f.Means(f.ref, m.config) || !f.Means(f.index.String(), m.config) || f.Means(f.u.host()+"/many:2", m.config) || f.Means(f.ref, f.index) {
+			t.Errorf("%s does not stand for its image of %s, or something else does", f.ref, arch)
+		}
+	}
+
 	// By a platform, by the digest of the index and of a manifest, by an ID.
 	for _, ref := range []string{f.ref, img.ID.String(), f.index.String(), f.u.host() + "/many@" + f.index.String()} {
 		for arch, m := range f.byArc {
