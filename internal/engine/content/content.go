@@ -78,7 +78,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 		}
 	}
 	var err error
-	if s.marks, err = durable.Open(filepath.Join(dir, "unsynced"), s.prove); err != nil {
+	if s.marks, err = durable.Open(filepath.Join(dir, "unsynced"), s.marked, s.prove); err != nil {
 		return nil, err
 	}
 	if err := s.dropStale(time.Now().Add(-StaleIngest)); err != nil {
@@ -181,17 +181,20 @@ func blobError(d digest.Digest, err error) error {
 	return fmt.Errorf("open blob %s: %w", d, err)
 }
 
+// marked says whether the blob of a mark is here.
+func (s *Store) marked(mark string) bool {
+	_, err := s.Stat(digest.Digest(strings.Replace(mark, "-", ":", 1)))
+	return err == nil || !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInvalid)
+}
+
 // prove hashes a blob again, and removes it if the bytes are not what its name says.
 func (s *Store) prove(mark string) error {
 	d := digest.Digest(strings.Replace(mark, "-", ":", 1))
 	p, err := s.Path(d)
 	if err != nil {
-		return nil // not one of ours
+		return err
 	}
 	f, err := os.Open(p)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}

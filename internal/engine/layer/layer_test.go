@@ -705,6 +705,42 @@ func TestOpenFreesWhatACrashLeft(t *testing.T) {
 	}
 }
 
+// A layer that goes takes its mark along, and a mark that a kill left goes when the store is opened.
+func TestMarksGoWithTheirLayers(t *testing.T) {
+	s := openStore(t)
+	apply(t, s, te{name: "a", body: "a"})
+	dir := s.cfg.Dir
+	count := func() int {
+		t.Helper()
+		marks, err := os.ReadDir(dir + "/unsynced")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(marks)
+	}
+	if n := count(); n != 1 {
+		t.Fatalf("%d marks of one layer", n)
+	}
+	if _, err := s.Collect(); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d marks of no layer", n)
+	}
+	if err := s.marks.Add(markName(digest.FromString("cut off"))); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s, err := Open(Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if n := count(); n != 0 {
+		t.Errorf("%d marks of no layer after opening", n)
+	}
+}
+
 func TestConcurrentApplySharesTheWork(t *testing.T) {
 	s := openStore(t)
 	b := tarOf(t, te{name: "a", body: strings.Repeat("a", 100000)})

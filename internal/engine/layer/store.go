@@ -147,7 +147,7 @@ func Open(cfg Config) (*Store, error) {
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("open layer store: %w", err)
 	}
-	marks, err := durable.Open(s.path("unsynced"), s.doubt)
+	marks, err := durable.Open(s.path("unsynced"), s.marked, s.doubt)
 	if err != nil {
 		return nil, fmt.Errorf("open layer store: %w", err)
 	}
@@ -211,13 +211,18 @@ func readRecord(path string, v any) error {
 	return json.Unmarshal(b, v)
 }
 
+func markName(d digest.Digest) string { return strings.Replace(string(d), ":", "-", 1) }
+
+// marked says whether the layer of a mark is here.
+func (s *Store) marked(mark string) bool {
+	_, ok := s.layers[digest.Digest(strings.Replace(mark, "-", ":", 1))]
+	return ok
+}
+
 // doubt drops a layer whose files a power loss may have cut short; its blob unpacks again.
 func (s *Store) doubt(mark string) error {
 	d := digest.Digest(strings.Replace(mark, "-", ":", 1))
-	l, ok := s.layers[d]
-	if !ok {
-		return nil
-	}
+	l := s.layers[d]
 	s.cfg.Log.Warn("drop layer that a power loss may have damaged", "diffID", d)
 	delete(s.layers, d)
 	return removePath(s.path(l.name))
@@ -431,14 +436,14 @@ func (s *Store) place(tmp string, rec layerRecord) (Info, error) {
 	if err := writeRecord(filepath.Join(tmp, "layer.json"), rec); err != nil {
 		return Info{}, err
 	}
-	if err := s.marks.Add(strings.Replace(string(rec.DiffID), ":", "-", 1)); err != nil {
-		return Info{}, err
-	}
 	l := &layerEntry{name: "l" + filepath.Base(tmp)[1:], rec: rec}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if have, ok := s.layers[rec.DiffID]; ok { // an archive of unknown digest turned out to be one of ours
 		return have.info(), removePath(tmp)
+	}
+	if err := s.marks.Add(markName(rec.DiffID)); err != nil { // under the lock: Collect takes the mark of the layer that it removes
+		return Info{}, err
 	}
 	if err := os.Rename(tmp, s.path(l.name)); err != nil {
 		return Info{}, err
@@ -495,6 +500,7 @@ func (s *Store) Collect(roots ...func(mark func(digest.Digest)) error) (int64, e
 					return
 				}
 				delete(s.layers, d)
+				s.marks.Drop(markName(d))
 				doomed = append(doomed, tmp)
 				freed += l.rec.Disk
 			})

@@ -2,7 +2,6 @@ package record
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -11,7 +10,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,20 +40,23 @@ type span struct {
 	head int // bytes before the record
 }
 
-// journal is the file. Who writes it to disk or anew holds syncing, which is taken before mu.
+// journal is the file. Who writes it to disk or anew holds syncing, which is taken before mu. What was ever added has a place that only grows, whatever
+// became of the file since.
 type journal struct {
 	dir     string
 	syncing sync.Mutex
 
 	mu       sync.Mutex
 	file     *os.File
-	round    int   // how often the file began anew
-	synced   int64 // so much of it is on disk
+	base     int64 // the place of the file's first byte; it changes when the file begins anew
+	turn     int   // how often what was in the file changed: what was read of it before does not count
+	synced   int64 // the place up to which all that counts is on disk
 	live     map[string]span
 	liveSize int64
 	end      int64 // where the next line goes
 	room     int64 // up to here the disk is the file's
 	patience int64 // how much may be out of date now
+	renewing bool  // in the background
 	resting  *time.Timer
 	closed   bool
 }
@@ -66,6 +67,9 @@ func openJournal(dir string) (*journal, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, journalFile)
+	if err := os.Remove(path + ".new"); err != nil && !errors.Is(err, fs.ErrNotExist) { // a crash's
+		return nil, err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -77,7 +81,12 @@ func openJournal(dir string) (*journal, error) {
 		for _, s := range j.live {
 			j.liveSize += int64(s.line)
 		}
-		err = f.Truncate(j.end)
+		if len(j.live) == 0 {
+			j.end = 0
+		}
+		if j.end == 0 || j.end < int64(len(text)) { // else the room that is kept behind the end stays
+			err = f.Truncate(j.end)
+		}
 	}
 	if err == nil {
 		err = j.adopt()
@@ -88,7 +97,8 @@ func openJournal(dir string) (*journal, error) {
 	if err != nil {
 		return nil, errors.Join(err, j.file.Close())
 	}
-	j.room, j.synced = j.end, j.end
+	j.room, j.synced = j.end, j.base+j.end
+	j.settle()
 	return j, nil
 }
 
@@ -136,57 +146,55 @@ func parse(b []byte) (op, id string, record []byte, ok bool) {
 	return op, string(parts[1]), parts[2], op == opPut || op == opCommit || op == opDelete
 }
 
-// place is a line in the file.
-type place struct {
-	round int
-	end   int64
-}
-
-// add writes a line and says where it is.
-func (j *journal) add(op, id string, record []byte) (place, error) {
+// add writes a line and says where it ends.
+func (j *journal) add(op, id string, record []byte) (place int64, err error) {
 	b, err := line(op, id, record)
 	if err != nil {
-		return place{}, err
+		return 0, err
 	}
 	j.mu.Lock()
-	where, err := j.write(op, id, b, len(b)-1-len(record))
-	old := j.end-j.liveSize > max(j.patience, 3*j.liveSize)
+	err = j.write(op, id, b, len(b)-1-len(record))
+	place = j.base + j.end
 	j.settle()
 	j.mu.Unlock()
-	if err == nil && old {
-		j.renew()
-	}
-	return where, err
+	return place, err
 }
 
 // write adds a line. The caller holds mu.
-func (j *journal) write(op, id string, b []byte, head int) (place, error) {
+func (j *journal) write(op, id string, b []byte, head int) error {
 	size := int64(len(b))
 	if err := j.reserve(j.end + size); err != nil && op != opDelete {
-		return place{}, err
+		return err
 	}
 	// At the end that is known: what a writing that failed left there is overwritten, and never a line.
 	if _, err := j.file.WriteAt(b, j.end); err != nil {
-		return place{}, err
+		return err
 	}
-	j.liveSize -= int64(j.live[id].line)
-	delete(j.live, id)
+	j.forget(id)
 	if op != opDelete {
 		j.live[id] = span{at: j.end, line: len(b), head: head}
 		j.liveSize += size
 	}
 	j.end += size
-	return place{j.round, j.end}, nil
+	return nil
 }
 
-// settle has what is out of date looked at when there is rest. The caller holds mu.
+// forget takes a thing's line out of what is live. The caller holds mu.
+func (j *journal) forget(id string) {
+	j.liveSize -= int64(j.live[id].line)
+	delete(j.live, id)
+}
+
+// settle has the file written anew in the background: soon when much is out of date, and when there is rest. The caller holds mu.
 func (j *journal) settle() {
-	if j.end-j.liveSize <= restful || j.closed {
-		return
-	}
-	if j.resting == nil {
+	switch waste := j.end - j.liveSize; {
+	case waste <= restful || j.closed || j.renewing:
+	case waste > max(j.patience, 3*j.liveSize):
+		j.renewing = true
+		go j.renew()
+	case j.resting == nil:
 		j.resting = time.AfterFunc(rest, j.renew)
-	} else {
+	default:
 		j.resting.Reset(rest)
 	}
 }
@@ -196,19 +204,26 @@ func (j *journal) reserve(end int64) error {
 	if end+spare <= j.room {
 		return nil
 	}
-	err := error(unix.EINTR)
+	room, err := reserve(j.file, j.end, end-j.end+spare+ahead)
+	if err == nil {
+		j.room = room
+	}
+	return err
+}
+
+// reserve has disk for size bytes behind the file's end, and says up to where there is some.
+func reserve(f *os.File, end, size int64) (room int64, err error) {
+	err = unix.EINTR
 	for err == unix.EINTR {
-		err = allocate(j.file, j.end, end+spare+ahead)
+		err = allocate(f, end, end+size)
 	}
 	switch err {
 	case nil:
-		j.room = end + spare + ahead
+		return end + size, nil
 	case unix.EOPNOTSUPP, unix.ENOSYS: // a file system that cannot say so before
-		j.room = math.MaxInt64
-	default:
-		return err
+		return math.MaxInt64, nil
 	}
-	return nil
+	return 0, err
 }
 
 func allocate(f *os.File, from, to int64) error {
@@ -223,9 +238,9 @@ func (j *journal) commit(id string, record []byte) error {
 	j.syncing.Lock()
 	defer j.syncing.Unlock()
 	j.mu.Lock()
-	now, synced, file := place{j.round, j.end}, j.synced, j.file
+	now, synced, file := j.base+j.end, j.synced, j.file
 	j.mu.Unlock()
-	if where.round != now.round || where.end <= synced {
+	if where <= synced {
 		return nil // with another's, or by the writing anew: the file is not emptied while this record is in it
 	}
 	if err := unix.Fdatasync(int(file.Fd())); err != nil {
@@ -233,31 +248,61 @@ func (j *journal) commit(id string, record []byte) error {
 		return errors.Join(err, j.rewrite(nil))
 	}
 	j.mu.Lock()
-	j.synced = now.end
+	j.synced = max(j.synced, now)
 	j.mu.Unlock()
 	return nil
 }
 
 // delete forgets a record. With the last one the file is emptied.
 func (j *journal) delete(id string) error {
+	b, err := line(opDelete, id, nil)
+	if err != nil {
+		return err
+	}
 	j.mu.Lock()
-	_, known := j.live[id]
-	if known && len(j.live) == 1 {
-		defer j.mu.Unlock()
-		if err := j.file.Truncate(0); err != nil {
-			return err
+	s, known := j.live[id]
+	switch {
+	case !known:
+	case len(j.live) == 1:
+		err = j.empty()
+	default:
+		if err = j.write(opDelete, id, b, len(b)-1); err != nil {
+			err = j.cross(id, s, err)
 		}
-		clear(j.live)
-		j.liveSize, j.end, j.room, j.synced = 0, 0, 0, 0
-		j.round++
-		return nil
 	}
+	j.settle()
 	j.mu.Unlock()
-	if !known {
-		return nil
-	}
-	_, err := j.add(opDelete, id, nil)
 	return err
+}
+
+// empty is for the last record. The caller holds mu.
+func (j *journal) empty() error {
+	if err := j.file.Truncate(0); err != nil {
+		return err
+	}
+	clear(j.live)
+	j.base += j.end
+	j.turn++
+	j.liveSize, j.end, j.room, j.synced = 0, 0, 0, j.base
+	return nil
+}
+
+// cross deletes a record where no line can be added, for lack of room: its own line becomes one that deletes it, of the same length. The caller holds mu.
+func (j *journal) cross(id string, s span, cause error) error {
+	bare, err := line(opDelete, id, nil)
+	if err != nil || len(bare) > s.line {
+		return cause
+	}
+	b, err := line(opDelete, id, bytes.Repeat([]byte{' '}, s.line-len(bare)))
+	if err != nil {
+		return err
+	}
+	if _, err := j.file.WriteAt(b, s.at); err != nil {
+		return errors.Join(cause, err)
+	}
+	j.turn++
+	j.forget(id)
+	return nil
 }
 
 // all are the live records.
@@ -275,84 +320,16 @@ func (j *journal) all() (map[string][]byte, error) {
 	return all, nil
 }
 
-// renew writes the file anew without what is out of date. Where that fails the old one serves on.
-func (j *journal) renew() {
-	j.syncing.Lock()
-	defer j.syncing.Unlock()
-	j.mu.Lock()
-	old := j.end-j.liveSize > restful && !j.closed
-	j.mu.Unlock()
-	if !old {
-		return // another did, or shall
-	}
-	if err := j.rewrite(nil); err != nil {
-		j.mu.Lock()
-		j.patience += j.end
-		j.mu.Unlock()
-	}
-}
-
-// rewrite makes a new file of the live lines, of which change, if any, makes others. The caller holds syncing.
-func (j *journal) rewrite(change func([]byte) ([]byte, error)) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	type kept struct {
-		id string
-		span
-	}
-	order := make([]kept, 0, len(j.live))
-	for id, s := range j.live {
-		order = append(order, kept{id, s})
-	}
-	slices.SortFunc(order, func(a, b kept) int { return cmp.Compare(a.at, b.at) })
-	text := make([]byte, 0, j.liveSize)
-	live := make(map[string]span, len(order))
-	for _, k := range order {
-		b := make([]byte, k.line)
-		if _, err := j.file.ReadAt(b, k.at); err != nil {
-			return fmt.Errorf("read record %s: %w", k.id, err)
-		}
-		if change != nil {
-			record, err := change(b[k.head : k.line-1])
-			if err != nil {
-				record = b[k.head : k.line-1] // damaged: left to All
-			}
-			if b, err = line(opCommit, k.id, record); err != nil {
-				return err
-			}
-			k.head = len(b) - 1 - len(record)
-		}
-		live[k.id] = span{at: int64(len(text)), line: len(b), head: k.head}
-		text = append(text, b...)
-	}
-	path := filepath.Join(j.dir, journalFile)
-	f, err := os.OpenFile(path+".new", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err = f.Write(text); err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
-	if err != nil {
-		return errors.Join(err, f.Close())
-	}
-	_ = j.file.Close()
-	j.file, j.live, j.round = f, live, j.round+1
-	j.end = int64(len(text))
-	j.liveSize, j.room, j.synced, j.patience = j.end, j.end, j.end, stale
-	return syncFolder(j.dir)
-}
-
+// close returns when nothing is under way in the background.
 func (j *journal) close() {
 	j.mu.Lock()
-	defer j.mu.Unlock()
 	j.closed = true
 	if j.resting != nil {
 		j.resting.Stop()
 	}
+	j.mu.Unlock()
+	j.syncing.Lock()
+	defer j.syncing.Unlock()
 }
 
 // look reads the live records of a folder that may be another program's.

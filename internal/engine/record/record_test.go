@@ -143,7 +143,7 @@ func TestFileIsWrittenAnew(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if d.j.round == 0 {
+	if d.j.base == 0 {
 		t.Error("the file was never written anew")
 	}
 	size := func() int64 {
@@ -184,11 +184,98 @@ func TestLastRecordEmptiesTheFile(t *testing.T) {
 		}
 	}
 	must(t, d.Commit("b", &thing{"b"}))
-	if d.j.synced != d.j.end {
-		t.Errorf("of %d bytes %d are on disk after a commit", d.j.end, d.j.synced)
+	if d.j.synced != d.j.base+d.j.end {
+		t.Errorf("of %d bytes %d are on disk after a commit", d.j.base+d.j.end, d.j.synced)
 	}
 	if got, _ := names(t, open(t, dir)); !maps.Equal(got, map[string]string{"b": "b"}) {
 		t.Errorf("%v", got)
+	}
+}
+
+// Where no line can be added, a deletion crosses out the record's own, and what was put about the thing before does not come back.
+func TestDeletionWithoutRoom(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	for _, name := range []string{"old", "new"} {
+		must(t, d.Put("a", &thing{name}), d.Put("b", &thing{name}), d.Put("c", &thing{name}))
+	}
+	s, cause := d.j.live["b"], errors.New("no room")
+	must(t, d.j.cross("b", s, cause))
+	want := map[string]string{"a": "new", "c": "new"}
+	for range 2 {
+		if got, damaged := names(t, d); !maps.Equal(got, want) || len(damaged) != 0 {
+			t.Errorf("%v, damaged %v", got, damaged)
+		}
+		d = open(t, dir)
+	}
+	if err := d.j.cross("a", span{line: 10}, cause); err != cause {
+		t.Errorf("a line that is too short was crossed out: %v", err)
+	}
+}
+
+// A file that is being written anew while its last record goes stays empty, and a crossed line stays crossed.
+func TestDeletionsWhileTheFileIsWrittenAnew(t *testing.T) {
+	for _, crossed := range []bool{false, true} {
+		dir := t.TempDir()
+		d := open(t, dir)
+		must(t, d.Put("a", &thing{"a"}))
+		want := map[string]string{}
+		if crossed {
+			must(t, d.Put("b", &thing{"b"}))
+			want["b"] = "b"
+		}
+		d.j.syncing.Lock()
+		must(t, d.j.rewrite(func(b []byte) ([]byte, error) { // comes while the lines are read
+			if crossed && len(d.j.live) == 2 {
+				must(t, d.j.cross("a", d.j.live["a"], nil))
+			} else if !crossed {
+				must(t, d.j.delete("a"))
+			}
+			return b, nil
+		}))
+		d.j.syncing.Unlock()
+		for range 2 {
+			if got, damaged := names(t, d); !maps.Equal(got, want) || len(damaged) != 0 {
+				t.Errorf("crossed %v: %v, damaged %v", crossed, got, damaged)
+			}
+			d = open(t, dir)
+		}
+		if left, _ := filepath.Glob(filepath.Join(dir, "*.new")); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+	}
+}
+
+// What is added while the file is written anew is in the new one, and on disk only when it was committed.
+func TestAddedWhileTheFileIsWrittenAnew(t *testing.T) {
+	dir := t.TempDir()
+	d := open(t, dir)
+	must(t, d.Put("a", &thing{"old"}), d.Put("a", &thing{"a"}), d.Put("b", &thing{"b"}), d.Put("goes", &thing{"x"}))
+	long := strings.Repeat("x", 2*restful)
+	added := false
+	d.j.syncing.Lock()
+	must(t, d.j.rewrite(func(b []byte) ([]byte, error) {
+		if !added {
+			must(t, d.Put("b", &thing{long}), d.Put("c", &thing{"c"}), d.Delete("goes"))
+			added = true
+		}
+		return b, nil
+	}))
+	d.j.syncing.Unlock()
+	want := map[string]string{"a": "a", "b": long, "c": "c"}
+	if got, _ := names(t, d); !maps.Equal(got, want) {
+		t.Errorf("%v", slices.Collect(maps.Keys(got)))
+	}
+	if now := d.j.base + d.j.end; d.j.synced >= now {
+		t.Errorf("%d bytes are on disk of %d, and nobody committed the last", d.j.synced, now)
+	}
+	must(t, d.Commit("c", &thing{"later"}))
+	want["c"] = "later"
+	if now := d.j.base + d.j.end; d.j.synced != now {
+		t.Errorf("%d bytes are on disk of %d", d.j.synced, now)
+	}
+	if got, _ := names(t, open(t, dir)); !maps.Equal(got, want) {
+		t.Errorf("%v", slices.Collect(maps.Keys(got)))
 	}
 }
 

@@ -3,7 +3,7 @@
 // A thing that is renamed into place before its bytes are on disk gets a mark first: an empty file "NAME.BOOT", BOOT being the kernel's boot
 // id. One sync of the file system, well after the work, makes everything durable and takes the marks away. At open, a mark of this boot is
 // harmless (the page cache has all the bytes, whatever happened to the process); a mark of another boot means that the thing must be
-// proven again, or dropped. Marks and things share a file system whose metadata is ordered, so a thing never survives without its mark.
+// proven again, or dropped; a mark whose thing is not there goes. Marks and things share a file system whose metadata is ordered, so a thing never survives without its mark.
 //
 // Sync waits, for whoever promised durability (a commit, a push received, an import); everybody else pays nothing.
 // It is not a journal. engine/content and engine/layer use it.
@@ -40,17 +40,17 @@ type Marks struct {
 	syncing sync.Mutex // one sync at a time; the next one sees all marks made until it starts
 }
 
-// Open reads the marks in dir, which it makes if it is not there. doubt is called for every thing whose bytes may have been lost; it proves
-// the thing or removes it, and an error ends the opening.
-func Open(dir string, doubt func(name string) error) (*Marks, error) {
+// Open reads the marks in dir, which it makes if it is not there. here says whether a thing is in place; doubt is called for one whose bytes may have been
+// lost: it proves the thing or removes it, and an error ends the opening.
+func Open(dir string, here func(name string) bool, doubt func(name string) error) (*Marks, error) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return nil, fmt.Errorf("read boot id: %w", err)
 	}
-	return open(dir, strings.TrimSpace(string(boot)), doubt)
+	return open(dir, strings.TrimSpace(string(boot)), here, doubt)
 }
 
-func open(dir, boot string, doubt func(name string) error) (*Marks, error) {
+func open(dir, boot string, here func(string) bool, doubt func(string) error) (*Marks, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make marks directory: %w", err)
 	}
@@ -64,12 +64,13 @@ func open(dir, boot string, doubt func(name string) error) (*Marks, error) {
 		if !ok {
 			continue
 		}
-		if b == boot {
+		if there := here(name); there && b == boot {
 			m.names[name] = 0
 			continue
-		}
-		if err := doubt(name); err != nil {
-			return nil, fmt.Errorf("prove %s after a power loss: %w", name, err)
+		} else if there {
+			if err := doubt(name); err != nil {
+				return nil, fmt.Errorf("prove %s after a power loss: %w", name, err)
+			}
 		}
 		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
 			return nil, fmt.Errorf("remove mark: %w", err)

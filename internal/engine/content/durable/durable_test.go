@@ -10,7 +10,8 @@ import (
 
 func openAt(t *testing.T, dir, boot string, doubted *[]string) *Marks {
 	t.Helper()
-	m, err := open(dir, boot, func(n string) error { *doubted = append(*doubted, n); return nil })
+	here := func(n string) bool { return n != "gone" }
+	m, err := open(dir, boot, here, func(n string) error { *doubted = append(*doubted, n); return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +50,28 @@ func TestMarksOverBoots(t *testing.T) {
 	m.Close()
 	m = openAt(t, dir, "two", &doubted)
 	if !slices.Equal(doubted, []string{"a"}) || m.Pending() != 0 || marks(t, dir) != nil {
+		t.Errorf("doubted %v, marks %v", doubted, marks(t, dir))
+	}
+}
+
+// What a kill leaves between a mark and its thing, or between a removal and the mark's, does not wait for a sync.
+func TestMarksOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	var doubted []string
+	m := openAt(t, dir, "one", &doubted)
+	for _, boot := range []string{"one", "two"} {
+		for _, n := range []string{"a", "gone"} {
+			if err := m.Add(n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.Close()
+		m = openAt(t, dir, boot, &doubted)
+		if boot == "one" && (m.Pending() != 1 || !slices.Equal(marks(t, dir), []string{"a.one"})) {
+			t.Errorf("%d pending, marks %v", m.Pending(), marks(t, dir))
+		}
+	}
+	if !slices.Equal(doubted, []string{"a"}) || marks(t, dir) != nil {
 		t.Errorf("doubted %v, marks %v", doubted, marks(t, dir))
 	}
 }
