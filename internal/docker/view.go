@@ -20,7 +20,7 @@ func (s *Server) view(ctx context.Context, r *container.Record, volumes bool) (r
 	if running(r) && r.Pid > 0 {
 		return "/proc/" + itoa(r.Pid) + "/root", func() {}, nil
 	}
-	m, err := s.e.Layers.Mounts(ctx, r.ID)
+	m, err := s.e.Containers.Stack(ctx, r)
 	if err != nil {
 		return "", nil, err
 	}

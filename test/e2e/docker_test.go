@@ -187,6 +187,18 @@ func TestDockerContainers(t *testing.T) {
 			{args: "run --rm --restart always busybox true", code: 125, err: "conflicting options"},
 		})
 	})
+	t.Run("layer", func(t *testing.T) { // what the engine mounts into a container leaves nothing in its own layer
+		m.Must("docker", "run", "--name", "layer", "busybox", "true")
+		upper := strings.TrimSpace(m.Must("docker", "inspect", "-f", "{{.GraphDriver.Data.UpperDir}}", "layer"))
+		left, err := os.ReadDir(upper)
+		if err != nil || len(left) > 0 {
+			t.Errorf("layer of a container that wrote nothing: %v %v", left, err)
+		}
+		run(t, m.In(t), []line{
+			{args: "cp layer:/etc/hosts -", out: "hosts"}, // the place stands for the file, as in Docker's
+			{args: "rm layer"},
+		})
+	})
 	t.Run("life", func(t *testing.T) {
 		run(t, m.In(t), []line{
 			{args: "create --name life --stop-timeout 1 busybox sleep 1000"},

@@ -100,8 +100,8 @@ type RestartPolicy struct {
 	Retries int // of on-failure; 0 = no limit
 }
 
-// wanted tells that a container is to be started without being asked for.
-func (p RestartPolicy) wanted() bool { return p.Name != "" && p.Name != "no" }
+// Wanted tells that a container is to be started without being asked for.
+func (p RestartPolicy) Wanted() bool { return p.Name != "" && p.Name != "no" }
 
 // State of a container.
 type State string
@@ -153,6 +153,7 @@ type Images interface {
 type Layers interface {
 	Prepare(ctx context.Context, key string, parent []digest.Digest, opts ...layer.Option) (layer.Mount, error)
 	Mounts(ctx context.Context, key string) (layer.Mount, error)
+	Targets() string
 	Remove(key string) error
 	Snapshots() []layer.Snapshot
 	Usage(ctx context.Context, key string) (layer.Usage, error)

@@ -16,6 +16,7 @@ import (
 
 	"nau/internal/engine/cdi"
 	"nau/internal/engine/events"
+	"nau/internal/engine/layer"
 	"nau/internal/engine/sandbox"
 	"nau/internal/engine/spec"
 	"nau/internal/kernel"
@@ -51,7 +52,7 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 	e.gone = make(chan struct{})
 	m.mu.Unlock()
 	keep := m.put
-	if r.Config.Restart.wanted() {
+	if r.Config.Restart.Wanted() {
 		keep = m.commit // it is to run after a loss of power too
 	}
 	if err := keep(e, &r); err != nil {
@@ -197,10 +198,28 @@ func (m *Manager) Mark(origin, dir string) {
 	m.marks[origin] = dir
 }
 
+// Stack is what the container's root file system is made of: its own layer and its image's, between the marks of its front and the places that
+// its mounts cover.
+func (m *Manager) Stack(ctx context.Context, r *Record) (layer.Mount, error) {
+	l, err := m.set.Layers.Mounts(ctx, r.ID)
+	if err != nil {
+		return layer.Mount{}, err
+	}
+	m.mu.RLock()
+	marks := m.marks[r.Config.Origin]
+	m.mu.RUnlock()
+	lower := make([]string, 0, len(l.Lower)+2)
+	if marks != "" {
+		lower = append(lower, marks)
+	}
+	l.Lower = append(append(lower, l.Lower...), m.set.Layers.Targets())
+	return l, nil
+}
+
 // mount shows the container's layers at its root file system's place.
 func (m *Manager) mount(ctx context.Context, r *Record, userns string) error {
 	id := r.ID
-	l, err := m.set.Layers.Mounts(ctx, id)
+	l, err := m.Stack(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -210,22 +229,8 @@ func (m *Manager) mount(ctx context.Context, r *Record, userns string) error {
 	if err := os.MkdirAll(m.rootfs(id), 0o700); err != nil {
 		return err
 	}
-	m.mu.RLock()
-	marks := m.marks[r.Config.Origin]
-	m.mu.RUnlock()
-	if marks != "" {
-		l.Lower = append([]string{marks}, l.Lower...)
-	}
-	if l.UserNS = userns; !l.Owners.IsZero() {
-		return l.Attach(m.rootfs(id))
-	}
-	o := kernel.Overlay{Lower: l.Lower, Upper: l.Upper, Work: l.Work}
-	if l.Volatile {
-		// A marker of an earlier volatile mount makes overlayfs refuse the next one.
-		_ = os.RemoveAll(filepath.Join(l.Work, "work", "incompat", "volatile"))
-		o.Extra = append(o.Extra, kernel.Param{Key: "volatile", Flag: true})
-	}
-	return o.MountAt(m.rootfs(id), 0)
+	l.UserNS = userns
+	return l.Attach(m.rootfs(id))
 }
 
 // prepare makes what must exist before the container runs: sources of binds, the working directory, the image's volumes.

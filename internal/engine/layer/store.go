@@ -35,6 +35,7 @@ import (
 //	t<N>                              being made or being removed; freed at open
 //	new/t<N>                          a layer being unpacked; freed at open
 //	e                                 the empty lower directory
+//	r                                 places for what is mounted in every container, see stubs.go
 //	unsynced/<sha256-hex>.<boot>      layers that are not durable yet, see content/durable
 //
 // A thing is made whole under t<N> and renamed: whatever has its right name is complete. Records only ever gain fields.
@@ -138,6 +139,9 @@ func Open(cfg Config) (*Store, error) {
 		return nil, fmt.Errorf("open layer store: %w", err)
 	}
 	if err := os.Mkdir(s.path("e"), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("open layer store: %w", err)
+	}
+	if err := makeTargets(s.Targets()); err != nil {
 		return nil, fmt.Errorf("open layer store: %w", err)
 	}
 	if err := errors.Join(removePath(s.path("new")), os.Mkdir(s.path("new"), 0o700)); err != nil {
