@@ -222,10 +222,13 @@ func (s *Server) waitContainer(c *call) error {
 	default:
 		return badRequest("invalid condition: %q", condition)
 	}
-	sub, _ := s.hub.subscribe(time.Time{}, false)
-	defer s.hub.unsubscribe(sub)
 	r, err := s.byID(c)
 	if err != nil {
+		return err
+	}
+	sub := s.hub.follow(r.ID)
+	defer s.hub.unsubscribe(sub)
+	if r, err = s.find(r.ID); err != nil { // as it is now that its end will be heard
 		return err
 	}
 	c.w.Header().Set("Content-Type", "application/json")
@@ -246,9 +249,6 @@ func (s *Server) waitContainer(c *call) error {
 		case m, ok := <-sub.ch:
 			if !ok {
 				return nil
-			}
-			if m.Actor.ID != r.ID || m.Type != de.ContainerEventType {
-				continue
 			}
 			switch events.Action(m.Action) {
 			case events.Die:

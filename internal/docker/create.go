@@ -296,7 +296,7 @@ func compose(cfg *dc.Config, host *dc.HostConfig, in surroundings) (container.Co
 	e := container.Config{Origin: Origin, Labels: cfg.Labels, Image: cfg.Image, Annotations: host.Annotations,
 		OpenStdin: cfg.OpenStdin, StdinOnce: cfg.StdinOnce, StopSignal: cfg.StopSignal,
 		Size:       container.Size{Height: uint16(host.ConsoleSize[0]), Width: uint16(host.ConsoleSize[1])},
-		Restart:    container.RestartPolicy{Name: string(host.RestartPolicy.Name), Retries: host.RestartPolicy.MaximumRetryCount},
+		Restart:    restartPolicy(host),
 		AutoRemove: host.AutoRemove, Ephemeral: host.AutoRemove}
 	var warnings []string
 	for _, step := range []func() error{

@@ -27,6 +27,7 @@ type hub struct {
 	mu   sync.Mutex
 	past []de.Message
 	subs map[*subscriber]bool
+	ends map[string]map[*subscriber]bool // who waits for the end of one container, by its ID
 	// attrs are what events tell of containers, kept for events that come after the container is gone.
 	attrs map[string]map[string]string
 	// reached is the number of the engine's last event that was translated; moved, if somebody waits for it, is closed when it grows.
@@ -37,9 +38,12 @@ type hub struct {
 // subscriber is one listener. A listener that falls too far behind is let go: its channel closes.
 type subscriber struct {
 	ch chan de.Message
+	of string // the container whose ends it hears of; "" = it hears all
 }
 
-func newHub() *hub { return &hub{subs: map[*subscriber]bool{}, attrs: map[string]map[string]string{}} }
+func newHub() *hub {
+	return &hub{subs: map[*subscriber]bool{}, ends: map[string]map[*subscriber]bool{}, attrs: map[string]map[string]string{}}
+}
 
 // subscribe listens from now on, and gives what is kept of the past: after since, or all of it.
 func (h *hub) subscribe(since time.Time, all bool) (*subscriber, []de.Message) {
@@ -74,6 +78,19 @@ func (sub *subscriber) waiting() iter.Seq[de.Message] {
 	}
 }
 
+// follow listens from now on to the ends of one container's runs and to its removal: thousands may wait, each for its own, and none is woken by
+// what others do.
+func (h *hub) follow(id string) *subscriber {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	sub := &subscriber{ch: make(chan de.Message, 16), of: id}
+	if h.ends[id] == nil {
+		h.ends[id] = map[*subscriber]bool{}
+	}
+	h.ends[id][sub] = true
+	return sub
+}
+
 // listeners counts who listens.
 func (h *hub) listeners() int {
 	h.mu.Lock()
@@ -84,7 +101,30 @@ func (h *hub) listeners() int {
 func (h *hub) unsubscribe(sub *subscriber) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.subs, sub)
+	h.drop(sub)
+}
+
+// drop forgets a listener. The lock is held.
+func (h *hub) drop(sub *subscriber) {
+	if sub.of == "" {
+		delete(h.subs, sub)
+		return
+	}
+	if delete(h.ends[sub.of], sub); len(h.ends[sub.of]) == 0 {
+		delete(h.ends, sub.of)
+	}
+}
+
+// hand gives a message to listeners. The lock is held.
+func (h *hub) hand(m de.Message, to map[*subscriber]bool) {
+	for sub := range to {
+		select {
+		case sub.ch <- m:
+		default:
+			close(sub.ch)
+			h.drop(sub)
+		}
+	}
 }
 
 // translated notes that the engine's events up to seq were handed out.
@@ -132,13 +172,9 @@ func (h *hub) publish(kind de.Type, action de.Action, id string, attrs map[strin
 	if h.past = append(h.past, m); len(h.past) > 2*remembered {
 		h.past = slices.Clone(h.past[len(h.past)-remembered:])
 	}
-	for sub := range h.subs {
-		select {
-		case sub.ch <- m:
-		default:
-			close(sub.ch)
-			delete(h.subs, sub)
-		}
+	h.hand(m, h.subs)
+	if kind == de.ContainerEventType && (action == de.ActionDie || action == de.ActionDestroy) {
+		h.hand(m, h.ends[id])
 	}
 }
 

@@ -7,8 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	de "github.com/moby/moby/api/types/events"
-
 	"nau/internal/engine/container"
 	"nau/internal/engine/logs"
 )
@@ -81,7 +79,7 @@ func (s *Server) copyLogs(ctx context.Context, r *container.Record, q logRequest
 	if q.follow {
 		ended := make(chan struct{})
 		o.Ended = ended
-		sub, _ := s.hub.subscribe(zero, false)
+		sub := s.hub.follow(r.ID)
 		now, err := s.e.Containers.Get(r.ID)
 		if err != nil || !running(now) && !s.between(now) {
 			s.hub.unsubscribe(sub)
@@ -92,17 +90,10 @@ func (s *Server) copyLogs(ctx context.Context, r *container.Record, q logRequest
 			go func() {
 				defer s.hub.unsubscribe(sub)
 				defer close(ended)
-				for {
-					select {
-					case m, ok := <-sub.ch:
-						if !ok || m.Type == de.ContainerEventType && m.Actor.ID == r.ID && (m.Action == de.ActionDie || m.Action == de.ActionDestroy) {
-							return
-						}
-					case <-follow.Done():
-						return
-					case <-s.life.Done():
-						return
-					}
+				select {
+				case <-sub.ch:
+				case <-follow.Done():
+				case <-s.life.Done():
 				}
 			}()
 		}

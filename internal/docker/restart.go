@@ -207,7 +207,7 @@ func (s *Server) between(r *container.Record) bool {
 	if s.restarts.pending(r.ID) {
 		return true
 	}
-	if r.State != container.Exited || r.Error != "" {
+	if r.State != container.Exited || r.Error != "" || !r.Config.Restart.Wanted() { // the last of most: lists need not read their definitions
 		return false
 	}
 	st := load(r)

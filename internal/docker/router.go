@@ -211,8 +211,24 @@ func compareVersions(a, b string) int {
 	return a2 - b2
 }
 
+// mayMatch tells most routes from a path without making anything.
+func mayMatch(want, have []string) bool {
+	for i, p := range want {
+		if strings.HasSuffix(p, "...}") {
+			return true
+		}
+		if i >= len(have) || p != have[i] && !strings.HasPrefix(p, "{") {
+			return false
+		}
+	}
+	return len(want) == len(have)
+}
+
 // match compares a path with a route's parts.
 func match(want, have []string) (map[string]string, bool) {
+	if !mayMatch(want, have) {
+		return nil, false
+	}
 	vars := map[string]string{}
 	for i, p := range want {
 		switch {

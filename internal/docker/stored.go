@@ -94,11 +94,17 @@ func unpack(r *container.Record) *stored {
 	return st
 }
 
+// restartPolicy is what the engine knows of a definition's restart policy.
+func restartPolicy(h *dc.HostConfig) container.RestartPolicy {
+	return container.RestartPolicy{Name: string(h.RestartPolicy.Name), Retries: h.RestartPolicy.MaximumRetryCount}
+}
+
 // change stores a changed Extra.
 func (s *Server) change(id string, f func(*stored)) error {
 	return s.e.Containers.Update(id, func(r *container.Record) {
 		st := unpack(r)
 		f(st)
+		r.Config.Restart = restartPolicy(st.Host)
 		if b, err := json.Marshal(st); err == nil {
 			r.Config.Extra = b
 		}
