@@ -2,6 +2,7 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,8 +16,12 @@ import (
 // pruneBuilds answers POST /build/prune.
 func (s *Server) pruneBuilds(c *call) error {
 	f, err := parseFilters(c.get("filters"), "until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private", "label", "label!")
+	var moment *badMoment
+	if errors.As(err, &moment) {
+		return badRequest("failed to prune build cache: \"until\" filter expects a duration (e.g., '24h') or a timestamp: %v", moment)
+	}
 	if err != nil {
-		return err
+		return badRequest("failed to prune build cache: %v", err)
 	}
 	o := build.PruneOptions{All: c.flag("all"), Keep: func(u build.Usage) bool { return !fitsCache(f, u) }}
 	for name, into := range map[string]*int64{"reserved-space": &o.Reserved, "keep-storage": &o.Reserved, "max-used-space": &o.Max} {
@@ -28,9 +33,11 @@ func (s *Server) pruneBuilds(c *call) error {
 	}
 	for _, name := range []string{"until", "unused-for"} {
 		for _, v := range f[name] {
-			if o.MinAge, err = time.ParseDuration(v); err != nil {
-				return badRequest("invalid value for %s: %s", name, v)
+			at, err := parseMoment(v)
+			if err != nil {
+				return badRequest("failed to prune build cache: %q filter expects a duration (e.g., '24h') or a timestamp: %v", name, err)
 			}
+			o.MinAge = time.Since(at)
 		}
 	}
 	removed, err := s.builder.Prune(c.ctx(), o)

@@ -251,32 +251,6 @@ func (s *Server) translate(e events.Event) {
 	}
 }
 
-// parseTime reads a moment: seconds since 1970 with a fraction, RFC 3339, or a duration back from now.
-func parseTime(text string) (time.Time, error) {
-	if text == "" || text == "0" {
-		return time.Time{}, nil
-	}
-	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
-		return t, nil
-	}
-	if d, err := time.ParseDuration(text); err == nil {
-		return time.Now().Add(-d), nil
-	}
-	whole, part, _ := strings.Cut(text, ".")
-	sec, err := strconv.ParseInt(whole, 10, 64)
-	if err != nil {
-		return time.Time{}, badRequest("invalid time: %s", text)
-	}
-	var nano int64
-	if part != "" {
-		part = (part + "000000000")[:9]
-		if nano, err = strconv.ParseInt(part, 10, 64); err != nil {
-			return time.Time{}, badRequest("invalid time: %s", text)
-		}
-	}
-	return time.Unix(sec, nano), nil
-}
-
 // getEvents answers GET /events.
 func (s *Server) getEvents(c *call) error {
 	f, err := parseFilters(c.get("filters"), "config", "container", "daemon", "event", "image", "label", "label!", "network", "node", "plugin", "scope", "secret", "service", "type", "volume")
@@ -285,11 +259,11 @@ func (s *Server) getEvents(c *call) error {
 	}
 	since, err := parseTime(c.get("since"))
 	if err != nil {
-		return err
+		return badRequest("invalid value for 'since': %v", err)
 	}
 	until, err := parseTime(c.get("until"))
 	if err != nil {
-		return err
+		return badRequest("invalid value for 'until': %v", err)
 	}
 	ctx := c.ctx()
 	if !until.IsZero() {

@@ -48,12 +48,17 @@ func parseConditions(text string, known ...string) (filters, error) {
 		}
 	}
 	for _, v := range f["until"] {
-		if _, err := parseTime(v); err != nil {
-			return nil, err
+		if _, err := parseMoment(v); err != nil {
+			return nil, &badMoment{err}
 		}
 	}
 	return f, nil
 }
+
+// badMoment is an until that is none.
+type badMoment struct{ error }
+
+func (e *badMoment) Unwrap() error { return e.error }
 
 // any reports whether a value of the name holds, or none is asked for.
 func (f filters) any(name string, holds func(string) bool) bool {
@@ -87,13 +92,10 @@ func (f filters) boolean(name string, otherwise bool) (bool, error) {
 	if len(values) == 0 {
 		return otherwise, nil
 	}
-	if len(values) == 1 {
-		switch values[0] {
-		case "1", "true", "True":
-			return true, nil
-		case "0", "false", "False":
-			return false, nil
-		}
+	yes := slices.Contains(values, "1") || slices.Contains(values, "true") || slices.Contains(values, "True")
+	no := slices.Contains(values, "0") || slices.Contains(values, "false") || slices.Contains(values, "False")
+	if yes != no {
+		return yes, nil
 	}
 	return false, badRequest("invalid filter '%s=%s'", name, fmt.Sprint(values))
 }

@@ -243,7 +243,7 @@ func (s *Server) summaryOf(img *image.Image, users map[string]int64) di.Summary 
 func (s *Server) listImages(c *call) error {
 	f, err := parseConditions(c.get("filters"), "before", "dangling", "label", "label!", "reference", "since", "until")
 	if err != nil {
-		return err
+		return imageFilters(err)
 	}
 	if c.flag("identity") && !c.flag("manifests") && c.atLeast("1.54") {
 		return badRequest("identity requires manifests=1")
@@ -260,9 +260,6 @@ func (s *Server) listImages(c *call) error {
 		for _, u := range use.Images {
 			shared[u.ID.String()] = u.Shared
 		}
-	}
-	if c.atLeast("1.54") && c.flag("identity") && !c.flag("manifests") {
-		return badRequest("identity requires manifests=1")
 	}
 	dangling, err := f.boolean("dangling", false)
 	if err != nil {
@@ -514,10 +511,19 @@ func removalError(img *image.Image, name string, err error, asked []ocispec.Plat
 	return err
 }
 
+// imageFilters adds which condition of images cannot be read.
+func imageFilters(err error) error {
+	var moment *badMoment
+	if errors.As(err, &moment) {
+		return badRequest("invalid value for 'until' filter: %v", moment)
+	}
+	return err
+}
+
 func (s *Server) pruneImages(c *call) error {
 	f, err := parseFilters(c.get("filters"), "dangling", "label", "label!", "until")
 	if err != nil {
-		return err
+		return imageFilters(err)
 	}
 	dangling, err := f.boolean("dangling", true)
 	if err != nil {

@@ -35,10 +35,10 @@ func (s *Server) getLogs(c *call) error {
 		}
 	}
 	if q.since, err = parseTime(c.get("since")); err != nil {
-		return err
+		return badRequest("invalid value for \"since\": %v", err)
 	}
 	if q.until, err = parseTime(c.get("until")); err != nil {
-		return err
+		return badRequest("invalid value for \"until\": %v", err)
 	}
 	st := load(r)
 	if off, _ := strconv.ParseBool(st.Host.LogConfig.Config["cache-disabled"]); off || r.Config.Log.Format == noLog || r.Config.Log.Path == "" {

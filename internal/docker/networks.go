@@ -287,7 +287,7 @@ func (s *Server) pruneNetworks(c *call) error {
 // until reports whether t is before the moment asked for.
 func (f filters) until(t time.Time) bool {
 	return !slices.ContainsFunc(f["until"], func(v string) bool {
-		m, err := parseTime(v)
+		m, err := parseMoment(v)
 		return err != nil || !t.Before(m)
 	})
 }

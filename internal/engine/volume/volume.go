@@ -328,12 +328,12 @@ func parseOptions(o string) (flags int, data []string) {
 	return flags, data
 }
 
-// Size is how much disk a volume's own content takes; what is mounted on it from elsewhere is not counted.
+// Size is how long the files of a volume's own content are, as Docker has it; what is mounted on it from elsewhere is not counted.
 func (s *Store) Size(name string) int64 {
 	if mounted(s.Path(name)) {
 		return 0
 	}
-	n, _, err := diskuse.Of(s.Path(name))
+	n, err := diskuse.Lengths(s.Path(name))
 	if err != nil {
 		return 0 // it goes away right now
 	}

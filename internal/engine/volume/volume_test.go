@@ -26,7 +26,7 @@ func TestLife(t *testing.T) {
 	if s, err = Open(dir); err != nil { // and once more
 		t.Fatal(err)
 	}
-	if v, err := s.Get("data"); err != nil || v.Labels["a"] != "b" || s.Size("data") != 4096 {
+	if v, err := s.Get("data"); err != nil || v.Labels["a"] != "b" || s.Size("data") != 5 {
 		t.Error(v, err, s.Size("data"))
 	}
 	if err := s.Remove("data"); err != nil {
