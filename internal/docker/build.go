@@ -177,6 +177,9 @@ func (s *Server) buildRequest(c *call) (build.Request, error) {
 	if err := s.buildPlace(c, &req); err != nil {
 		return req, err
 	}
+	if req.Classic {
+		req.Keeping = s.keeping(c)
+	}
 	if err := buildSecrets(c, &req); err != nil {
 		return req, err
 	}
@@ -195,24 +198,29 @@ func (s *Server) buildRequest(c *call) (build.Request, error) {
 	return req, nil
 }
 
+// limit reads a number; what is none is 0, which means no limit.
+func (c *call) limit(name string) int64 {
+	n, _ := strconv.ParseInt(c.get(name), 10, 64)
+	return n
+}
+
 // buildPlace reads limits and network of the RUN steps.
 func (s *Server) buildPlace(c *call, req *build.Request) error {
-	number := func(name string) int64 { n, _ := strconv.ParseInt(c.get(name), 10, 64); return n }
 	positive := func(name string) *int64 {
-		if n := number(name); n != 0 {
+		if n := c.limit(name); n != 0 {
 			return &n
 		}
 		return nil
 	}
 	unsigned := func(name string) *uint64 {
-		if n := number(name); n > 0 {
+		if n := c.limit(name); n > 0 {
 			return new(uint64(n))
 		}
 		return nil
 	}
 	req.Resources = spec.Resources{Memory: positive("memory"), Swap: positive("memswap"), CPUShares: unsigned("cpushares"), CPUQuota: positive("cpuquota"),
 		CPUPeriod: unsigned("cpuperiod"), Cpus: c.get("cpusetcpus"), Mems: c.get("cpusetmems")}
-	req.ShmSize, req.Cgroup = number("shmsize"), c.get("cgroupparent")
+	req.ShmSize, req.Cgroup = c.limit("shmsize"), c.get("cgroupparent")
 	if err := buildLimits(c.get("ulimits"), req); err != nil {
 		return err
 	}

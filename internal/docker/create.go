@@ -157,6 +157,12 @@ func (s *Server) image(ref string) (*image.Image, error) {
 
 // create makes a container of a request.
 func (s *Server) create(ctx context.Context, name, platform string, req dc.CreateRequest) (*container.Record, []string, error) {
+	return s.define(ctx, record.NewID(), name, platform, req, s.e.Containers.Create)
+}
+
+// define makes of a request what the engine is to have, and gives it to put.
+func (s *Server) define(ctx context.Context, id, name, platform string, req dc.CreateRequest,
+	put func(context.Context, container.Config) (*container.Record, error)) (*container.Record, []string, error) {
 	cfg, host := req.Config, req.HostConfig
 	if cfg.Image == "" {
 		return nil, nil, badRequest("config.Image is empty") // the CLI never sends it
@@ -192,7 +198,6 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 	}
 	host.Runtime = cmp.Or(host.Runtime, s.e.Config().Runtime, container.BuiltIn)
 	st := &stored{Config: cfg, Host: host, Own: true, Platform: "linux"}
-	id := record.NewID()
 	e, warnings, err := compose(cfg, host, s.surroundings(id))
 	if err != nil {
 		return nil, nil, err
@@ -234,7 +239,7 @@ func (s *Server) create(ctx context.Context, name, platform string, req dc.Creat
 	if e.Extra, err = json.Marshal(st); err != nil {
 		return nil, nil, err
 	}
-	r, err := s.e.Containers.Create(ctx, e)
+	r, err := put(ctx, e)
 	if err == nil {
 		if err = s.makeWorkdir(ctx, r, cfg.WorkingDir); err != nil {
 			_ = s.e.Containers.Remove(context.WithoutCancel(ctx), r.ID)
@@ -359,7 +364,7 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 		st.Own = false
 		other, err := s.find(host.NetworkMode.ConnectedContainer())
 		if statusOf(err) == http.StatusNotFound { // it may come before the start
-			return s.define(e, sandbox.Config{Origin: Origin, Ephemeral: host.AutoRemove, Owners: s.ownersOf(host)})
+			return s.defineSandbox(e, sandbox.Config{Origin: Origin, Ephemeral: host.AutoRemove, Owners: s.ownersOf(host)})
 		}
 		if err != nil {
 			return undo, badRequest("joining network namespace of container: %v", err)
@@ -395,7 +400,7 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 	}
 	sc.Ephemeral = host.AutoRemove
 	sc.Owners = s.ownersOf(host)
-	if undo, err = s.define(e, sc); err != nil {
+	if undo, err = s.defineSandbox(e, sc); err != nil {
 		return undo, err
 	}
 	if sb, err := s.e.Sandboxes.Get(e.Sandbox); err == nil {
@@ -404,8 +409,8 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 	return undo, nil
 }
 
-// define makes a sandbox for a container.
-func (s *Server) define(e *container.Config, c sandbox.Config) (undo func(), err error) {
+// defineSandbox makes a sandbox for a container.
+func (s *Server) defineSandbox(e *container.Config, c sandbox.Config) (undo func(), err error) {
 	sb, err := s.e.Sandboxes.Define(c)
 	if err != nil {
 		return func() {}, badRequest("%v", err)

@@ -138,6 +138,7 @@ type Request struct {
 	Labels    map[string]string
 	NoCache   bool
 	Squash    bool       // the layers over the base image become one
+	Keeping   *Keeping   // of the containers of Classic's steps; nil = none stays
 	Classic   bool       // goes on as Docker's classic builder does: see classic.go
 	Fresh     []string   // stages whose steps are not taken from the cache
 	Imports   []Imported // caches of elsewhere, asked in order for what is not here
@@ -220,6 +221,7 @@ type EventKind string
 const (
 	StepBegins  EventKind = "step"     // Text, Number, Total
 	StepRuns    EventKind = "running"  // ID: the container
+	StepCleared EventKind = "cleared"  // ID: the container, which is removed
 	StepOutput  EventKind = "output"   // Data, Stderr
 	StepPulls   EventKind = "pull"     // Pull
 	StepEnds    EventKind = "done"     // ID: the image so far, if there is one; Cached; Err

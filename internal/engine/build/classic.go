@@ -10,8 +10,6 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
-
-	"nau/internal/engine/record"
 )
 
 // Docker's classic builder, whose clients read what it prints, differs from the solver by itself: every instruction makes an image, also one that
@@ -101,7 +99,9 @@ func (r *solving) noted(i int, st *state, step Step) (hit bool, err error) {
 		rec, hit = r.b.cache.get(key, r.work)
 	}
 	if !hit {
-		r.named_(i)
+		if err := r.noted_(i, st, step); err != nil {
+			return false, err
+		}
 		rec.Created = r.clock()
 	}
 	st.created = rec.Created
@@ -133,12 +133,6 @@ func (r *solving) clock() time.Time {
 		return *r.epoch
 	}
 	return time.Now().UTC()
-}
-
-// named_ tells of the container that the classic builder's output names for each instruction that is not COPY or ADD. What runs nothing needs none
-// here, so that it is a name only.
-func (r *solving) named_(i int) {
-	r.emit(Event{Kind: StepRuns, Stage: i, ID: record.NewID()})
 }
 
 // entry is a line of the history.

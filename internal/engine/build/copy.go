@@ -464,7 +464,9 @@ func (r *solving) workdir(i int, st *state, step Step) (bool, error) {
 	}
 	return r.cachedLayer(st, step, keyOf("workdir", under, step.Dir.Path, owner, r.epoch), func() (image.LayerBlob, error) {
 		if r.req.Classic {
-			r.named_(i)
+			if err := r.noted_(i, st, step); err != nil {
+				return image.LayerBlob{}, err
+			}
 		}
 		return r.layer(under, func(_ string, root int) error { return mkdirAs(root, step.Dir.Path, owner) })
 	})

@@ -56,7 +56,7 @@ func (r *solving) run(i int, st *state, step Step) (bool, error) {
 		if err := m.prepare(c, binds); err != nil {
 			return blob, err
 		}
-		return r.execute(i, c, img, box, m)
+		return r.execute(i, st, step, img, box, m)
 	})
 }
 
@@ -97,7 +97,8 @@ func (r *solving) inputs(i int, step Step) (binds map[*instructions.Mount]*view,
 }
 
 // execute runs the command in a container and makes a layer of what it wrote.
-func (r *solving) execute(i int, c *Run, img *image.Image, box string, m *runMounts) (blob image.LayerBlob, err error) {
+func (r *solving) execute(i int, st *state, step Step, img *image.Image, box string, m *runMounts) (blob image.LayerBlob, err error) {
+	c := step.Run
 	env := slices.Concat(c.Env, c.Secret, m.env)
 	var security spec.Security
 	if c.Insecure {
@@ -110,8 +111,11 @@ func (r *solving) execute(i int, c *Run, img *image.Image, box string, m *runMou
 	if err != nil {
 		return blob, err
 	}
-	clean := context.WithoutCancel(r.ctx)
-	defer func() { err = errors.Join(err, r.b.cfg.Containers.Remove(clean, rec.ID)) }()
+	defer func() {
+		k := Kept{ID: rec.ID, Ran: true, Image: img.ID, Config: st.config, Args: c.Args}
+		k.Config.Env = c.Env
+		err = r.settle(i, k, err)
+	}()
 	r.emit(Event{Kind: StepRuns, Stage: i, ID: rec.ID})
 	out, bad := &output{r: r, stage: i}, &output{r: r, stage: i, stderr: true}
 	join, err := r.b.cfg.Containers.Join(r.ctx, rec.ID, container.Streams{Stdout: out, Stderr: bad})

@@ -20,8 +20,7 @@ type Text struct {
 	order  []int           // stages to come, the first is being written
 	wait   map[int][]Event // of the others
 	ended  map[int]bool
-	partly bool   // a command's last line has no end yet
-	ran    string // container of the step being written
+	partly bool // a command's last line has no end yet
 }
 
 // Event writes one event, or keeps it for later.
@@ -74,8 +73,9 @@ func (t *Text) write(e Event) {
 		}
 		t.print("Step %d/%d : %s\n", e.Number, e.Total, e.Text)
 	case StepRuns:
-		t.ran = e.ID
 		t.print(" ---> Running in %s\n", e.ID[:min(12, len(e.ID))])
+	case StepCleared:
+		t.print(" ---> Removed intermediate container %s\n", e.ID[:min(12, len(e.ID))])
 	case StepOutput:
 		w := t.Out
 		if e.Stderr && t.Err != nil {
@@ -88,13 +88,8 @@ func (t *Text) write(e Event) {
 			t.print("%s\n", e.Pull.Status)
 		}
 	case StepEnds:
-		ran := t.ran
-		t.ran = ""
 		if e.Err != nil {
 			return
-		}
-		if ran != "" {
-			t.print(" ---> Removed intermediate container %s\n", ran[:min(12, len(ran))])
 		}
 		if e.Cached {
 			t.print(" ---> Using cache\n")

@@ -151,3 +151,37 @@ func (m *Manager) Rename(id, name string) error {
 
 // Rootfs is where a running container's root file system is mounted.
 func (m *Manager) Rootfs(id string) string { return m.rootfs(id) }
+
+// Adopt makes a container that has ended another front's: its definition is replaced, by one with the same ID, and its layer and how it ended stay.
+func (m *Manager) Adopt(c Config) (*Record, error) {
+	e, err := m.entry(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	e.op.Lock()
+	defer e.op.Unlock()
+	old, _ := m.current(e)
+	r := *old
+	if r.State == Running || r.State == Paused {
+		return nil, fmt.Errorf("adopt container %s: it is %s: %w", c.ID[:12], r.State, ErrState)
+	}
+	img, err := m.set.Images.Get(r.Image.String())
+	if err != nil {
+		return nil, fmt.Errorf("adopt container %s: %w", c.ID[:12], err)
+	}
+	r.Config = c
+	r.Config.Ephemeral = old.Config.Ephemeral // what its layer was made for
+	if err := m.check(&r, img); err != nil {
+		return nil, fmt.Errorf("adopt container %s: %w", c.ID[:12], err)
+	}
+	if err := m.reserve(c.Name, r.ID); err != nil {
+		return nil, err
+	}
+	if err := m.commit(e, &r); err != nil {
+		m.unreserve(c.Name, r.ID)
+		return nil, err
+	}
+	m.unreserve(old.Config.Name, r.ID)
+	m.publish(&r, events.Create)
+	return &r, nil
+}
