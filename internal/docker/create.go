@@ -193,7 +193,7 @@ func (s *Server) define(ctx context.Context, id, name, platform string, req dc.C
 	if err := s.keepLinks(host); err != nil {
 		return nil, nil, err
 	}
-	if len(host.Links) > 0 && !host.NetworkMode.IsUserDefined() {
+	if len(host.Links) > 0 && (host.NetworkMode.IsDefault() || host.NetworkMode.IsBridge()) {
 		warned = append(warned, "Links on the default bridge network are deprecated and will be removed in a future release. Use a custom network instead.")
 	}
 	host.Runtime = cmp.Or(host.Runtime, s.e.Config().Runtime, container.BuiltIn)

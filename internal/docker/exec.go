@@ -250,7 +250,7 @@ func (s *Server) inspectExec(c *call) error {
 	r, err := s.find(e.container)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.started && (err != nil || !running(r) || r.Starts != e.run) {
+	if err != nil || !e.started && (!running(r) || r.Starts != e.run) {
 		return noExec(e.id)
 	}
 	return c.json(http.StatusOK, dc.ExecInspectResponse{ID: e.id, Running: e.running, ExitCode: e.code, OpenStdin: e.req.AttachStdin, OpenStdout: e.req.AttachStdout, OpenStderr: e.req.AttachStderr,

@@ -141,6 +141,9 @@ func (s *Server) joinPlace(ctx context.Context, r *container.Record, st *stored)
 	if err != nil {
 		return fail(http.StatusInternalServerError, "joining network namespace of container: %v", err)
 	}
+	if other.ID == r.ID {
+		return fail(http.StatusInternalServerError, "cannot join own network namespace")
+	}
 	if before := r.Config.Sandbox; before != other.Config.Sandbox {
 		if err := s.e.Containers.Update(r.ID, func(r *container.Record) { r.Config.Sandbox = other.Config.Sandbox }); err != nil {
 			return err

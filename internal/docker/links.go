@@ -102,7 +102,7 @@ func (s *Server) links(me *container.Record, st *stored) (lines []sandbox.HostAl
 		}
 		line, ok := s.linkLine(r, alias)
 		if !ok {
-			continue
+			return nil, nil, fail(http.StatusInternalServerError, "container %s not attached to default bridge network", r.ID)
 		}
 		lines = append(lines, line)
 		env = append(env, linkEnv(me.Config.Name, alias, line.Addr, load(r).Config)...)
@@ -116,7 +116,18 @@ func (s *Server) linkLine(r *container.Record, alias string) (sandbox.HostAlias,
 	if err != nil || sb.State != sandbox.Ready || len(sb.Addrs()) == 0 {
 		return sandbox.HostAlias{}, false
 	}
-	return sandbox.HostAlias{Addr: sb.Addrs()[0], Names: linkedNames(alias, sb.Config.Hostname, r.Config.Name), Of: r.ID}, true
+	bridge := s.defaultNetwork()
+	if bridge == nil {
+		return sandbox.HostAlias{}, false
+	}
+	addr := sb.Addr(bridge.spec.Name, false)
+	if !addr.IsValid() {
+		addr = sb.Addr(bridge.spec.Name, true)
+	}
+	if !addr.IsValid() {
+		return sandbox.HostAlias{}, false
+	}
+	return sandbox.HostAlias{Addr: addr, Names: linkedNames(alias, sb.Config.Hostname, r.Config.Name), Of: r.ID}, true
 }
 
 // linkedNames are what a linked container is called, in Docker's order: by its alias, as it calls itself, by its name.

@@ -3,6 +3,7 @@ package docker
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"path/filepath"
 	"regexp"
@@ -65,11 +66,11 @@ func logging(c *dc.Config, h *dc.HostConfig, folder, id string) (monitor.LogConf
 	driver, opts := h.LogConfig.Type, h.LogConfig.Config
 	known, ok := driverOptions[driver]
 	if !ok {
-		return monitor.LogConfig{}, badRequest("logger: no log driver named '%s' is registered", driver)
+		return monitor.LogConfig{}, badRequest("failed to initialize logging driver: logger: no log driver named '%s' is registered: there are %s", driver, strings.Join(slices.Sorted(maps.Keys(driverOptions)), ", "))
 	}
 	for _, k := range slices.Sorted(maps.Keys(opts)) {
 		if !slices.Contains(known, k) {
-			return monitor.LogConfig{}, badRequest("unknown log opt '%s' for %s log driver", k, driver)
+			return monitor.LogConfig{}, badRequest("%s", unknownOption(k, driver))
 		}
 	}
 	if err := checkMode(opts); err != nil {
@@ -336,4 +337,12 @@ func (x *senders) flush(ctx context.Context, id string) {
 	case <-ctx.Done():
 	}
 	s.stop()
+}
+
+// unknownOption words an option that a driver has not; Docker words it in two ways.
+func unknownOption(option, driver string) string {
+	if driver == localLog {
+		return fmt.Sprintf("unknown log opt '%s' for log driver %s", option, driver)
+	}
+	return fmt.Sprintf("unknown log opt '%s' for %s log driver", option, driver)
 }

@@ -273,7 +273,7 @@ func wishes(c *dc.Config, h *dc.HostConfig, host spec.Host, find func(string) (*
 			put(w)
 		}
 	}
-	seen := map[string]bool{}
+	seen, again := map[string]bool{}, map[string]bool{} // what --tmpfs may say again
 	once := func(target string) error {
 		if seen[target] {
 			return badRequest("Duplicate mount point: %s", target)
@@ -299,11 +299,15 @@ func wishes(c *dc.Config, h *dc.HostConfig, host spec.Host, find func(string) (*
 		if err := once(w.point.Destination); err != nil {
 			return nil, err
 		}
+		again[w.point.Destination] = w.point.Type == dm.TypeTmpfs
 		put(w)
 	}
 	for target, options := range h.Tmpfs {
 		if !path.IsAbs(target) {
 			return nil, badRequest("invalid mount path: '%s' mount path must be absolute", target)
+		}
+		if seen[path.Clean(target)] && !again[path.Clean(target)] {
+			return nil, badRequest("Duplicate mount point: %s", path.Clean(target))
 		}
 		if path.Clean(target) == "/" {
 			return nil, badRequest("invalid specification: destination can't be '/'")

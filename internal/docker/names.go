@@ -24,24 +24,32 @@ import (
 // dnsOf is what a container's resolv.conf says. In a user-defined network the network's own server answers names of containers and
 // asks on.
 func dnsOf(h *dc.HostConfig, nets []attachment) sandbox.DNS {
-	var servers []string
-	for _, a := range h.DNS {
-		servers = append(servers, a.String())
+	d := sandbox.DNS{ServersFirst: true}
+	named := slices.ContainsFunc(nets, func(a attachment) bool { return a.net.named() })
+	if !named && len(h.DNS) == 0 && len(h.DNSSearch) == 0 && len(h.DNSOptions) == 0 {
+		return d // as the host
 	}
-	if slices.ContainsFunc(nets, func(a attachment) bool { return a.net.named() }) {
-		searches := h.DNSSearch
-		if len(searches) == 0 {
-			searches = sandbox.HostDNS().Searches
+	host := sandbox.HostDNS()
+	if d.Servers, d.Searches, d.Options = host.Servers, host.Searches, host.Options; len(h.DNS) > 0 {
+		d.Servers = nil
+		for _, a := range h.DNS {
+			d.Servers = append(d.Servers, a.String())
 		}
-		return sandbox.DNS{Servers: []string{network.ResolverAddr.String()}, Searches: searches, Options: append([]string{"ndots:0"}, h.DNSOptions...)}
 	}
-	if len(servers) == 0 && len(h.DNSSearch) == 0 && len(h.DNSOptions) == 0 {
-		return sandbox.DNS{}
+	if len(h.DNSSearch) > 0 {
+		d.Searches = h.DNSSearch
 	}
-	if len(servers) == 0 {
-		servers = upstreams()
+	if len(h.DNSOptions) > 0 {
+		d.Options = h.DNSOptions
 	}
-	return sandbox.DNS{Servers: servers, Searches: h.DNSSearch, Options: h.DNSOptions}
+	if named {
+		d.Servers = []string{network.ResolverAddr.String()}
+		d.Options = slices.DeleteFunc(slices.Clone(d.Options), func(o string) bool { return strings.HasPrefix(o, "ndots:") && len(h.DNSOptions) == 0 })
+		if !slices.ContainsFunc(d.Options, func(o string) bool { return strings.HasPrefix(o, "ndots:") }) {
+			d.Options = append(d.Options, "ndots:0")
+		}
+	}
+	return d
 }
 
 // upstreams are the servers that this machine asks.

@@ -35,6 +35,13 @@ func (a attachment) engine() sandbox.Attachment {
 		out.MAC = nil
 	}
 	if c := a.settings.IPAMConfig; c != nil {
+		for _, ip := range c.LinkLocalIPs {
+			bits := 16 // 169.254.0.0/16
+			if ip.Is6() {
+				bits = 64 // fe80::/64
+			}
+			out.Further = append(out.Further, netip.PrefixFrom(ip, bits))
+		}
 		for _, ip := range []netip.Addr{c.IPv4Address, c.IPv6Address} {
 			if ip.IsValid() {
 				out.Addrs = append(out.Addrs, ip)
@@ -61,9 +68,6 @@ func (s *Server) attachments(mode dc.NetworkMode, wanted map[string]*dn.Endpoint
 		if err != nil { // no 404: clients take that for a missing image, and pull
 			return nil, badRequest("failed to set up container networking: %v", err)
 		}
-		if n.spec.Name == "" {
-			continue // host or none
-		}
 		if n.ConfigOnly {
 			return nil, configOnly(n)
 		}
@@ -77,6 +81,9 @@ func (s *Server) attachments(mode dc.NetworkMode, wanted map[string]*dn.Endpoint
 		a, err := attach(n, settings, name)
 		if err != nil {
 			return nil, badRequest("invalid config for network %s: %v", n.Name, err)
+		}
+		if n.spec.Name == "" {
+			continue // host or none
 		}
 		out = append(out, a)
 	}
@@ -92,9 +99,6 @@ func attach(n net_, settings *dn.EndpointSettings, name string) (attachment, err
 		return attachment{}, badRequest("invalid endpoint settings:\nnetwork-scoped aliases are only supported for user-defined networks")
 	}
 	if c := settings.IPAMConfig; c != nil {
-		if !n.named() && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
-			return attachment{}, badRequest("invalid endpoint settings:\nuser specified IP address is supported on user defined networks only")
-		}
 		if why := n.wrongAddresses(c); why != "" {
 			return attachment{}, badRequest("invalid endpoint settings:\n%s", why)
 		}
@@ -102,8 +106,12 @@ func attach(n net_, settings *dn.EndpointSettings, name string) (attachment, err
 	if err := checkEndpointOptions(settings.DriverOpts); err != nil {
 		return attachment{}, err
 	}
-	if c := settings.IPAMConfig; c != nil && len(c.LinkLocalIPs) > 0 {
-		return attachment{}, badRequest("link-local addresses cannot be chosen: leave LinkLocalIPs empty")
+	if c := settings.IPAMConfig; c != nil {
+		for _, ip := range c.LinkLocalIPs {
+			if !ip.IsLinkLocalUnicast() {
+				return attachment{}, badRequest("invalid link local IP address: %s", ip)
+			}
+		}
 	}
 	if n.spec.Driver == network.Ipvlan && len(settings.MacAddress) > 0 {
 		return attachment{}, badRequest("ipvlan interfaces do not support custom mac address assignment")
@@ -118,6 +126,9 @@ func attach(n net_, settings *dn.EndpointSettings, name string) (attachment, err
 // wrongAddresses tells what is wrong with the addresses that are asked for, in Docker's words; "" if nothing is.
 func (n net_) wrongAddresses(c *dn.EndpointIPAMConfig) string {
 	var all []string
+	if !n.named() && (c.IPv4Address.IsValid() || c.IPv6Address.IsValid()) {
+		all = append(all, "user-specified IP address is supported on user-defined networks only")
+	}
 	for _, one := range []struct {
 		family string
 		ip     netip.Addr
@@ -139,20 +150,10 @@ func (n net_) wrongAddresses(c *dn.EndpointIPAMConfig) string {
 	return "* " + strings.Join(all, "\n* ")
 }
 
-// refuses tells why an address cannot be had in a network; "" if it can. A subnet that was chosen for a network may be another one when
-// the network is made anew, so that nobody may count on its addresses.
+// refuses tells why an address cannot be had in a network; "" if it can.
 func (n net_) refuses(ip netip.Addr) string {
-	configured := false
-	for i, subnet := range n.spec.Subnets {
-		if subnet.Addr().Is4() != ip.Is4() || i < len(n.spec.Plans) && n.spec.Plans[i].Chosen {
-			continue
-		}
-		if configured = true; subnet.Contains(ip) {
-			return ""
-		}
-	}
-	if !configured {
-		return "user specified IP address is supported only when connecting to networks with user configured subnets"
+	if slices.ContainsFunc(n.spec.Subnets, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+		return ""
 	}
 	return "no configured subnet contains IP address " + ip.String()
 }
@@ -234,10 +235,13 @@ func (s *Server) connectNetwork(c *call) error {
 		return err
 	}
 	st := load(r)
+	a, err := attach(n, req.EndpointConfig, r.Config.Name)
 	switch {
+	case err != nil:
+		return err
 	case n.spec.Name == "" && n.Name == dn.NetworkHost, st.Host.NetworkMode.IsHost():
 		return badRequest("cannot connect container to host network - container must be created in host network mode")
-	case n.spec.Name == "":
+	case n.spec.Name == "", st.Host.NetworkMode.IsNone():
 		return fail(http.StatusForbidden, "container cannot be connected to multiple networks with one of the networks in private (none) mode")
 	case n.ConfigOnly:
 		return configOnly(n)
@@ -245,10 +249,6 @@ func (s *Server) connectNetwork(c *call) error {
 		return fail(http.StatusForbidden, "container sharing network namespace with another container or host cannot be connected to any other network")
 	case st.Networks[n.ID] != nil:
 		return fail(http.StatusForbidden, "endpoint with name %s already exists in network %s", r.Config.Name, n.Name)
-	}
-	a, err := attach(n, req.EndpointConfig, r.Config.Name)
-	if err != nil {
-		return err
 	}
 	defer s.op.lock(r.ID)()
 	if err := s.e.Sandboxes.Connect(c.ctx(), r.Config.Sandbox, a.engine()); err != nil {
@@ -286,6 +286,9 @@ func (s *Server) disconnectNetwork(c *call) error {
 	}
 	n, err := s.network(c.vars["id"])
 	if err != nil {
+		if r, missing := s.find(req.Container); missing == nil && req.Force && statusOf(err) == http.StatusNotFound {
+			return s.forgetNetworks(c, r)
+		}
 		return err
 	}
 	r, err := s.find(req.Container)
@@ -296,7 +299,7 @@ func (s *Server) disconnectNetwork(c *call) error {
 		return err
 	}
 	if st := load(r); st.Host.NetworkMode.IsHost() && n.Name == dn.NetworkHost {
-		return fail(http.StatusForbidden, "container cannot be disconnected from host network or connected to host network")
+		return badRequest("cannot disconnect container from host network - container was created in host network mode")
 	}
 	if load(r).Networks[n.ID] == nil {
 		return fail(http.StatusInternalServerError, "container %s is not connected to network %s", r.ID, n.Name)
@@ -312,6 +315,33 @@ func (s *Server) disconnectNetwork(c *call) error {
 		s.hub.publish(de.NetworkEventType, "disconnect", n.ID, map[string]string{"name": n.Name, "type": n.Driver, "container": r.ID}, time.Time{})
 	}
 	if err := s.moved(r); err != nil {
+		return err
+	}
+	return c.done(http.StatusOK)
+}
+
+// forgetNetworks takes a container that does not run out of the networks that are gone: it could not start any more.
+func (s *Server) forgetNetworks(c *call, r *container.Record) error {
+	var gone []string
+	for id := range load(r).Networks {
+		if _, err := s.network(id); err != nil {
+			gone = append(gone, id)
+		}
+	}
+	if len(gone) == 0 {
+		return fail(http.StatusInternalServerError, "container %s is not connected to the network %s", r.ID, c.vars["id"])
+	}
+	defer s.op.lock(r.ID)()
+	for _, id := range gone {
+		if err := s.e.Sandboxes.Disconnect(c.ctx(), r.Config.Sandbox, id); err != nil && !errors.Is(err, sandbox.ErrNotFound) {
+			return err
+		}
+	}
+	if err := s.change(r.ID, func(st *stored) {
+		for _, id := range gone {
+			delete(st.Networks, id)
+		}
+	}); err != nil {
 		return err
 	}
 	return c.done(http.StatusOK)

@@ -11,7 +11,7 @@ import (
 
 // An address of the wrong family is said to be that; it was given to the container once, as what it is.
 func TestWrongAddresses(t *testing.T) {
-	n := net_{spec: network.Spec{Subnets: []netip.Prefix{netip.MustParsePrefix("172.28.0.0/16"), netip.MustParsePrefix("2001:db8::/64")}}}
+	n := net_{spec: network.Spec{Name: "n", Subnets: []netip.Prefix{netip.MustParsePrefix("172.28.0.0/16"), netip.MustParsePrefix("2001:db8::/64")}}}
 	for _, tt := range []struct{ v4, v6, want string }{
 		{"172.28.0.9", "2001:db8::9", ""},
 		{"", "172.28.0.9", "* invalid IPv6 address: 172.28.0.9\n* no configured subnet contains IP address 172.28.0.9"},

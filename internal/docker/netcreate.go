@@ -37,8 +37,7 @@ const (
 )
 
 var (
-	networkName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
-	linkName    = regexp.MustCompile(`^[^/\s:]{1,15}$`)
+	linkName = regexp.MustCompile(`^[^/\s:]{1,15}$`)
 )
 
 // createNetwork answers POST /networks/create.
@@ -48,8 +47,8 @@ func (s *Server) createNetwork(c *call) error {
 		return err
 	}
 	switch {
-	case !networkName.MatchString(req.Name):
-		return badRequest("invalid network name %q: only [a-zA-Z0-9][a-zA-Z0-9_.-]* are allowed", req.Name)
+	case strings.TrimSpace(req.Name) == "":
+		return badRequest("invalid name: name is empty")
 	case req.Name == "default" || req.Name == "host" || req.Name == "none" || req.Name == "bridge":
 		return fail(http.StatusForbidden, "operation is not permitted on predefined %s network ", req.Name)
 	case s.e.Networks == nil:

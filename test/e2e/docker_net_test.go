@@ -106,10 +106,10 @@ func TestDockerNetworks(t *testing.T) {
 			{args: "run --rm --network both alpine ip -6 addr show dev eth0", out: "fd00:30::"},
 			{args: "network create --ipv6 --subnet 172.30.4.0/24 auto"},
 			{args: "network create autos"},
-			{args: "run --rm --network autos --ip 172.18.0.9 alpine true", code: 125, err: "user specified IP address is supported only when connecting to networks with user configured subnets"},
+			{args: "run --rm --network autos --ip 10.99.0.9 alpine true", code: 125, err: "no configured subnet contains IP address 10.99.0.9"},
 			{args: "run --rm --network auto --ip 172.30.4.9 alpine ip addr", out: "172.30.4.9/24"},
-			{args: "run --rm --network auto --ip6 fd00::9 alpine true", code: 125, err: "only when connecting to networks with user configured subnets"},
-			{args: "network connect --ip 172.18.0.9 autos fixed", code: 1, err: "only when connecting to networks with user configured subnets"},
+			{args: "run --rm --network auto --ip6 fd99::9 alpine true", code: 125, err: "no configured subnet contains IP address fd99::9"},
+			{args: "network connect --ip 10.99.0.9 autos fixed", code: 1, err: "no configured subnet contains IP address 10.99.0.9"},
 			{args: "rm -f fixed"},
 			{args: "network rm plan both auto autos"},
 		})

@@ -227,7 +227,7 @@ func TestDockerRunFlags(t *testing.T) {
 		run(t, m.In(t), []line{
 			{args: "run --rm --platform linux/s390x busybox true", code: 125, err: "does not provide the specified platform"},
 			{args: "run --rm --network container:none busybox true", code: 125, err: "No such container: none"},
-			{args: "create --ip 172.31.7.5 busybox", code: 1, err: "user specified IP address is supported on user defined networks only"},
+			{args: "create --ip 172.31.7.5 busybox", code: 1, err: "user-specified IP address is supported on user-defined networks only"},
 			{args: "update --memory 32m nothing", code: 1, err: "No such container: nothing"},
 		})
 	})

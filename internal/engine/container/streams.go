@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -91,12 +93,16 @@ func (m *Manager) execProcess(r *Record, c ExecConfig) (*specs.Process, error) {
 	p.Args, p.Terminal = c.Args, c.Terminal
 	p.OOMScoreAdj = nil
 	var more []string
-	if c.Terminal && !spec.Names(p.Env, "TERM") {
-		more = append(more, "TERM=xterm")
+	if !spec.Names(r.Config.Process.Env, "TERM") && !m.imageNames(r, "TERM") { // the container's is its own terminal's
+		p.Env = slices.DeleteFunc(slices.Clone(p.Env), func(kv string) bool { return strings.HasPrefix(kv, "TERM=") })
+		if c.Terminal {
+			more = append(more, "TERM=xterm")
+		}
 	}
 	if c.Dir != "" {
 		p.Cwd = c.Dir
 	}
+	home := cmp.Or(r.User.Home, "/")
 	if c.User != "" {
 		root, err := kernel.OpenPath(m.rootfs(r.ID))
 		if err != nil {
@@ -108,11 +114,12 @@ func (m *Manager) execProcess(r *Record, c ExecConfig) (*specs.Process, error) {
 			return nil, err
 		}
 		p.User = specs.User{UID: u.UID, GID: u.GID, AdditionalGids: u.SupplementaryGroups(), Umask: p.User.Umask}
+		home = cmp.Or(u.Home, "/")
 		if !spec.Names(r.Config.Process.Env, "HOME") && !m.imageNames(r, "HOME") { // the container's is its own user's
 			more = append(more, "HOME="+u.Home)
 		}
 	}
-	p.Env = spec.OverlayEnv(p.Env, append(more, c.Env...))
+	p.Env = spec.HomeEnv(spec.OverlayEnv(p.Env, append(more, c.Env...)), home)
 	if c.Privileged {
 		caps, err := spec.Capabilities(spec.Security{Privileged: true}, m.set.Host.Capabilities)
 		if err != nil {

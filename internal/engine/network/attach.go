@@ -18,6 +18,7 @@ type AttachRequest struct {
 	Netns   *os.File         // the sandbox's network namespace
 	Link    string           // name inside; default "eth0"
 	Addrs   []netip.Addr     // wished for; empty = any
+	Further []netip.Prefix   // addresses that the link gets beside: nobody leases them
 	MAC     net.HardwareAddr // wished for; nil = made of the address
 	Ports   []Port
 
@@ -159,6 +160,9 @@ func (m *Manager) connect(n *network, e Endpoint, r AttachRequest) error {
 	}
 	reqs = append([]request{linkUp(1)}, quietUp(e.Link, m.v6)...)
 	for _, a := range e.Addrs {
+		reqs = append(reqs, addAddr(index, a))
+	}
+	for _, a := range r.Further {
 		reqs = append(reqs, addAddr(index, a))
 	}
 	if n.spec.Driver == Bridge {

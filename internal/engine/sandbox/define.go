@@ -190,7 +190,7 @@ func (a Attachment) request(r *Record, ns *os.File) network.AttachRequest {
 	if link == "" {
 		link = freeLink(cmp.Or(a.Prefix, "eth"), r.Config.Networks, r.Endpoints)
 	}
-	return network.AttachRequest{Network: a.Network, Sandbox: r.ID, Netns: ns, Link: link, Addrs: a.Addrs, MAC: a.MAC,
+	return network.AttachRequest{Network: a.Network, Sandbox: r.ID, Netns: ns, Link: link, Addrs: a.Addrs, Further: a.Further, MAC: a.MAC,
 		Priority: a.Priority, Rank: a.Rank, Sysctls: a.Sysctls}
 }
 
@@ -238,10 +238,7 @@ func (m *Manager) SetDNS(id string, d DNS) error {
 	r := *m.current(e)
 	r.Config.DNS = d
 	if r.State == Ready {
-		if d.empty() {
-			d = hostDNS(!r.Config.HostNet)
-		}
-		b, err := d.render()
+		b, err := d.orHost(!r.Config.HostNet).render()
 		if err != nil {
 			return err
 		}

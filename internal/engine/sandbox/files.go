@@ -38,21 +38,60 @@ func parseResolv(r io.Reader) DNS {
 	return d
 }
 
-// hostDNS is the host's resolv.conf as a sandbox with a network of its own can use it: loopback servers are the host's own.
+// The files that say whom the host asks: its own, and where systemd-resolved writes the servers that its stub on the loopback forwards to.
+const (
+	hostResolv     = "/etc/resolv.conf"
+	resolvedResolv = "/run/systemd/resolve/resolv.conf"
+)
+
+// publicServers are asked by sandboxes with a network of their own on a host that names nobody whom they could reach. Source: Docker's
+// documentation, "Networking overview, DNS services".
+var publicServers = []string{"8.8.8.8", "8.8.4.4"}
+
+// hostDNS is the host's resolv.conf as a sandbox can use it; own tells that it has a network of its own.
 func hostDNS(own bool) DNS {
-	f, err := os.Open("/etc/resolv.conf")
+	return reachable(own, readResolv(hostResolv), func() DNS { return readResolv(resolvedResolv) })
+}
+
+func readResolv(path string) DNS {
+	f, err := os.Open(path)
 	if err != nil {
 		return DNS{}
 	}
 	defer f.Close()
-	d := parseResolv(f)
-	if own {
-		d.Servers = slices.DeleteFunc(d.Servers, func(s string) bool {
+	return parseResolv(f)
+}
+
+// reachable leaves the servers out that a sandbox with a network of its own cannot reach: those on the host's loopback. Where none is left, they
+// are those that the stub there forwards to, or public ones.
+func reachable(own bool, d DNS, behind func() DNS) DNS {
+	if !own {
+		return d
+	}
+	far := func(list []string) []string {
+		return slices.DeleteFunc(slices.Clone(list), func(s string) bool {
 			a, err := netip.ParseAddr(s)
 			return err != nil || a.IsLoopback()
 		})
 	}
+	d.Servers = far(d.Servers)
+	if len(d.Servers) == 0 {
+		d.Servers = far(behind().Servers)
+	}
+	if len(d.Servers) == 0 {
+		d.Servers = publicServers
+	}
 	return d
+}
+
+// orHost is what the host says where nothing else is said.
+func (d DNS) orHost(own bool) DNS {
+	if !d.empty() {
+		return d
+	}
+	h := hostDNS(own)
+	h.ServersFirst = d.ServersFirst
+	return h
 }
 
 func (d DNS) empty() bool { return len(d.Servers) == 0 && len(d.Searches) == 0 && len(d.Options) == 0 }
@@ -64,13 +103,18 @@ func (d DNS) render() ([]byte, error) {
 			return nil, fmt.Errorf("write resolv.conf: bad entry %q", s)
 		}
 	}
-	var b bytes.Buffer
+	var search, servers, b bytes.Buffer
 	if len(d.Searches) > 0 {
-		fmt.Fprintf(&b, "search %s\n", strings.Join(d.Searches, " "))
+		fmt.Fprintf(&search, "search %s\n", strings.Join(d.Searches, " "))
 	}
 	for _, s := range d.Servers {
-		fmt.Fprintf(&b, "nameserver %s\n", s)
+		fmt.Fprintf(&servers, "nameserver %s\n", s)
 	}
+	if d.ServersFirst {
+		search, servers = servers, search
+	}
+	b.Write(search.Bytes())
+	b.Write(servers.Bytes())
 	if len(d.Options) > 0 {
 		fmt.Fprintf(&b, "options %s\n", strings.Join(d.Options, " "))
 	}
@@ -110,6 +154,8 @@ func renderHosts(begin []byte, hostname, domain string, addrs []netip.Addr, extr
 	names := hostname
 	if domain != "" {
 		names = hostname + "." + domain + " " + hostname
+	} else if short, _, dotted := strings.Cut(hostname, "."); dotted && short != "" {
+		names += " " + short
 	}
 	for _, a := range addrs {
 		fmt.Fprintf(&b, "%s\t%s\n", a, names)

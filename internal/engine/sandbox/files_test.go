@@ -28,11 +28,32 @@ func TestRenderRefusesEntriesWithLineBreaks(t *testing.T) {
 	if err != nil || string(b) != "search a b\nnameserver 10.43.0.10\noptions ndots:5\n" {
 		t.Fatalf("got %q, %v", b, err)
 	}
+	if b, err := (DNS{Servers: []string{"10.43.0.10"}, Searches: []string{"a", "b"}, ServersFirst: true}).render(); err != nil || string(b) != "nameserver 10.43.0.10\nsearch a b\n" {
+		t.Errorf("got %q, %v", b, err)
+	}
 	if _, err := (DNS{Searches: []string{"a\nnameserver 6.6.6.6"}}).render(); err == nil {
 		t.Error("a search domain wrote a line of its own")
 	}
-	if _, err := renderHosts(nil, "h", "", nil, []HostAlias{{netip.MustParseAddr("1.1.1.1"), []string{"x\n2.2.2.2 y"}}}); err == nil {
+	if _, err := renderHosts(nil, "h", "", nil, []HostAlias{{Addr: netip.MustParseAddr("1.1.1.1"), Names: []string{"x\n2.2.2.2 y"}}}); err == nil {
 		t.Error("an alias wrote a line of its own")
+	}
+}
+
+// A sandbox cannot reach a server on the host's loopback: not a resolver of the host's own, and not systemd-resolved's stub.
+func TestReachable(t *testing.T) {
+	for _, tt := range []struct{ host, behind, own, shared string }{
+		{"10.0.0.1", "10.0.0.2", "10.0.0.1", "10.0.0.1"},
+		{"127.0.0.53", "10.0.0.2 fe80::1", "10.0.0.2 fe80::1", "127.0.0.53"},
+		{"127.0.0.1 10.0.0.1 ::1", "10.0.0.2", "10.0.0.1", "127.0.0.1 10.0.0.1 ::1"},
+		{"127.0.0.1 ::1", "", "8.8.8.8 8.8.4.4", "127.0.0.1 ::1"},
+		{"", "127.0.0.2", "8.8.8.8 8.8.4.4", ""},
+	} {
+		for own, want := range map[bool]string{true: tt.own, false: tt.shared} {
+			got := reachable(own, DNS{Servers: strings.Fields(tt.host), Searches: []string{"x"}}, func() DNS { return DNS{Servers: strings.Fields(tt.behind)} })
+			if strings.Join(got.Servers, " ") != want || len(got.Searches) != 1 {
+				t.Errorf("%q before %q, own network %v: %q, want %q", tt.host, tt.behind, own, got.Servers, want)
+			}
+		}
 	}
 }
 
@@ -52,7 +73,7 @@ func FuzzParseResolv(f *testing.F) {
 
 func TestHostsOfTheHostsNetwork(t *testing.T) {
 	own := []byte("127.0.0.1 localhost\n192.0.2.1 me")
-	got, err := renderHosts(own, "", "", nil, []HostAlias{{netip.MustParseAddr("1.1.1.1"), []string{"x"}}})
+	got, err := renderHosts(own, "", "", nil, []HostAlias{{Addr: netip.MustParseAddr("1.1.1.1"), Names: []string{"x"}}})
 	if want := "127.0.0.1 localhost\n192.0.2.1 me\n1.1.1.1\tx\n"; err != nil || string(got) != want {
 		t.Errorf("%q, %v, want %q", got, err, want)
 	}

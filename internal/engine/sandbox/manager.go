@@ -328,11 +328,7 @@ func (m *Manager) write(r *Record) error {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return err
 	}
-	dns := c.DNS
-	if dns.empty() {
-		dns = hostDNS(!c.HostNet)
-	}
-	resolv, err := dns.render()
+	resolv, err := c.DNS.orHost(!c.HostNet).render()
 	if err != nil {
 		return err
 	}

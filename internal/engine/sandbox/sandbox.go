@@ -75,6 +75,7 @@ func (c *Config) sharesUTS() bool { return c.HostUTS || c.HostNet && !c.OwnUTS }
 // DNS is what resolv.conf says. The zero value copies the host's.
 type DNS struct {
 	Servers, Searches, Options []string
+	ServersFirst               bool `json:",omitempty"` // in the file, before the domains to search in
 }
 
 // HostAlias is one line of the hosts file.
@@ -88,6 +89,7 @@ type HostAlias struct {
 type Attachment struct {
 	Network string
 	Addrs   []netip.Addr     `json:",omitempty"`
+	Further []netip.Prefix   `json:",omitempty"` // link-local addresses that the link gets beside those of the network
 	Aliases []string         `json:",omitempty"`
 	MAC     net.HardwareAddr `json:",omitempty"` // nil = made of the address
 

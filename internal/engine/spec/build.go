@@ -125,10 +125,16 @@ func Env(in Input) []string {
 		out = append(out, "TERM=xterm")
 	}
 	out = OverlayEnv(out, slices.Concat(in.Image.Env, in.Process.Env))
-	if !Names(out, "HOME") {
-		out = append(out, "HOME="+first(in.Resolved.Home, "/"))
+	return HomeEnv(out, first(in.Resolved.Home, "/"))
+}
+
+// HomeEnv gives an environment the home directory that it does not name, or leaves blank.
+func HomeEnv(env []string, home string) []string {
+	env = slices.DeleteFunc(slices.Clone(env), func(kv string) bool { return kv == "HOME=" })
+	if !Names(env, "HOME") {
+		env = append(env, "HOME="+home)
 	}
-	return out
+	return env
 }
 
 // OverlayEnv lays variables over others: the last of a name wins at the first one's place, and a bare name takes the variable away, as

@@ -61,6 +61,10 @@ func TestEnv(t *testing.T) {
 	}
 	in = input()
 	in.Process.Terminal = true
+	in.Process.Env = []string{"HOME="} // blank is none
+	if got := Env(in); slices.Contains(got, "HOME=") || !slices.Contains(got, "HOME=/") {
+		t.Errorf("a blank HOME: %q", got)
+	}
 	in.Process.Env = []string{"HOME=/h"}
 	if got := Env(in); !slices.Contains(got, "TERM=xterm") || !slices.Contains(got, DefaultPath) || !slices.Contains(got, "HOME=/h") {
 		t.Errorf("got %q", got)
