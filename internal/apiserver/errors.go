@@ -47,6 +47,8 @@ func translate(err error, gr schema.GroupResource, name string) error {
 		return apierrors.NewRequestEntityTooLargeError(err.Error())
 	case errors.Is(err, store.ErrNoSpace):
 		return apierrors.NewInternalError(fmt.Errorf("the store has reached its quota: %w", err))
+	case errors.Is(err, store.ErrDiskFull):
+		return apierrors.NewInternalError(fmt.Errorf("the store's disk is full: %w", err))
 	case errors.Is(err, store.ErrClosed):
 		e := apierrors.NewServiceUnavailable("the server is shutting down, or the kind is being defined anew")
 		e.ErrStatus.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}

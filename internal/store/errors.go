@@ -29,6 +29,8 @@ var (
 	// ErrNoSpace: the database has reached its quota; deletes still work, and
 	// the store compacts and defragments by itself before it takes writes again.
 	ErrNoSpace = kv.ErrNoSpace
+	// ErrDiskFull: the disk has no room for the write; it has when there is room again.
+	ErrDiskFull = kv.ErrDiskFull
 	// ErrTooLarge: the value exceeds what one write may carry.
 	ErrTooLarge = kv.ErrTooLarge
 )

@@ -21,6 +21,8 @@ var (
 	ErrFuture = errors.New("revision in the future")
 	// ErrNoSpace: the database has reached its quota.
 	ErrNoSpace = errors.New("database quota reached")
+	// ErrDiskFull: the disk has no room for the write. Deletes may still work, and all do when there is room again.
+	ErrDiskFull = errors.New("no space left on device")
 	// ErrTooLarge: the request exceeds etcd's size limit.
 	ErrTooLarge = errors.New("value too large")
 	// ErrStopped: the backend has been closed or has failed for good.

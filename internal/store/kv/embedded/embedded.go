@@ -63,6 +63,7 @@ const (
 // Member is a running etcd member.
 type Member struct {
 	server *etcdserver.EtcdServer
+	room   *room
 	fuse   *fuse
 	close  sync.Once
 }
@@ -130,12 +131,15 @@ func Open(ctx context.Context, cfg Config) (*Member, error) {
 	}
 	starting.Lock()
 	defer starting.Unlock()
+	room := &room{dir: cfg.Dir}
+	room.prepare()
 	server, err := newServer(sc, fuse)
 	if err != nil {
 		fuse.unlock()
 		return nil, fmt.Errorf("open etcd in %s: %w", cfg.Dir, err)
 	}
-	m := &Member{server: server, fuse: fuse}
+	room.of(server)
+	m := &Member{server: server, room: room, fuse: fuse}
 	server.Start()
 	if err := m.lead(ctx); err != nil {
 		m.Close()
@@ -212,18 +216,23 @@ func (m *Member) lead(ctx context.Context) error {
 
 // Put implements [kv.Backend].
 func (m *Member) Put(ctx context.Context, key string, value []byte, expect int64) (kv.Result, error) {
-	return m.txn(ctx, kv.PutRequest(key, value, expect))
+	return m.txn(ctx, put, len(key)+len(value), kv.PutRequest(key, value, expect))
 }
 
 // Delete implements [kv.Backend].
 func (m *Member) Delete(ctx context.Context, key string, expect int64) (kv.Result, error) {
-	return m.txn(ctx, kv.DeleteRequest(key, expect))
+	return m.txn(ctx, remove, len(key), kv.DeleteRequest(key, expect))
 }
 
-func (m *Member) txn(ctx context.Context, req *pb.TxnRequest) (kv.Result, error) {
+// txn runs a transaction that writes size bytes.
+func (m *Member) txn(ctx context.Context, u use, size int, req *pb.TxnRequest) (kv.Result, error) {
 	if err := m.Err(); err != nil {
 		return kv.Result{}, err
 	}
+	if err := m.room.enter(u, size); err != nil {
+		return kv.Result{}, err
+	}
+	defer m.room.leave(size)
 	resp, err := m.server.Txn(ctx, req)
 	if err != nil {
 		return kv.Result{}, m.translate(err)
@@ -265,6 +274,10 @@ func (m *Member) Compact(ctx context.Context, revision int64) error {
 	if err := m.Err(); err != nil {
 		return err
 	}
+	if err := m.room.enter(compact, 0); err != nil {
+		return err
+	}
+	defer m.room.leave(0)
 	_, err := m.server.Compact(ctx, &pb.CompactionRequest{Revision: revision, Physical: true})
 	return m.translate(err)
 }
@@ -288,14 +301,16 @@ func (m *Member) Maintain(ctx context.Context) error {
 	if !full && !worthwhile(be.Size(), be.SizeInUse()) {
 		return nil
 	}
-	if err := m.server.Defragment(); err != nil {
+	err := m.server.Defragment()
+	m.room.defragmented()
+	if err != nil {
 		return fmt.Errorf("defragment etcd: %w", err)
 	}
 	quota := m.server.Cfg.QuotaBackendBytes
 	if !full || m.server.Backend().Size() >= quota-quota/10 {
 		return nil
 	}
-	_, err := m.server.Alarm(ctx, &pb.AlarmRequest{
+	_, err = m.server.Alarm(ctx, &pb.AlarmRequest{
 		Action:   pb.AlarmRequest_DEACTIVATE,
 		MemberID: uint64(m.server.MemberID()),
 		Alarm:    pb.AlarmType_NOSPACE,
