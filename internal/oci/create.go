@@ -481,6 +481,9 @@ func (n *creation) spawn() (err error) {
 		}
 	}
 	n.c.record.Pid = n.pid
+	if n.options.Forked != nil {
+		n.options.Forked(n.pid)
+	}
 	if _, n.c.record.StartTime, err = processStat(n.pid); err != nil {
 		return err
 	}

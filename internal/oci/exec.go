@@ -20,7 +20,8 @@ type ExecOptions struct {
 	PreserveFDs int
 	NoKeyring   bool
 	Size        [2]uint16
-	Cgroup      string // below the container's own, or ""
+	Cgroup      string        // below the container's own, or ""
+	Forked      func(pid int) // as in CreateOptions
 }
 
 // Process is a process that was started in a container.
@@ -192,6 +193,9 @@ func (e *execution) run() (err error) {
 	}
 	kernel.Close(e.report[1])
 	e.report[1] = -1
+	if e.options.Forked != nil {
+		e.options.Forked(e.process.Pid)
+	}
 	// By another thread, which sees the host's files.
 	placed := make(chan error, 1)
 	go func() {

@@ -73,9 +73,11 @@ type CreateOptions struct {
 	Stdio [3]int
 	// PreserveFDs are how many descriptors from 3 on the process keeps.
 	PreserveFDs int
-	NoPivot     bool
-	NoKeyring   bool
-	Size        [2]uint16 // terminal's columns and rows if the configuration says none
+	// Forked, if any, is told the process's number while the process still waits: for who reaps children and must leave this one to its waiter.
+	Forked    func(pid int)
+	NoPivot   bool
+	NoKeyring bool
+	Size      [2]uint16 // terminal's columns and rows if the configuration says none
 }
 
 // Container is a container that exists.

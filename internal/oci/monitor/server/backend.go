@@ -15,7 +15,8 @@ import (
 // made is a container's first process, or an exec's.
 type made struct {
 	process *kernel.Process
-	console int // terminal's outer end, or -1
+	console int    // terminal's outer end, or -1
+	unkeep  func() // lets the reaper have the process
 }
 
 // backend is what runs a container: the runtime in this program, or another in a file.
@@ -38,7 +39,7 @@ func (s *Server) backend(req monitor.CreateRequest) (backend, error) {
 		return nil, err
 	}
 	if req.Runtime == "" {
-		return &builtin{runtime: s.runtime}, nil
+		return &builtin{runtime: s.runtime, reaper: s.reaper}, nil
 	}
 	if !filepath.IsAbs(req.Runtime) {
 		return nil, fmt.Errorf("%w: runtime %q is not an absolute path", monitor.ErrInvalid, req.Runtime)
@@ -49,6 +50,7 @@ func (s *Server) backend(req monitor.CreateRequest) (backend, error) {
 // builtin is package oci.
 type builtin struct {
 	runtime *oci.Runtime
+	reaper  *reaper
 	c       *oci.Container
 }
 
@@ -63,8 +65,15 @@ func (b *builtin) load(c *container) (*oci.Container, error) {
 	return b.c, nil
 }
 
-func (b *builtin) create(c *container, e *ends) (made, error) {
-	oc, err := b.runtime.Create(oci.CreateOptions{ID: c.id, Bundle: c.request.Bundle, Stdio: e.fds, Size: c.request.Size})
+func (b *builtin) create(c *container, e *ends) (m made, err error) {
+	unkeep := func() {}
+	defer func() {
+		if err != nil {
+			unkeep()
+		}
+	}()
+	forked := func(pid int) { unkeep = b.reaper.keep(pid) }
+	oc, err := b.runtime.Create(oci.CreateOptions{ID: c.id, Bundle: c.request.Bundle, Stdio: e.fds, Size: c.request.Size, Forked: forked})
 	if err != nil {
 		return made{}, err
 	}
@@ -79,7 +88,7 @@ func (b *builtin) create(c *container, e *ends) (made, error) {
 		return made{}, err
 	}
 	b.c = oc
-	return made{process: p, console: oc.Console}, nil
+	return made{process: p, console: oc.Console, unkeep: unkeep}, nil
 }
 
 func (b *builtin) start(c *container) error {
@@ -90,14 +99,21 @@ func (b *builtin) start(c *container) error {
 	return oc.Start()
 }
 
-func (b *builtin) exec(c *container, req *monitor.ExecRequest, stdio [3]int) (made, error) {
+func (b *builtin) exec(c *container, req *monitor.ExecRequest, stdio [3]int) (m made, err error) {
+	unkeep := func() {}
+	defer func() {
+		if err != nil {
+			unkeep()
+		}
+	}()
+	forked := func(pid int) { unkeep = b.reaper.keep(pid) }
 	oc, err := b.load(c)
 	if err != nil {
 		return made{}, err
 	}
 	process := *req.Process
 	process.Terminal = req.Terminal
-	p, err := oc.Exec(oci.ExecOptions{Process: &process, Stdio: stdio, Size: req.Size})
+	p, err := oc.Exec(oci.ExecOptions{Process: &process, Stdio: stdio, Size: req.Size, Forked: forked})
 	if err != nil {
 		return made{}, err
 	}
@@ -106,7 +122,7 @@ func (b *builtin) exec(c *container, req *monitor.ExecRequest, stdio [3]int) (ma
 		kernel.Close(p.Console)
 		return made{}, err
 	}
-	return made{process: held, console: p.Console}, nil
+	return made{process: held, console: p.Console, unkeep: unkeep}, nil
 }
 
 func (b *builtin) kill(c *container, sig syscall.Signal, all bool) error {

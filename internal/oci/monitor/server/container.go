@@ -110,6 +110,9 @@ func (c *container) create() (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	c.mu.Lock()
+	c.pid, c.process, c.unkeep = p.process.Pid, p.process, p.unkeep
+	c.mu.Unlock()
 	if p.console >= 0 {
 		err = c.streams.useTerminal(p.console)
 	} else {
@@ -117,8 +120,7 @@ func (c *container) create() (pid int, err error) {
 	}
 	if err == nil {
 		c.mu.Lock()
-		c.pid, c.process, c.created, c.made = p.process.Pid, p.process, time.Now().UTC(), true
-		c.unkeep = c.server.reaper.keep(c.pid)
+		c.created, c.made = time.Now().UTC(), true
 		c.mu.Unlock()
 		err = c.keep()
 	}

@@ -9,11 +9,15 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"nau/internal/kernel"
+	"nau/internal/oci"
 	"nau/internal/oci/monitor"
 	"nau/internal/oci/ocitest"
 )
@@ -194,5 +198,51 @@ func TestCreateThatIsCutOffLeavesNothing(t *testing.T) {
 	}
 	if cut == 0 || cut == rounds {
 		t.Errorf("of %d creates %d were cut off: the kills do not meet them", rounds, cut)
+	}
+}
+
+// The reaper leaves to its waiter a process that ends as soon as it begins, whenever it looks.
+func TestReaperTakesNobodysChild(t *testing.T) {
+	ocitest.Need(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	r := newReaper(ctx)
+	b := &builtin{runtime: &oci.Runtime{Root: filepath.Join(t.TempDir(), "state"), Many: true}, reaper: r}
+	c := &container{id: ocitest.ID(t), request: monitor.CreateRequest{Bundle: ocitest.Bundle(t, ocitest.Spec(t, "sleep", "1000"))}}
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for ctx.Err() == nil {
+			r.bury()
+		}
+	})
+	m, err := b.create(c, &ends{[3]int{-1, -1, -1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.start(c); err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		x, err := b.exec(c, &monitor.ExecRequest{Process: &specs.Process{Args: []string{"true"}, Cwd: "/", Env: []string{"PATH=/bin"}}}, [3]int{-1, -1, -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, known, err := x.process.Wait(); err != nil || !known || status.ExitStatus() != 0 {
+			t.Fatalf("%v, %v, %v", status, known, err)
+		}
+		x.unkeep()
+		x.process.Close()
+	}
+	if err := b.remove(c, true); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := m.process.Wait(); err != nil {
+		t.Error(err)
+	}
+	m.unkeep()
+	m.process.Close()
+	cancel()
+	looking.Wait()
+	if r.buried > 0 || len(r.known) > 0 {
+		t.Errorf("the reaper took %d children of others, and keeps %v", r.buried, r.known)
 	}
 }

@@ -86,7 +86,6 @@ func (c *container) exec(req *monitor.Request, files []int) (int, error) {
 	c.mu.Lock()
 	e.process = p.process
 	c.mu.Unlock()
-	unkeep := c.server.reaper.keep(p.process.Pid)
 	copied := make(chan struct{})
 	if p.console >= 0 {
 		err := e.join(p.console, stdio, copied)
@@ -99,7 +98,7 @@ func (c *container) exec(req *monitor.Request, files []int) (int, error) {
 	}
 	go func() {
 		status, known, err := p.process.Wait()
-		unkeep()
+		p.unkeep()
 		if err != nil {
 			known = false
 		}

@@ -137,13 +137,14 @@ func (x *external) made(pidFile string, master <-chan int) (made, error) {
 	if err != nil {
 		return made{}, err
 	}
-	m := made{process: p, console: -1}
+	m := made{process: p, console: -1, unkeep: x.reaper.keep(pid)}
 	if master != nil {
 		select {
 		case m.console = <-master:
 		case <-time.After(10 * time.Second):
 		}
 		if m.console < 0 {
+			m.unkeep()
 			_ = p.Close()
 			return made{}, errors.New("the runtime passed no terminal")
 		}

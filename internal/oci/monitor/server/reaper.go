@@ -14,8 +14,9 @@ import (
 // reaper buries orphans: processes of containers without a PID namespace of their own, and of external runtimes, fall to
 // the monitor when their parents end. Children that somebody waits for are left alone.
 type reaper struct {
-	mu    sync.Mutex
-	known map[int]int
+	mu     sync.Mutex
+	known  map[int]int
+	buried int // how many
 }
 
 func newReaper(ctx context.Context) *reaper {
@@ -67,7 +68,9 @@ func (r *reaper) bury() {
 		r.mu.Lock()
 		kept := r.known[pid] > 0
 		if !kept {
-			_, _ = unix.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil)
+			if got, err := unix.Wait4(pid, nil, unix.WNOHANG|unix.WALL, nil); err == nil && got == pid { // else its waiter was here meanwhile
+				r.buried++
+			}
 		}
 		r.mu.Unlock()
 		if kept {
