@@ -31,8 +31,8 @@ import (
 	"nau/internal/engine"
 	"nau/internal/engine/image"
 	"nau/internal/engine/subid"
+	"nau/internal/kernel/idmap"
 	"nau/internal/nodeagent"
-	"nau/internal/nodeagent/userns"
 	"nau/internal/proxy"
 	"nau/internal/proxy/nft"
 	"nau/internal/registry"
@@ -167,12 +167,10 @@ func openEngine(ctx context.Context, c *Config) (*engine.Engine, error) {
 }
 
 // reservedIDs are what Docker's containers and the machine's own users have of the host's ids: no pod is given them.
-func reservedIDs(c *Config) (out []userns.Range) {
+func reservedIDs(c *Config) []idmap.Range {
+	out := subid.System.All()
 	for _, m := range slices.Concat(c.Remap.UIDs, c.Remap.GIDs) {
-		out = append(out, userns.Range{First: m.HostID, Size: m.Size})
-	}
-	for _, r := range subid.System.All() {
-		out = append(out, userns.Range(r))
+		out = append(out, idmap.Range{First: m.HostID, Size: m.Size})
 	}
 	return out
 }

@@ -21,7 +21,7 @@ import (
 	"k8s.io/cri-streaming/pkg/streaming"
 	"k8s.io/utils/clock"
 
-	"nau/internal/nodeagent/userns"
+	"nau/internal/kernel/idmap"
 )
 
 // Config is all that a node agent is told. The zero value of every field that is not marked "required" has the default
@@ -62,7 +62,7 @@ type Config struct {
 	CgroupRoot string // e.g. /nau: pods get CgroupRoot/kubepods/…; "" = the runtime places containers as it likes
 	MaxPods    int64  // default 110
 	// ReservedIDs are host ids that no pod's user namespace is given, beside the first 65,536.
-	ReservedIDs []userns.Range
+	ReservedIDs []idmap.Range
 	PodPids     int64 // limit of processes a pod; 0 = none
 
 	Listen   string       // default :10250; "-" = no server

@@ -26,9 +26,6 @@ type Files struct{ Passwd, Group, SubUID, SubGID string }
 // System are this machine's.
 var System = Files{Passwd: "/etc/passwd", Group: "/etc/group", SubUID: "/etc/subuid", SubGID: "/etc/subgid"}
 
-// Range is a block of the host's ids.
-type Range struct{ First, Size uint32 }
-
 // account is a user or a group, by both its names.
 type account struct {
 	name string
@@ -72,7 +69,7 @@ func (f Files) Remap(text string) (idmap.Map, error) {
 }
 
 // All are the ranges of all users and groups but kubelet's, which are for pods. What cannot be read is nobody's.
-func (f Files) All() (out []Range) {
+func (f Files) All() (out []idmap.Range) {
 	for _, file := range []string{f.SubUID, f.SubGID} {
 		b, err := os.ReadFile(file)
 		if err != nil {
@@ -131,8 +128,8 @@ func ranges(file string, a account) ([]specs.LinuxIDMapping, error) {
 }
 
 // Parse picks an account's ranges, in the order of ids, from the text of a file of ranges: NAME-OR-ID:FIRST:SIZE on each line.
-func Parse(text, name, id string) ([]Range, error) {
-	var out []Range
+func Parse(text, name, id string) ([]idmap.Range, error) {
+	var out []idmap.Range
 	n := 0
 	for line := range strings.Lines(text) {
 		n++
@@ -149,8 +146,8 @@ func Parse(text, name, id string) ([]Range, error) {
 		if err1 != nil || err2 != nil || size == 0 || first+size > math.MaxUint32 {
 			return nil, fmt.Errorf("line %d, %q, is no range of ids", n, line)
 		}
-		out = append(out, Range{uint32(first), uint32(size)})
+		out = append(out, idmap.Range{First: uint32(first), Size: uint32(size)})
 	}
-	slices.SortFunc(out, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
+	slices.SortFunc(out, func(a, b idmap.Range) int { return cmp.Compare(a.First, b.First) })
 	return out, nil
 }

@@ -49,10 +49,46 @@ type Volume struct {
 
 // Store is one folder of volumes.
 type Store struct {
-	dir  string
-	mu   sync.Mutex
-	all  map[string]*Volume
-	used map[string]map[string]bool // volume → users, of volumes that are mounted
+	dir   string
+	mount func(v *Volume, target string) error
+
+	mu  sync.Mutex // never held over work on a disk or with a file server
+	all map[string]*entry
+}
+
+// entry is a volume, also one that is being made or removed.
+type entry struct {
+	op    sync.Mutex      // held while the volume is made, mounted, unmounted or removed: a file server may take its time, and holds up this volume alone
+	users map[string]bool // of a volume that is mounted; under op
+
+	v     *Volume // nil while it is being made; under Store.mu
+	going bool    // it is being removed; under Store.mu
+}
+
+// wait returns when the volume is made, or gone.
+func (e *entry) wait() {
+	e.op.Lock()
+	defer e.op.Unlock()
+}
+
+// lock finds a volume and takes its turn.
+func (s *Store) lock(name string) (*entry, error) {
+	for {
+		s.mu.Lock()
+		e := s.all[name]
+		s.mu.Unlock()
+		if e == nil {
+			return nil, fmt.Errorf("get %s: %w", name, ErrNotFound)
+		}
+		e.op.Lock()
+		s.mu.Lock()
+		same := s.all[name] == e
+		s.mu.Unlock()
+		if same {
+			return e, nil
+		}
+		e.op.Unlock()
+	}
 }
 
 // NameRule is what a name may look like. Source: Docker's local volume driver.
@@ -63,7 +99,7 @@ func Open(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, all: map[string]*Volume{}, used: map[string]map[string]bool{}}
+	s := &Store{dir: dir, mount: mount, all: map[string]*entry{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -82,7 +118,7 @@ func Open(dir string) (*Store, error) {
 		if json.Unmarshal(b, v) != nil || v.Name != e.Name() {
 			v = &Volume{Name: e.Name(), Created: time.Now()} // the data is worth more than its record
 		}
-		s.all[v.Name] = v
+		s.all[v.Name] = &entry{v: v}
 	}
 	return s, nil
 }
@@ -106,28 +142,61 @@ func (s *Store) Create(v Volume) (*Volume, bool, error) {
 	if err := checkOptions(v.Options); err != nil {
 		return nil, false, err
 	}
+	e := &entry{}
+	e.op.Lock()
+	defer e.op.Unlock()
+	for {
+		old, busy := s.claim(v.Name, e)
+		switch {
+		case busy != nil:
+			busy.wait()
+		case old == nil:
+			made, err := s.make(v)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if err != nil {
+				delete(s.all, v.Name)
+				return nil, false, fmt.Errorf("create volume %s: %w", v.Name, err)
+			}
+			e.v = made
+			return made, true, nil
+		case len(v.Options) > 0 && !maps.Equal(old.Options, v.Options):
+			return nil, false, fmt.Errorf("create volume %s: it exists with other options: %w", v.Name, ErrInUse)
+		default:
+			return old, false, nil
+		}
+	}
+}
+
+// claim finds a volume of a name, or one that is on its way in or out, or else takes the name for e.
+func (s *Store) claim(name string, e *entry) (v *Volume, busy *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old, ok := s.all[v.Name]; ok {
-		if len(v.Options) > 0 && !maps.Equal(old.Options, v.Options) {
-			return nil, false, fmt.Errorf("create volume %s: it exists with other options: %w", v.Name, ErrInUse)
-		}
-		return old, false, nil
+	switch old := s.all[name]; {
+	case old == nil:
+		s.all[name] = e
+		return nil, nil
+	case old.v == nil || old.going:
+		return nil, old
+	default:
+		return old.v, nil
 	}
+}
+
+// make makes a new volume's folder and record.
+func (s *Store) make(v Volume) (*Volume, error) {
 	v.Created = time.Now()
 	b, err := json.Marshal(&v)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	if err := os.MkdirAll(s.Path(v.Name), 0o755); err != nil {
-		return nil, false, fmt.Errorf("create volume %s: %w", v.Name, err)
+		return nil, err
 	}
-	file := filepath.Join(s.dir, v.Name, "volume.json")
-	if err := record.Replace(file, b); err != nil {
-		return nil, false, fmt.Errorf("create volume %s: %w", v.Name, err)
+	if err := record.Replace(filepath.Join(s.dir, v.Name, "volume.json"), b); err != nil {
+		return nil, err
 	}
-	s.all[v.Name] = &v
-	return &v, true, nil
+	return &v, nil
 }
 
 // OptionError says which option is wrong, in Docker's words. It is ErrInvalid.
@@ -157,8 +226,8 @@ func checkOptions(o map[string]string) error {
 func (s *Store) Get(name string) (*Volume, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if v, ok := s.all[name]; ok {
-		return v, nil
+	if e := s.all[name]; e != nil && e.v != nil {
+		return e.v, nil
 	}
 	return nil, fmt.Errorf("get %s: %w", name, ErrNotFound)
 }
@@ -167,65 +236,89 @@ func (s *Store) Get(name string) (*Volume, error) {
 func (s *Store) List() []*Volume {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.SortedFunc(maps.Values(s.all), func(a, b *Volume) int { return strings.Compare(a.Name, b.Name) })
+	all := make([]*Volume, 0, len(s.all))
+	for _, e := range s.all {
+		if e.v != nil {
+			all = append(all, e.v)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Volume) int { return strings.Compare(a.Name, b.Name) })
+	return all
 }
 
 // Remove deletes a volume and its content.
 func (s *Store) Remove(name string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.all[name]; !ok {
-		return fmt.Errorf("get %s: %w", name, ErrNotFound)
+	e, err := s.lock(name)
+	if err != nil {
+		return err
 	}
-	if len(s.used[name]) > 0 {
+	defer e.op.Unlock()
+	if len(e.users) > 0 {
 		return fmt.Errorf("remove %s: %w", name, ErrInUse)
 	}
+	leave := func(going bool) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		e.going = going
+	}
+	leave(true)
 	// Never empty what is mounted: an unmount that fails ends it here.
 	if err := kernel.Unmount(s.Path(name)); err != nil {
+		leave(false)
 		return fmt.Errorf("remove volume %s: %w", name, err)
 	}
 	if err := os.RemoveAll(filepath.Join(s.dir, name)); err != nil {
+		leave(false)
 		return fmt.Errorf("remove volume %s: %w", name, err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.all, name)
 	return nil
 }
 
 // Use mounts a volume that has a device, for one user.
 func (s *Store) Use(name, user string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v, ok := s.all[name]
-	if !ok {
-		return fmt.Errorf("get %s: %w", name, ErrNotFound)
+	e, err := s.lock(name)
+	if err != nil {
+		return err
 	}
-	if v.Options["device"] == "" || s.used[name][user] {
+	defer e.op.Unlock()
+	v, err := s.Get(name)
+	if err != nil {
+		return err
+	}
+	if v.Options["device"] == "" || e.users[user] {
 		return nil
 	}
-	if len(s.used[name]) == 0 && !mounted(s.Path(name)) {
-		if err := mount(v, s.Path(name)); err != nil {
+	if len(e.users) == 0 && !mounted(s.Path(name)) {
+		if err := s.mount(v, s.Path(name)); err != nil {
 			return fmt.Errorf("mount volume %s: %w", name, err)
 		}
 	}
-	if s.used[name] == nil {
-		s.used[name] = map[string]bool{}
+	if e.users == nil {
+		e.users = map[string]bool{}
 	}
-	s.used[name][user] = true
+	e.users[user] = true
 	return nil
 }
 
 // Release takes a user away; the last one's going unmounts.
 func (s *Store) Release(name, user string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.used[name][user] {
+	e, err := s.lock(name)
+	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
-	delete(s.used[name], user)
-	if len(s.used[name]) > 0 {
+	if err != nil {
+		return err
+	}
+	defer e.op.Unlock()
+	if !e.users[user] {
 		return nil
 	}
-	delete(s.used, name)
+	if delete(e.users, user); len(e.users) > 0 {
+		return nil
+	}
 	return kernel.Unmount(s.Path(name))
 }
 

@@ -1,8 +1,8 @@
 // Package idmap is the owners of a user namespace: which of the host's users and groups stand for the container's, both ways, and the namespace that
 // has them.
 //
-// It reads no /etc/subuid and chooses no range: whoever asks for a namespace does. internal/engine and its fronts import it; internal/oci, which makes
-// its processes by other means, does not.
+// It reads no /etc/subuid and chooses no range: whoever asks for a namespace does. internal/engine and its fronts import it, and the node agent;
+// internal/oci, which makes its processes by other means, does not.
 package idmap
 
 import (
@@ -27,6 +27,9 @@ type Map struct {
 	UIDs []specs.LinuxIDMapping `json:",omitempty"`
 	GIDs []specs.LinuxIDMapping `json:",omitempty"`
 }
+
+// Range is a block of the host's ids.
+type Range struct{ First, Size uint32 }
 
 // Block maps size users and as many groups, from 0 on, to the host's from uid and gid on.
 func Block(uid, gid, size uint32) Map {

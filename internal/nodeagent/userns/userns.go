@@ -14,18 +14,17 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"nau/internal/kernel/idmap"
 )
 
 // Size is how many ids a pod gets. Source: KEP-127.
 const Size = 65536
 
-// Range is host ids that are somebody else's.
-type Range struct{ First, Size uint32 }
-
 // Blocks are the blocks of one node.
 type Blocks struct {
 	dir      string
-	reserved []Range
+	reserved []idmap.Range
 	alive    func(uid string) bool
 
 	mu    sync.Mutex
@@ -33,7 +32,7 @@ type Blocks struct {
 }
 
 // New makes them. dir is where the pods' folders are; "" keeps nothing, and a pod has its block while it is alive. No block meets a reserved range.
-func New(dir string, reserved []Range, alive func(uid string) bool) *Blocks {
+func New(dir string, reserved []idmap.Range, alive func(uid string) bool) *Blocks {
 	return &Blocks{dir: dir, reserved: reserved, alive: alive}
 }
 
@@ -110,7 +109,7 @@ func (b *Blocks) load() error {
 }
 
 // free finds the first block that nobody has. The first 65,536 ids are the host's own users, the last block is the kernel's for "no id".
-func free(taken map[uint32]string, reserved []Range) (uint32, bool) {
+func free(taken map[uint32]string, reserved []idmap.Range) (uint32, bool) {
 search:
 	for first := uint64(Size); first+Size < 1<<32; first += Size {
 		if _, ok := taken[uint32(first)]; ok {

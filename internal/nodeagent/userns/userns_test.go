@@ -4,12 +4,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"nau/internal/kernel/idmap"
 )
 
 func TestBlocks(t *testing.T) {
 	dir := t.TempDir()
 	alive := map[string]bool{"a": true, "b": true, "c": true}
-	reserved := []Range{{100000, 65536}} // the second block and the first
+	reserved := []idmap.Range{{First: 100000, Size: 65536}} // the second block and the first
 	b := New(dir, reserved, func(uid string) bool { return alive[uid] })
 	of := func(b *Blocks, uid string, want uint32) {
 		t.Helper()
@@ -55,7 +57,7 @@ func TestDamagedRecords(t *testing.T) {
 }
 
 func TestAllTaken(t *testing.T) {
-	if _, ok := free(nil, []Range{{0, 1<<32 - 1}}); ok {
+	if _, ok := free(nil, []idmap.Range{{First: 0, Size: 1<<32 - 1}}); ok {
 		t.Error("a block where all ids are reserved")
 	}
 	taken := map[uint32]string{}
