@@ -85,7 +85,9 @@ func (s *Server) inspect(r *container.Record, st *stored) dc.InspectResponse {
 			for _, e := range sb.Endpoints {
 				for _, p := range e.Ports {
 					port, _ := dn.PortFrom(p.Container, dn.IPProtocol(p.Protocol.String()))
-					doc.NetworkSettings.Ports[port] = append(doc.NetworkSettings.Ports[port], dn.PortBinding{HostIP: addressOf(p), HostPort: itoa(int(p.Host))})
+					for _, at := range s.e.Networks.ReachedAt(p, &e) {
+						doc.NetworkSettings.Ports[port] = append(doc.NetworkSettings.Ports[port], dn.PortBinding{HostIP: at, HostPort: itoa(int(p.Host))})
+					}
 				}
 			}
 		}

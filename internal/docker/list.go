@@ -257,7 +257,9 @@ func (s *Server) summary(r *container.Record, st *stored) dc.Summary {
 	if sb := s.placeOf(r); sb != nil && running(r) && (st.Own || r.Config.Origin != Origin) {
 		for _, e := range sb.Endpoints {
 			for _, p := range e.Ports {
-				sum.Ports = append(sum.Ports, dc.PortSummary{IP: addressOf(p), PrivatePort: p.Container, PublicPort: p.Host, Type: p.Protocol.String()})
+				for _, at := range s.e.Networks.ReachedAt(p, &e) {
+					sum.Ports = append(sum.Ports, dc.PortSummary{IP: at, PrivatePort: p.Container, PublicPort: p.Host, Type: p.Protocol.String()})
+				}
 				published[uint32(p.Protocol)<<16|uint32(p.Container)] = true
 			}
 		}
@@ -266,7 +268,7 @@ func (s *Server) summary(r *container.Record, st *stored) dc.Summary {
 				sum.Ports = append(sum.Ports, dc.PortSummary{PrivatePort: p.Num(), Type: string(p.Proto())})
 			}
 		}
-		slices.SortFunc(sum.Ports, func(a, b dc.PortSummary) int { return int(a.PrivatePort) - int(b.PrivatePort) })
+		slices.SortStableFunc(sum.Ports, func(a, b dc.PortSummary) int { return int(a.PrivatePort) - int(b.PrivatePort) })
 	}
 	return sum
 }

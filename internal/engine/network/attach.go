@@ -44,6 +44,9 @@ func (m *Manager) Attach(ctx context.Context, r AttachRequest) (Endpoint, error)
 			return Endpoint{}, fmt.Errorf("attach sandbox %s to network %s: %w", r.Sandbox, r.Network, err)
 		}
 	}
+	if !leadsOut(n.spec) { // and nothing leads in
+		return e, ctx.Err()
+	}
 	if err := m.Publish(&e, r.Ports); err != nil {
 		return Endpoint{}, errors.Join(err, m.Detach(e), m.Unlink(e, r.Netns))
 	}

@@ -178,6 +178,9 @@ func (f *filter) rebuild(w world) error {
 		}
 		// A port that is published on all addresses of the host is not one of the service addresses that the host has.
 		rule(hostports, nfproto(i), dst, within(f.service[i], reg32, false), verdict(expr.VerdictReturn))
+		if i == 1 { // a relay's: no translation brings an answer back to there
+			rule(hostports, nfproto(i), dst, []expr.Any{&expr.Cmp{Op: expr.CmpOpEq, Register: reg32, Data: loopback6.AsSlice()}}, verdict(expr.VerdictReturn))
+		}
 		rule(hostports, nfproto(i), dst, port(n), dnat(f.portsAddr[i]))
 		rule(hostports, nfproto(i), port(reg32), dnat(f.portsAny[i]))
 

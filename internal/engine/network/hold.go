@@ -11,16 +11,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// held is the sockets that keep one published port from other programs.
-type held []*os.File
+// held is the sockets that keep one published port from other programs, and what carries connections to it that the kernel does not.
+type held struct {
+	files []*os.File
+	relay *relay
+}
 
-func (h held) close() {
-	for _, f := range h {
+func (h *held) close() {
+	if h == nil {
+		return
+	}
+	if h.relay != nil {
+		h.relay.Close()
+	}
+	for _, f := range h.files {
 		f.Close()
 	}
 }
 
-// hold binds a published port's address on the host, without listening: a program that has the port already is found out, and one that
+// hold binds a published port's address on the host, without listening unless a relay does: a program that has the port already is found out, and one that
 // comes later is refused by the kernel instead of waiting for connections that translation leads away. The caller holds mu.
 func (m *Manager) hold(p Port) error {
 	key := portKey(p)
@@ -37,33 +46,47 @@ func (m *Manager) hold(p Port) error {
 
 // bind takes a port on its address, or on all of the host's: by one socket, or by one an address where this program itself has the port on
 // some of them.
-func (m *Manager) bind(p Port) (held, error) {
-	if !m.ownPort(p) {
-		f, err := bindPort(p, m.v6)
-		if err != nil || f == nil {
-			return nil, busy(err)
+func (m *Manager) bind(p Port) (*held, error) {
+	h := &held{}
+	add := func(ip netip.Addr) error {
+		one := p
+		one.HostIP = ip
+		f, err := bindPort(one, m.v6)
+		if err != nil {
+			h.close()
+			return busy(err)
 		}
-		return held{f}, nil
+		if f != nil {
+			h.files = append(h.files, f)
+		}
+		return nil
+	}
+	if !m.ownPort(p) {
+		all := []netip.Addr{p.HostIP}
+		if !p.HostIP.IsValid() {
+			if all = []netip.Addr{netip.IPv4Unspecified()}; m.v6 {
+				all = append(all, netip.IPv6Unspecified())
+			}
+		}
+		for _, ip := range all {
+			if err := add(ip); err != nil {
+				return nil, err
+			}
+		}
+		return h, nil
 	}
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
 		return nil, fmt.Errorf("list the host's addresses: %w", err)
 	}
-	var h held
 	for _, a := range addrs {
 		prefix, err := netip.ParsePrefix(a.String())
 		ip := prefix.Addr()
 		if err != nil || ip.IsLinkLocalUnicast() || ip.Is6() && !m.v6 || !overlap(ip, p.HostIP) || slices.Contains(m.cfg.Own, netip.AddrPortFrom(ip, p.Host)) {
 			continue
 		}
-		p.HostIP = ip
-		f, err := bindPort(p, m.v6)
-		if err != nil {
-			h.close()
-			return nil, busy(err)
-		}
-		if f != nil {
-			h = append(h, f)
+		if err := add(ip); err != nil {
+			return nil, err
 		}
 	}
 	return h, nil

@@ -46,7 +46,7 @@ type Manager struct {
 	mu    sync.Mutex
 	nets  map[string]*network
 	ports map[Port]string // published port → sandbox; Container is 0 in keys
-	holds map[Port]held
+	holds map[Port]*held
 }
 
 // network is one Spec at work. Its pools are guarded by Manager.mu.
@@ -100,7 +100,7 @@ func Open(cfg Config) (*Manager, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	m := &Manager{cfg: cfg, v6: HasIPv6(), nets: map[string]*network{}, ports: map[Port]string{}, holds: map[Port]held{}}
+	m := &Manager{cfg: cfg, v6: HasIPv6(), nets: map[string]*network{}, ports: map[Port]string{}, holds: map[Port]*held{}}
 	var err error
 	if m.nl, err = openRtnl(); err != nil {
 		return nil, err
@@ -357,7 +357,11 @@ func (m *Manager) Start(eps []Endpoint) error {
 		}
 		for _, p := range e.Ports {
 			m.ports[portKey(p)] = e.Sandbox
-			if err := m.hold(p); err != nil {
+			err := m.hold(p)
+			if err == nil {
+				err = m.relay(p, &e)
+			}
+			if err != nil {
 				m.cfg.Log.Warn("a published port is somebody else's too", "port", p, "sandbox", e.Sandbox, "error", err)
 			}
 		}
@@ -459,7 +463,7 @@ func (m *Manager) Close() {
 	for _, h := range m.holds {
 		h.close()
 	}
-	m.holds = map[Port]held{}
+	m.holds = map[Port]*held{}
 	m.mu.Unlock()
 	m.nl.close()
 	m.nft.close()

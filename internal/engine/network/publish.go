@@ -16,7 +16,12 @@ func (m *Manager) Publish(e *Endpoint, ports []Port) error {
 		owner, taken := m.portOwner(p)
 		err := fmt.Errorf("publish port %s of %s: %w by %s", p, e.Sandbox, ErrPortTaken, owner)
 		if !taken {
-			err = m.hold(p)
+			if err = m.hold(p); err == nil {
+				m.ports[portKey(p)] = e.Sandbox
+				if err = m.relay(p, e); err != nil {
+					m.letGo(p, e.Sandbox)
+				}
+			}
 		}
 		if err != nil {
 			for _, q := range ports[:i] {
@@ -25,7 +30,6 @@ func (m *Manager) Publish(e *Endpoint, ports []Port) error {
 			m.mu.Unlock()
 			return err
 		}
-		m.ports[portKey(p)] = e.Sandbox
 	}
 	m.mu.Unlock()
 	had := e.Ports
