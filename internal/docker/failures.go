@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"nau/internal/engine/container"
 )
@@ -63,6 +64,18 @@ func startError(err error) (told error, code int) {
 	var f *failure
 	if errors.As(err, &f) {
 		return err, container.StartExit
+	}
+	var part *container.PartError
+	if errors.As(err, &part) {
+		if part.Escapes() {
+			return badRequest("path concatenation escapes the base directory, base: %s, subpath: %s", part.Base, part.Part), container.StartExit
+		}
+		place := part.Base + "/" + part.Part
+		var why syscall.Errno
+		if !errors.As(part.Err, &why) {
+			return fail(http.StatusInternalServerError, "cannot access path %s: %v", place, part.Err), container.StartExit
+		}
+		return notFound("cannot access path %s: lstat %s: %v", place, place, why), container.StartExit
 	}
 	text := oneLine(err)
 	if user := aboutUser.FindString(text); user != "" {

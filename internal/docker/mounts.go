@@ -179,6 +179,9 @@ func parseMount(m dm.Mount) (wish, error) {
 	case dm.TypeVolume:
 		w.point.Name, w.volume = m.Source, &volume.Volume{Name: m.Source}
 		if o := m.VolumeOptions; o != nil {
+			if o.Subpath != "" && !filepath.IsLocal(o.Subpath) {
+				return wish{}, errMount(m, "subpath must be a relative path within the volume: %s", o.Subpath)
+			}
 			w.noCopy, w.subpath = o.NoCopy, o.Subpath
 			w.volume.Labels = o.Labels
 			if d := o.DriverConfig; d != nil {
@@ -385,18 +388,12 @@ func (s *Server) realise(ctx context.Context, all []wish, img *image.Image, owne
 			if w.point.Mode == "" {
 				w.point.Mode = "z"
 			}
-			if !w.noCopy && w.subpath == "" && len(v.Options) == 0 {
-				if err := s.copyUp(ctx, img, w.point.Destination, w.point.Source, owners); err != nil {
+			if !w.noCopy && len(v.Options) == 0 {
+				if err := s.copyInto(ctx, img, w, owners); err != nil {
 					return nil, nil, fmt.Errorf("copy %s of the image into volume %s: %w", w.point.Destination, v.Name, err)
 				}
 			}
-			if w.subpath != "" {
-				sub, err := subFolder(w.point.Source, w.subpath)
-				if err != nil {
-					return nil, nil, err
-				}
-				w.mount.Source = sub
-			}
+			w.mount.SubPath = w.subpath
 		}
 		mounts = append(mounts, w.mount)
 		if !w.unlisted {
@@ -406,20 +403,20 @@ func (s *Server) realise(ctx context.Context, all []wish, img *image.Image, owne
 	return mounts, points, nil
 }
 
-// subFolder finds a folder in a volume; it never leads out of it.
-func subFolder(root, sub string) (string, error) {
-	clean := path.Clean("/" + sub)
-	if !filepath.IsLocal(sub) {
-		return "", badRequest("subpath must be a relative path within the volume: %s", sub)
+// copyInto fills a volume, or the part of it that is mounted; one that is no folder is left alone: the start tells.
+func (s *Server) copyInto(ctx context.Context, img *image.Image, w wish, owners idmap.Map) error {
+	if w.subpath == "" {
+		return s.copyUp(ctx, img, w.point.Destination, w.point.Source, owners)
 	}
-	real, err := filepath.EvalSymlinks(root + clean)
+	part, err := container.OpenPart(w.point.Source, w.subpath)
 	if err != nil {
-		return "", badRequest("cannot access path %s: no such file or directory", clean)
+		return nil
 	}
-	if base, err := filepath.EvalSymlinks(root); err != nil || real != base && !strings.HasPrefix(real, base+"/") {
-		return "", badRequest("subpath %s leads out of the volume", sub)
+	defer kernel.Close(part)
+	if info, err := os.Stat(kernel.FdPath(part)); err != nil || !info.IsDir() {
+		return err
 	}
-	return real, nil
+	return s.copyUp(ctx, img, w.point.Destination, kernel.FdPath(part), owners)
 }
 
 // copyUp fills an empty volume with the image's content at target.

@@ -62,12 +62,13 @@ func showMounts(root string, mounts []spec.Mount, owner kernel.Owner) error {
 		if m.Type != "" && m.Type != "bind" {
 			continue
 		}
-		info, err := os.Stat(m.Source)
+		source, err := container.OpenPart(m.Source, m.SubPath)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err == nil {
-			err = showMount(fd, m, info.IsDir(), owner)
+			err = showMount(fd, m, source, owner)
+			kernel.Close(source)
 		}
 		if err != nil {
 			return fmt.Errorf("show mount at %s: %w", m.Target, err)
@@ -76,8 +77,12 @@ func showMounts(root string, mounts []spec.Mount, owner kernel.Owner) error {
 	return nil
 }
 
-func showMount(root int, m spec.Mount, folder bool, owner kernel.Owner) error {
-	tree, err := kernel.CloneTree(unix.AT_FDCWD, m.Source, !m.NonRecursive)
+func showMount(root int, m spec.Mount, source int, owner kernel.Owner) error {
+	info, err := os.Stat(kernel.FdPath(source))
+	if err != nil {
+		return err
+	}
+	tree, err := kernel.CloneTree(source, "", !m.NonRecursive)
 	if err != nil {
 		return err
 	}
@@ -90,7 +95,7 @@ func showMount(root int, m spec.Mount, folder bool, owner kernel.Owner) error {
 		return err
 	}
 	make := owner.CreateInRoot
-	if folder {
+	if info.IsDir() {
 		make = owner.MkdirInRoot
 	}
 	at, err := make(root, m.Target, 0o755)

@@ -26,6 +26,16 @@ func OpenInRoot(dir int, name string, flags int, mode uint32) (int, error) {
 	return fd, nil
 }
 
+// OpenBelow opens name, which has to lie below the folder dir: unix.EXDEV is the error where a link or ".." leads out of it. Links that stay
+// inside are followed, magic links are refused.
+func OpenBelow(dir int, name string, flags int) (int, error) {
+	fd, err := openat2(dir, name, &unix.OpenHow{Flags: uint64(flags | unix.O_CLOEXEC), Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS})
+	if err != nil {
+		return -1, fmt.Errorf("open %s below: %w", name, err)
+	}
+	return fd, nil
+}
+
 // Owner owns what is made in a root; the zero value is root.
 type Owner struct{ UID, GID int }
 

@@ -128,7 +128,8 @@ type Record struct {
 	ImageRef string `json:",omitempty"` // repository digest if there is one, else the ID
 	Created  time.Time
 	Layers   []digest.Digest // of the image, bottom first
-	Owners   idmap.Map       `json:",omitzero"` // of the sandbox's user namespace, whose the writable layer is
+	Shows    []digest.Digest `json:",omitempty"` // images that mounts show, as they were at create
+	Owners   idmap.Map       `json:",omitzero"`  // of the sandbox's user namespace, whose the writable layer is
 
 	State     State
 	Pid       int            `json:",omitempty"`

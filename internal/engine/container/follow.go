@@ -64,7 +64,7 @@ func Open(ctx context.Context, s Settings, keep func(id string) bool) (*Manager,
 		}
 		m.index.Put(id, e)
 		m.index.Reserve(r.Config.Name, id)
-		m.images[r.Image.String()]++
+		m.count(r, 1)
 	}
 	if m.seq, err = openCursor(filepath.Join(s.RunDir, "seq")); err != nil {
 		return nil, err

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"nau/internal/engine/events"
 	"nau/internal/engine/image"
 	"nau/internal/engine/layer"
@@ -114,7 +116,7 @@ func (m *Manager) Create(ctx context.Context, c Config) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create container %s: %w", c.Name, err)
 	}
-	r := &Record{ID: cmp.Or(c.ID, record.NewID()), Config: c, Image: img.ID, ImageRef: img.ID.String(), Created: time.Now(), State: Created, Layers: img.DiffIDs}
+	r := &Record{ID: cmp.Or(c.ID, record.NewID()), Config: c, Image: img.ID, ImageRef: img.ID.String(), Created: time.Now(), State: Created, Layers: img.DiffIDs, Shows: m.shownImages(c.Mounts)}
 	if len(img.RepoDigests) > 0 {
 		r.ImageRef = img.RepoDigests[0]
 	}
@@ -143,7 +145,7 @@ func (m *Manager) Create(ctx context.Context, c Config) (*Record, error) {
 	}
 	m.mu.Lock()
 	m.index.Put(r.ID, &entry{rec: r})
-	m.images[r.Image.String()]++
+	m.count(r, 1)
 	m.mu.Unlock()
 	m.publish(r, events.Create)
 	return r, nil
@@ -333,6 +335,15 @@ func (m *Manager) In(sandbox string) []*Record {
 	return out
 }
 
+// count keeps the number of users of a container's images. m.mu is held.
+func (m *Manager) count(r *Record, by int) {
+	for _, id := range append(slices.Clone(r.Shows), r.Image) {
+		if m.images[id.String()] += by; m.images[id.String()] <= 0 {
+			delete(m.images, id.String())
+		}
+	}
+}
+
 // ImageUsed tells who uses an image.
 func (m *Manager) ImageUsed(id string) (users []string, running bool) {
 	m.mu.RLock()
@@ -341,7 +352,7 @@ func (m *Manager) ImageUsed(id string) (users []string, running bool) {
 		return nil, false
 	}
 	for cid, e := range m.index.All() {
-		if e.rec.Image.String() == id {
+		if e.rec.Image.String() == id || slices.ContainsFunc(e.rec.Shows, func(d digest.Digest) bool { return d.String() == id }) {
 			users = append(users, cid)
 			running = running || e.rec.State == Running || e.rec.State == Paused
 		}
@@ -396,9 +407,7 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 	}
 	m.mu.Lock()
 	m.index.Remove(id, r.Config.Name)
-	if m.images[r.Image.String()]--; m.images[r.Image.String()] <= 0 {
-		delete(m.images, r.Image.String())
-	}
+	m.count(r, -1)
 	m.mu.Unlock()
 	m.publish(r, events.Destroy)
 	return nil

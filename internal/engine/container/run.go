@@ -97,7 +97,7 @@ func (m *Manager) launch(ctx context.Context, e *entry, r *Record) error {
 		return err
 	}
 	in := m.input(r, place, inherited)
-	if in.Mounts, err = m.imageMounts(ctx, r); err != nil {
+	if in.Mounts, err = m.shownMounts(ctx, r); err != nil {
 		return err
 	}
 	if err := m.namespaces(r, &in); err != nil {

@@ -146,7 +146,7 @@ func Read(ctx context.Context, path string, o Options) error {
 		return fmt.Errorf("read log: %w", err)
 	}
 	var follower *watch
-	if o.Follow {
+	if o.Follow = o.Follow && !over(o.Ended); o.Follow { // of what has ended there may be no folder to watch
 		if follower, err = newWatch(path); err != nil {
 			return err
 		}
@@ -375,6 +375,15 @@ func (r *reader) follow(ctx context.Context, path string, f *os.File, w *watch) 
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+func over(ended <-chan struct{}) bool {
+	select {
+	case <-ended:
+		return true
+	default:
+		return false
 	}
 }
 

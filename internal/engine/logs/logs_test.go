@@ -102,3 +102,12 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("2026-01-01T00:00:02Z stdout F b"))
 	f.Fuzz(func(t *testing.T, b []byte) { _, _ = parse(b) })
 }
+
+// Of what never ran there is no folder, and nothing to wait for.
+func TestFollowNothing(t *testing.T) {
+	ended := make(chan struct{})
+	close(ended)
+	if err := Read(t.Context(), filepath.Join(t.TempDir(), "none", "log"), Options{Follow: true, Ended: ended, Tail: -1}); err != nil {
+		t.Error(err)
+	}
+}

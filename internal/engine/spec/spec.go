@@ -93,7 +93,7 @@ type Mount struct {
 	Options           []string    // further mount options, e.g. size=64m
 	UIDs, GIDs        []specs.LinuxIDMapping
 	MakeSource        bool   // make a missing source folder of a bind
-	SubPath           string // of MountImage: the part of the image to show
+	SubPath           string // of MountImage and of a bind: the part of it to show; a link that leads out of it is an error at start
 }
 
 // Device is a host's device node in the container.
