@@ -91,7 +91,7 @@ func (s *Store) makeFix(chain []*layerEntry, rec fixRecord) (*fixEntry, error) {
 			return nil, err
 		}
 	}
-	if err := writeRecord(filepath.Join(tmp, "fix.json"), rec); err != nil {
+	if err := writeRecord(filepath.Join(tmp, "fix.json"), rec, false); err != nil {
 		_ = removePath(tmp)
 		return nil, err
 	}

@@ -30,11 +30,14 @@ func (s *Store) tryOwners() error {
 	if err := kernel.UserNS.Check(); err != nil {
 		return err
 	}
-	tmp := s.path("t" + s.number())
-	if err := makeSnapshot(tmp, "", snapshotRecord{}, false); err != nil {
+	tmp, err := s.begin(s.number())
+	if err == nil {
+		defer removePath(tmp)
+		err = fillSnapshot(tmp, "", snapshotRecord{}, false)
+	}
+	if err != nil {
 		return err
 	}
-	defer removePath(tmp)
 	m := Mount{Lower: []string{s.path("e")}, Upper: tmp + "/u", Work: tmp + "/w", Base: s.cfg.Dir, Owners: idmap.Block(1<<16, 1<<16, 1<<16)}
 	tree, err := m.Tree(0)
 	if err != nil {

@@ -40,7 +40,6 @@ func (s *Store) Prepare(ctx context.Context, key string, parent []digest.Digest,
 		return Mount{}, fmt.Errorf("prepare snapshot %s: %w", key, context.Cause(ctx))
 	}
 	n := s.number()
-	tmp := s.path("t" + n)
 	e := &snapshotEntry{name: "s" + n, rec: snapshotRecord{Key: key, Parent: want.Parent, Volatile: want.Volatile, Labels: maps.Clone(want.Labels), Owners: want.Owners, Created: want.Created}}
 	s.mu.Lock()
 	_, taken := s.snapshots[key]
@@ -52,7 +51,11 @@ func (s *Store) Prepare(ctx context.Context, key string, parent []digest.Digest,
 	if err != nil {
 		return Mount{}, fmt.Errorf("prepare snapshot %s: %w", key, err)
 	}
-	if err := makeSnapshot(tmp, s.topRoot(parent), e.rec, want.lasting); err != nil {
+	tmp, err := s.begin(n)
+	if err == nil {
+		err = fillSnapshot(tmp, s.topRoot(parent), e.rec, want.lasting)
+	}
+	if err != nil {
 		_ = removePath(tmp)
 		return Mount{}, fmt.Errorf("prepare snapshot %s: %w", key, err)
 	}
@@ -86,10 +89,8 @@ func (s *Store) topRoot(parent []digest.Digest) string {
 	return ""
 }
 
-func makeSnapshot(tmp, like string, rec snapshotRecord, lasting bool) error {
-	if err := os.Mkdir(tmp, 0o700); err != nil {
-		return err
-	}
+// fillSnapshot makes what is a snapshot's own: the upper directory and the record.
+func fillSnapshot(tmp, like string, rec snapshotRecord, lasting bool) error {
 	upper := tmp + "/u"
 	if err := os.Mkdir(upper, 0o755); err != nil {
 		return err
@@ -115,13 +116,7 @@ func makeSnapshot(tmp, like string, rec snapshotRecord, lasting bool) error {
 	if err := unix.Chmod(upper, mode); err != nil {
 		return fmt.Errorf("set mode of %s: %w", upper, err)
 	}
-	if err := os.Mkdir(tmp+"/w", 0o700); err != nil {
-		return err
-	}
-	if err := writeRecord(tmp+"/snapshot.json", rec); err != nil || !lasting {
-		return err
-	}
-	return syncFile(tmp + "/snapshot.json")
+	return writeRecord(tmp+"/snapshot.json", rec, lasting)
 }
 
 // Mounts answers Prepare's answer again, after a restart for instance. A volatile snapshot that was mounted before is made mountable again.
@@ -228,24 +223,14 @@ func (s *Store) Remove(key string) error {
 	if err != nil {
 		return fmt.Errorf("remove snapshot %s: %w", key, err)
 	}
-	if removeUnused(tmp) {
+	if clearUnused(tmp) {
+		s.spare(tmp)
 		return nil
 	}
 	if err := removePath(tmp); err != nil {
 		return fmt.Errorf("remove snapshot %s: %w", key, err)
 	}
 	return nil
-}
-
-// removeUnused removes a snapshot that nothing was written to without looking what is in it, which is most of the work otherwise. It tells whether
-// that was so; if not, the rest is there. Nothing is followed: a link in a folder's place is no folder.
-func removeUnused(tmp string) bool {
-	for _, folder := range []string{"/u", "/w/work", "/w"} { // the middle one is made by overlayfs
-		if err := unix.Rmdir(tmp + folder); err != nil && err != unix.ENOENT {
-			return false
-		}
-	}
-	return unix.Unlink(tmp+"/snapshot.json") == nil && unix.Rmdir(tmp) == nil
 }
 
 // Snapshots lists all snapshots, oldest first.

@@ -32,7 +32,7 @@ import (
 //	l<N>/fs, l<N>/layer.json          an extracted layer; the file is the record below
 //	s<N>/u, s<N>/w, s<N>/snapshot.json  a snapshot: upper and work directory
 //	f<N>/fs, f<N>/fix.json            directories put right for one chain of layers (see fix.go)
-//	t<N>                              being made or being removed; freed at open
+//	t<N>                              being made, being removed, or a spare (see spares.go); freed at open
 //	new/t<N>                          a layer being unpacked; freed at open
 //	e                                 the empty lower directory
 //	r                                 places for what is mounted in every container, see stubs.go
@@ -86,6 +86,7 @@ type Store struct {
 	snapshots map[string]*snapshotEntry
 	fixes     map[string]*fixEntry
 	working   map[digest.Digest]chan struct{} // layers being unpacked now; closed when done
+	spares    []string                        // see spares.go
 
 	mapOnce sync.Once // of CanMapOwners
 	mapErr  error
@@ -437,7 +438,7 @@ func makeRoot(tmp string) (int, error) {
 
 // place gives a finished layer its name.
 func (s *Store) place(tmp string, rec layerRecord) (Info, error) {
-	if err := writeRecord(filepath.Join(tmp, "layer.json"), rec); err != nil {
+	if err := writeRecord(filepath.Join(tmp, "layer.json"), rec, false); err != nil {
 		return Info{}, err
 	}
 	l := &layerEntry{name: "l" + filepath.Base(tmp)[1:], rec: rec}
@@ -456,20 +457,33 @@ func (s *Store) place(tmp string, rec layerRecord) (Info, error) {
 	return l.info(), nil
 }
 
-func writeRecord(path string, v any) error {
+// writeRecord writes a record, on the disk when it returns if it is to last. A file that is there is written over: its inode and its block stay.
+func writeRecord(path string, v any, lasting bool) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, b, 0o600)
-}
-
-func syncFile(path string) error {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	defer f.Close()
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	if info, err := f.Stat(); err != nil {
+		return err
+	} else if info.Size() != int64(len(b)) {
+		if err := f.Truncate(int64(len(b))); err != nil {
+			return err
+		}
+	}
+	if lasting {
+		if err := f.Sync(); err != nil {
+			return err
+		}
+	}
+	return f.Close()
 }
 
 // Collect removes the layers that roots do not mark, no snapshot stands on and no lease holds; it tells the disk bytes freed.
@@ -522,6 +536,7 @@ func (s *Store) Collect(roots ...func(mark func(digest.Digest)) error) (int64, e
 				doomed = append(doomed, tmp)
 			}
 		}
+		doomed, s.spares = append(doomed, s.spares...), nil
 		return nil
 	})
 	for _, tmp := range doomed {
