@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/distribution/reference"
 	"github.com/docker/go-units"
@@ -27,12 +28,24 @@ import (
 // openBuilder opens the builder, which removes what a crash left of builds.
 func (s *Server) openBuilder() (err error) {
 	cfg := build.Config{Dir: filepath.Join(s.e.Config().DataDir, "build"), Images: s.e.Images, Layers: s.e.Layers, Containers: s.e.Containers,
-		Sandboxes: s.e.Sandboxes, Remap: s.e.Config().Remap, Log: s.log}
+		Sandboxes: s.e.Sandboxes, Remap: s.e.Config().Remap, Log: s.log,
+		Ended: func() { s.ended.Go(s.collectBuilds) }}
 	if n := s.defaultNetwork(); n != nil {
 		cfg.Network = n.spec.Name
 	}
 	s.builder, err = build.New(cfg)
 	return err
+}
+
+// collectBuilds keeps the builder's cache within its bounds.
+func (s *Server) collectBuilds() {
+	removed, err := s.builder.Collect(context.Background(), time.Now())
+	if err != nil {
+		s.log.Warn("collect what builds have left", "error", err)
+	}
+	if len(removed) > 0 {
+		s.log.Info("collected what builds have left", "items", len(removed), "bytes", build.Freed(removed))
+	}
 }
 
 // buildImage answers POST /build of the classic builder. The cache is by content, so cachefrom has nothing to add.

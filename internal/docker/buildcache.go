@@ -24,7 +24,7 @@ func (s *Server) pruneBuilds(c *call) error {
 		return badRequest("failed to prune build cache: %v", err)
 	}
 	o := build.PruneOptions{All: c.flag("all"), Keep: func(u build.Usage) bool { return !fitsCache(f, u) }}
-	for name, into := range map[string]*int64{"reserved-space": &o.Reserved, "keep-storage": &o.Reserved, "max-used-space": &o.Max} {
+	for name, into := range map[string]*int64{"reserved-space": &o.Reserved, "keep-storage": &o.Reserved, "max-used-space": &o.Max, "min-free-space": &o.MinFree} {
 		if v := c.get(name); v != "" {
 			if *into, err = strconv.ParseInt(v, 10, 64); err != nil {
 				return badRequest("invalid value for %s: %s", name, v)

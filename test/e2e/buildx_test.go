@@ -111,7 +111,9 @@ CMD ["cat", "/srv/out"]
 
 		{args: "build --progress plain --build-context base=docker-image://busybox --build-context more=" + more + " -f " + ctx + "/named.Dockerfile " + ctx, err: "from more"},
 		{args: "build --progress plain --platform linux/amd64,linux/arm64 -t many -f " + ctx + "/many.Dockerfile " + ctx, err: "[linux/arm64 b 2/2] RUN"},
-		{args: "buildx inspect", out: "Driver:"},
+		{args: "buildx inspect", out: "BuildKit version: v0."}, // by which clients decide what they may ask for
+		{args: "buildx inspect", out: "Min Free Space:"},
+		{args: "buildx prune -f --max-used-space 1gb --min-free-space 1mb", out: "Total:"},
 		{args: "ps -aq"},
 	})
 	if r := m.Do("", "docker", "ps", "-aq"); r.Stdout != "" {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -20,8 +23,23 @@ type controller struct {
 }
 
 func (c *controller) version() *wire.Version {
-	return &wire.Version{Package: "nau", Version: "v" + c.s.cfg.Version}
+	return &wire.Version{Package: "nau", Version: protocol() + "+nau." + notVersion.ReplaceAllString(c.s.cfg.Version, "-"), Revision: c.s.cfg.Version}
 }
+
+// notVersion is what the build part of a version must not have.
+var notVersion = regexp.MustCompile(`[^0-9A-Za-z.-]`)
+
+// protocol is the version of BuildKit whose messages and language are spoken here: clients decide by it what they may ask for.
+var protocol = sync.OnceValue(func() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "github.com/moby/buildkit" {
+				return m.Version
+			}
+		}
+	}
+	return "v0.0.0"
+})
 
 func (c *controller) Info(context.Context, *wire.InfoRequest) (*wire.InfoResponse, error) {
 	return &wire.InfoResponse{Version: c.version()}, nil
@@ -42,6 +60,17 @@ func (c *controller) ListWorkers(context.Context, *wire.ListWorkersRequest) (*wi
 	}
 	for _, p := range c.s.cfg.Builder.Platforms() {
 		w.Platforms = append(w.Platforms, &wire.Platform{Os: p.OS, Architecture: p.Architecture, Variant: p.Variant})
+	}
+	rules, err := c.s.cfg.Builder.Rules()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rules {
+		p := &wire.GCPolicy{All: r.All, KeepDuration: int64(r.MinAge), ReservedSpace: r.Reserved, MaxUsedSpace: r.Max, MinFreeSpace: r.MinFree}
+		for _, k := range r.Kinds {
+			p.Filters = append(p.Filters, "type=="+k)
+		}
+		w.GcPolicy = append(w.GcPolicy, p)
 	}
 	return &wire.ListWorkersResponse{Record: []*wire.Worker{w}}, nil
 }

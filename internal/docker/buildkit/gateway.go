@@ -44,7 +44,7 @@ var (
 		"source.git.knownsshhosts", "source.git.mountsshsock", "source.git.subdir", "source.git.checksum", "source.git.skipsubmodules", "source.local.followpaths", "source.local.excludepatterns", "source.local.sharedkeyhint", "source.http", "source.http.checksum", "exec.meta.base", "exec.meta.network",
 		"exec.meta.proxyenv", "exec.meta.ulimit", "exec.meta.cgroup.parent", "exec.mount.bind", "exec.mount.cache", "exec.mount.cache.sharing", "exec.mount.tmpfs",
 		"exec.mount.tmpfs.size", "exec.mount.secret", "exec.mount.ssh", "exec.secretenv", "file.base", "constraints", "platform", "meta.ignorecache", "meta.description",
-		"exporter.image.annotations", "exporter.image.attestations", "exporter.sourcedateepoch", "exporter.multiple"}
+		"exporter.image.annotations", "exporter.image.attestations", "exporter.sourcedateepoch", "exporter.multiple", "gc.freespacefilter"}
 )
 
 func capable(ids []string) (out []*wire.Capability) {

@@ -41,11 +41,8 @@ func (c *controller) Prune(req *wire.PruneRequest, stream grpc.ServerStreamingSe
 	if err != nil {
 		return err
 	}
-	if req.MinFreeSpace > 0 {
-		return status.Error(codes.Unimplemented, "prune by free space is not served by this builder: use --reserved-space or --max-used-space")
-	}
 	removed, err := c.s.cfg.Builder.Prune(stream.Context(), build.PruneOptions{All: req.All, Keep: func(u build.Usage) bool { return !fits(u) }, MinAge: time.Duration(req.KeepDuration),
-		Reserved: req.ReservedSpace, Max: req.MaxUsedSpace})
+		Reserved: req.ReservedSpace, Max: req.MaxUsedSpace, MinFree: req.MinFreeSpace})
 	for _, u := range removed {
 		if serr := stream.Send(recordOf(u)); serr != nil {
 			return serr

@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -118,6 +119,7 @@ type Config struct {
 	Sandboxes  *sandbox.Manager
 	Network    string    // that RUN steps join; "" = none
 	Remap      idmap.Map // of the user namespaces of RUN steps; zero = none
+	Ended      func()    // is told that a build has ended; nil = nobody
 	Log        *slog.Logger
 }
 
@@ -172,6 +174,9 @@ type Builder struct {
 	cfg    Config
 	cache  *cache
 	mounts cacheMounts
+
+	collecting sync.Mutex
+	collected  time.Time // last; under collecting
 }
 
 // New opens the builder and removes what a crash left.

@@ -139,6 +139,9 @@ func (r *solving) close() error {
 		errs = append(errs, r.b.cfg.Layers.Remove(key))
 	}
 	r.work.Done()
+	if r.b.cfg.Ended != nil {
+		defer r.b.cfg.Ended()
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("end build %s: %w", r.id, err)
 	}

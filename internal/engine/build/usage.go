@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"nau/internal/engine/diskuse"
 	"nau/internal/engine/image"
 )
 
@@ -89,21 +90,44 @@ type PruneOptions struct {
 	Keep     func(Usage) bool // true = it stays; nil = nothing stays
 	MinAge   time.Duration    // since its last use
 	Reserved int64            // bytes that may stay, the most recently used first
-	Max      int64            // bytes to get below, if nothing else asks for more
+	Max      int64            // bytes to get below
+	MinFree  int64            // bytes of the disk that are to be free afterwards
+	Free     int64            // that are free now; Prune finds out
+}
+
+// bound is how many bytes may stay, -1 = any number must go that can.
+func (o *PruneOptions) bound(total int64) int64 {
+	if o.Reserved == 0 && o.Max == 0 && o.MinFree == 0 {
+		return -1
+	}
+	limit := o.Reserved
+	if o.Max > 0 || o.MinFree > 0 {
+		limit = total
+		if o.Max > 0 {
+			limit = min(limit, o.Max)
+		}
+		if o.MinFree > 0 {
+			limit = min(limit, total+o.Free-o.MinFree)
+		}
+		limit = max(limit, o.Reserved)
+	}
+	return max(limit, 0)
 }
 
 // choose decides what goes of a list that begins with the oldest use.
 func choose(list []Usage, o PruneOptions, now time.Time) (out []Usage) {
 	var total int64
 	for _, u := range list {
-		total += u.Size
+		if !u.Shared || o.All {
+			total += u.Size
+		}
 	}
-	limit := max(o.Reserved, o.Max)
+	limit := o.bound(total)
 	for _, u := range list {
 		if u.InUse || u.Shared && !o.All || o.Keep != nil && o.Keep(u) || o.MinAge > 0 && now.Sub(u.Used) < o.MinAge {
 			continue
 		}
-		if limit > 0 && total <= limit {
+		if limit >= 0 && total <= limit {
 			break
 		}
 		total -= u.Size
@@ -113,10 +137,21 @@ func choose(list []Usage, o PruneOptions, now time.Time) (out []Usage) {
 }
 
 // Prune removes cached layers and cache mounts; layers of images stay with them.
-func (b *Builder) Prune(ctx context.Context, o PruneOptions) (removed []Usage, err error) {
+func (b *Builder) Prune(ctx context.Context, o PruneOptions) ([]Usage, error) {
+	return b.prune(ctx, o, nil)
+}
+
+// prune is Prune among what is of some kinds; nil = all.
+func (b *Builder) prune(ctx context.Context, o PruneOptions, kinds []string) (removed []Usage, err error) {
 	list, err := b.Usage(ctx)
 	if err != nil {
 		return nil, err
+	}
+	list = of(list, kinds)
+	if o.MinFree > 0 {
+		if o.Free, err = diskuse.Free(b.cfg.Dir); err != nil {
+			return nil, err
+		}
 	}
 	chosen := map[digest.Digest]bool{}
 	for _, u := range choose(list, o, time.Now()) {

@@ -90,3 +90,22 @@ func openBelow(dir int, name string) (int, error) {
 	return unix.Openat2(dir, name, &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC | unix.O_NOFOLLOW,
 		Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH})
 }
+
+// Size is how many bytes the file system has that a folder is on.
+func Size(path string) (int64, error) {
+	st, err := statfs(path)
+	return int64(st.Blocks) * st.Bsize, err
+}
+
+// Free is how many of them somebody without privileges may still take.
+func Free(path string) (int64, error) {
+	st, err := statfs(path)
+	return int64(st.Bavail) * st.Bsize, err
+}
+
+func statfs(path string) (st unix.Statfs_t, err error) {
+	if err = unix.Statfs(path, &st); err != nil {
+		err = fmt.Errorf("measure the file system of %s: %w", path, err)
+	}
+	return st, err
+}
