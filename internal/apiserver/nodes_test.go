@@ -153,7 +153,9 @@ func TestPortForwardTunnel(t *testing.T) {
 		t.Errorf("the server chose %q", got)
 	}
 	sent := strings.Repeat("0123456789abcdef", 20<<10) // several frames, several reads
+	said := make(chan struct{})
 	go func() {
+		defer close(said)
 		for part := range 5 {
 			if err := ws.WriteMessage(websocket.BinaryMessage, []byte(sent[part*len(sent)/5:(part+1)*len(sent)/5])); err != nil {
 				t.Error(err)
@@ -171,6 +173,7 @@ func TestPortForwardTunnel(t *testing.T) {
 	if string(got) != sent {
 		t.Error("the bytes that came back are others")
 	}
+	<-said
 	// The agent ends the connection when its reader ends: a text message is not of the protocol.
 	if err := ws.WriteMessage(websocket.TextMessage, []byte("x")); err != nil {
 		t.Fatal(err)

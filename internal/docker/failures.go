@@ -60,6 +60,8 @@ func unrunnable(err error) (text string, code int, ok bool) {
 }
 
 // startError words what went wrong at start, and the exit code that inspect tells for it.
+//
+//lint:ignore ST1008 the error is what this makes
 func startError(err error) (told error, code int) {
 	var f *failure
 	if errors.As(err, &f) {
@@ -94,6 +96,8 @@ func startError(err error) (told error, code int) {
 }
 
 // execError words what went wrong with a further process, and gives the exit code of what did not run.
+//
+//lint:ignore ST1008 the error is what this makes
 func execError(err error) (told error, code int) {
 	const begin = "OCI runtime exec failed: exec failed: "
 	if why, code, ok := unrunnable(err); ok {

@@ -561,6 +561,7 @@ func TestAStatusOfAnOldVersionIsPatchedIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, fakecri.Options{})
 		var once sync.Once
+		s.client.Lock() // the agent runs already
 		s.client.PrependReactor("update", "pods", func(a clientgotesting.Action) (bool, runtime.Object, error) {
 			if a.GetSubresource() == "status" {
 				once.Do(func() { // somebody else writes a condition in between
@@ -579,6 +580,7 @@ func TestAStatusOfAnOldVersionIsPatchedIn(t *testing.T) {
 			}
 			return false, nil, nil
 		})
+		s.client.Unlock()
 		s.create(pod("a", "c"))
 		p := s.await("a", "ready", 0, ready)
 		if len(p.Status.Conditions) == 0 || !slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == "example.com/gate" }) {

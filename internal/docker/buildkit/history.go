@@ -213,14 +213,14 @@ func (h *history) accompany(rec *wire.BuildHistoryRecord, told []*wire.StatusRes
 	if rec.Trace, err = h.keep(rec.Ref, suffixTrace, mediaTrace, func(w io.Writer) error { return putTrace(w, traced(rec, told)) }); err != nil {
 		return err
 	}
-	for _, p := range proven {
+	if len(proven) > 0 {
+		p := proven[0] // of several platforms the first speaks for all
 		d, err := h.keep(rec.Ref, suffixProven, mediaInToto, func(w io.Writer) error { return json.NewEncoder(w).Encode(p.predicate) })
 		if err != nil {
 			return err
 		}
 		d.Annotations = map[string]string{predicateNote: p.kind}
 		rec.Result = &wire.BuildResultInfo{Attestations: []*wire.Descriptor{d}}
-		break // of several platforms the first speaks for all
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ func TestCopyRacer(t *testing.T) {
 			}
 		}
 	})
-	in := tarOf(t, te{name: "a/canary", body: "pwned"}, te{name: "a/secret", body: "public"}, te{name: "a/sub/x", body: "pwned"})
+	in := tarOf(t, te{name: "a/", typ: tar.TypeDir, mode: 0o777, uid: 5}, te{name: "a/canary", body: "pwned"}, te{name: "a/secret", body: "public"}, te{name: "a/sub/x", body: "pwned"})
 	for range 150 {
 		_ = Extract(context.Background(), root, "/", bytes.NewReader(in), ExtractOptions{Overwrite: false})
 		_ = Extract(context.Background(), root, "/a", bytes.NewReader(tarOf(t, te{name: "y", body: "pwned"})), ExtractOptions{})
@@ -140,19 +140,24 @@ func TestCopyRacerSwapsWhatWasMade(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		make te
+		were bool // a directory is in the way, which a copy removes
 	}{
-		{"implied directory", te{name: "made/f", body: "f"}},
-		{"node", te{name: "made", typ: tar.TypeFifo, mode: 0o777}},
+		{"implied directory", te{name: "made/f", body: "f"}, false},
+		{"node", te{name: "made", typ: tar.TypeFifo, mode: 0o777}, false},
+		{"removed directory", te{name: "made", body: "f"}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
-			if err := os.Mkdir(root, 0o755); err != nil {
+			for _, d := range []string{root, outside} {
+				if err := os.Mkdir(d, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile(outside+"/f", nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(outside, nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			before := tree(t, outside)
 			made, away := root+"/made", root+"/away"
 			stop := make(chan struct{})
 			var wg sync.WaitGroup
@@ -172,12 +177,15 @@ func TestCopyRacerSwapsWhatWasMade(t *testing.T) {
 			})
 			in := tarOf(t, c.make)
 			for range 2000 {
-				_ = Extract(context.Background(), root, "/", bytes.NewReader(in), ExtractOptions{})
+				if c.were {
+					_ = os.MkdirAll(made+"/f", 0o755)
+				}
+				_ = Extract(context.Background(), root, "/", bytes.NewReader(in), ExtractOptions{Overwrite: c.were})
 			}
 			close(stop)
 			wg.Wait()
-			if info, err := os.Stat(outside); err != nil || info.Mode() != 0o600 {
-				t.Fatalf("the file outside has mode %v, %v", info.Mode(), err)
+			if after := tree(t, outside); after != before {
+				t.Fatalf("the tree outside changed:\n%s", after)
 			}
 		})
 	}

@@ -261,6 +261,7 @@ func hostileArchives(t testing.TB, outside string) map[string][]byte {
 		"hard link out by dotdot":         tarOf(t, te{name: "h", typ: tar.TypeLink, link: up + outside[1:] + "/canary"}),
 		"hard link through a symlink":     tarOf(t, te{name: "l", typ: tar.TypeSymlink, link: outside}, te{name: "h", typ: tar.TypeLink, link: "l/canary"}, te{name: "h", body: "x", mode: 0o777}),
 		"hard link to a symlink":          tarOf(t, te{name: "l", typ: tar.TypeSymlink, link: outside + "/canary"}, te{name: "h", typ: tar.TypeLink, link: "l"}, te{name: "h", body: "pwned"}),
+		"hard link to a symlink that is":  tarOf(t, te{name: "l", typ: tar.TypeSymlink, link: outside + "/canary"}, te{name: "h", typ: tar.TypeLink, link: "l"}),
 		"hard link to itself":             tarOf(t, te{name: "h", typ: tar.TypeLink, link: "h"}),
 		"hard link to a directory":        tarOf(t, te{name: "d/", typ: tar.TypeDir}, te{name: "h", typ: tar.TypeLink, link: "d"}),
 		"hard link to the root":           tarOf(t, te{name: "h", typ: tar.TypeLink, link: "/"}),
@@ -650,6 +651,19 @@ func TestVolatileMountsAgain(t *testing.T) {
 }
 
 // TestOpenFreesWhatACrashLeft opens a directory as a killed process and as a lost machine leave it.
+// Images have programs with set-id bits, for containers, not for the host's users.
+func TestStoreIsClosedToTheHostsUsers(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "layers")
+	s, err := Open(Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o077 != 0 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
 func TestOpenFreesWhatACrashLeft(t *testing.T) {
 	s := openStore(t)
 	keep := apply(t, s, te{name: "a", body: "a"})

@@ -33,14 +33,14 @@ func (s *Server) adoptOne(id string) error {
 	dir := s.dir(id)
 	b, err := os.ReadFile(filepath.Join(dir, requestFile))
 	if os.IsNotExist(err) {
-		// Create was cut short; nobody was told of it.
-		if c, err := s.runtime.Load(id); err == nil {
+		// Create was cut short; nobody was told of it. If it cannot be undone the folder stays: the next monitor tries again.
+		if c, lerr := s.runtime.Load(id); lerr == nil {
 			err = c.Delete(true)
 		} else {
 			err = s.runtime.Discard(id)
 		}
 		if err != nil {
-			return err // the folder stays: the next monitor tries again
+			return err
 		}
 		return os.RemoveAll(dir)
 	}

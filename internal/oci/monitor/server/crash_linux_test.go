@@ -195,6 +195,9 @@ func TestCreateThatIsCutOffLeavesNothing(t *testing.T) {
 		if err != nil || len(left) > 0 {
 			t.Fatalf("round %d: left: %q, %v", round, left, err)
 		}
+		if folders, err := os.ReadDir(filepath.Join(dir, "m", "containers")); err != nil || len(folders) > 0 {
+			t.Fatalf("round %d: left: %v, %v", round, folders, err)
+		}
 	}
 	if cut == 0 || cut == rounds {
 		t.Errorf("of %d creates %d were cut off: the kills do not meet them", rounds, cut)
