@@ -48,14 +48,18 @@ func (m *Manager) Join(ctx context.Context, id string, s Streams) (*Attachment, 
 	return a, nil
 }
 
-// Run waits for the container to start, and copies until the container ends, the output ends, or ctx ends. It is called once.
+// Run waits for the container to start, and copies until the container ends or ctx ends: a process may close its output and read on. It is called once.
 func (a *Attachment) Run(ctx context.Context) error {
 	select {
 	case j := <-a.got:
 		if j.err != nil {
 			return j.err
 		}
-		return a.m.converse(ctx, a.id, j.st, a.streams)
+		var gone chan struct{}
+		if e, err := a.m.entry(a.id); err == nil {
+			_, gone = a.m.current(e)
+		}
+		return a.m.converse(ctx, a.id, j.st, a.streams, gone)
 	case <-ctx.Done():
 		a.m.leave(a)
 		return ctx.Err()

@@ -164,7 +164,7 @@ func (m *Manager) Attach(ctx context.Context, id string, s Streams) error {
 	if err != nil {
 		return fmt.Errorf("attach to container %s: %w", id[:12], err)
 	}
-	return m.converse(ctx, id, st, s)
+	return m.converse(ctx, id, st, s, nil)
 }
 
 // wanted says which of a container's streams s needs. One output is always among them: its end is the end of the conversation.
@@ -176,7 +176,7 @@ func (s Streams) wanted(r *Record) monitor.AttachOptions {
 
 // converse copies between the monitor's ends and the caller's until the container ends, the output ends, or ctx ends; for a caller that takes no
 // output, until what it gives has ended.
-func (m *Manager) converse(ctx context.Context, id string, st *monitor.AttachStreams, s Streams) error {
+func (m *Manager) converse(ctx context.Context, id string, st *monitor.AttachStreams, s Streams, gone <-chan struct{}) error {
 	var once sync.Once
 	closeAll := func() { once.Do(func() { _ = st.Close() }) }
 	defer closeAll()
@@ -206,16 +206,24 @@ func (m *Manager) converse(ctx context.Context, id string, st *monitor.AttachStr
 			out.Go(func() { _, _ = io.Copy(o.to, o.from) })
 		}
 	}
+	fed := true // may somebody still type
 	if st.Stdin != nil && s.Stdout == nil && s.Stderr == nil {
 		over := make(chan struct{})
 		go func() { out.Wait(); close(over) }()
 		select {
 		case <-in:
+			fed = false
 			closeAll()
 		case <-over:
 		}
 	}
 	out.Wait()
+	if gone != nil && fed {
+		select {
+		case <-gone:
+		case <-ctx.Done():
+		}
+	}
 	return ctx.Err()
 }
 
