@@ -163,7 +163,7 @@ func (s *Server) gatewayOf(mode dc.NetworkMode) netip.Addr {
 // sandboxConfig maps what belongs to the container's place. gateway is the host's address in the default network.
 func sandboxConfig(c *dc.Config, h *dc.HostConfig, nets []attachment, gateway netip.Addr) (sandbox.Config, error) {
 	out := sandbox.Config{Origin: Origin, Hostname: c.Hostname, Domainname: c.Domainname, HostNet: h.NetworkMode.IsHost(),
-		Sysctls: maps.Clone(h.Sysctls), ShmSize: h.ShmSize, Privileged: h.Privileged}
+		Sysctls: maps.Clone(h.Sysctls), ShmSize: h.ShmSize, OwnShm: h.IpcMode.IsPrivate(), Privileged: h.Privileged}
 	out.HostUTS = h.UTSMode.IsHost()
 	out.OwnUTS = out.HostNet && !out.HostUTS
 	if h.IpcMode.IsHost() {

@@ -518,6 +518,9 @@ func (s *Server) updateContainer(c *call) error {
 		return err
 	}
 	st := load(r)
+	if !c.atLeast("1.40") {
+		req.PidsLimit = nil // which was not to be changed then
+	}
 	if n := req.PidsLimit; n != nil && *n < 0 {
 		*n = 0 // no limit has one name
 	}

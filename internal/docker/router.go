@@ -101,7 +101,7 @@ func (s *Server) routes() []route {
 		{"GET", "/networks/{id}", s.inspectNetwork}, {"DELETE", "/networks/{id}", s.removeNetwork},
 		{"POST", "/networks/{id}/connect", document(s.connectNetwork)}, {"POST", "/networks/{id}/disconnect", document(s.disconnectNetwork)},
 
-		{"GET", "/plugins", s.listPlugins}, {"GET", "/plugins/privileges", s.refusePlugin}, {"POST", "/plugins/pull", document(s.refusePlugin)}, {"POST", "/plugins/create", s.refusePlugin},
+		{"GET", "/plugins", s.listPlugins}, {"GET", "/plugins/privileges", s.refusePlugin}, {"POST", "/plugins/pull", document(s.pullPlugin)}, {"POST", "/plugins/create", s.refusePlugin},
 		{"GET", "/plugins/{name...}/json", s.missingPlugin}, {"DELETE", "/plugins/{name...}", s.missingPlugin},
 		{"POST", "/plugins/{name...}/enable", s.missingPlugin},
 		{"POST", "/plugins/{name...}/disable", s.missingPlugin},

@@ -262,7 +262,7 @@ func (m *Manager) input(r *Record, place sandbox.Place, img spec.Image) spec.Inp
 		Resources: r.Config.Resources, Namespaces: place.Namespaces, Image: img, Resolved: r.User,
 		Rootfs: m.rootfs(r.ID), Hostname: place.Hostname, Sysctls: r.Config.Sysctls,
 		CgroupPath: filepath.Join("/", place.Cgroup, r.ID),
-		ResolvConf: place.ResolvConf, Hosts: place.Hosts, HostnameFile: place.HostnameFile, ShmDir: place.ShmDir,
+		ResolvConf: place.ResolvConf, Hosts: place.Hosts, HostnameFile: place.HostnameFile, ShmDir: place.ShmDir, ShmSize: place.ShmSize,
 		Annotations: r.Config.Annotations, Init: m.set.Init, Host: m.set.Host,
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -168,6 +169,9 @@ func (m *Manager) connect(n *network, e Endpoint, r AttachRequest) error {
 	for _, a := range r.Further {
 		reqs = append(reqs, addAddr(index, a))
 	}
+	if !n.spec.Routed && len(e.MAC) == 6 && slices.ContainsFunc(e.Addrs, func(a netip.Prefix) bool { return a.Addr().Is6() }) {
+		reqs = append(reqs, addAddr(index, linkLocal(e.MAC)))
+	}
 	if n.spec.Driver == Bridge {
 		for _, gw := range e.Gateways {
 			reqs = append(reqs, neigh(index, gw, n.mac, false))
@@ -180,6 +184,13 @@ func (m *Manager) connect(n *network, e Endpoint, r AttachRequest) error {
 		return err
 	}
 	return Inside(r.Netns, func() error { return writeSysctls(e.Link, r.Sysctls) })
+}
+
+// linkLocal is the address that neighbours on one link know a hardware address by, as the kernel would make it (RFC 4291, appendix A).
+// It is given, not generated: so nothing is asked of the neighbours first.
+func linkLocal(mac net.HardwareAddr) netip.Prefix {
+	a := [16]byte{0: 0xfe, 1: 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5]}
+	return netip.PrefixFrom(netip.AddrFrom16(a), 64)
 }
 
 // Loopback sets the loopback device of a namespace up, for sandboxes without a network.

@@ -2,6 +2,7 @@ package network
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"testing"
 )
@@ -112,5 +113,12 @@ func TestPlanNarrowsAPool(t *testing.T) {
 	}
 	if a, err := full.lease("a"); !errors.Is(err, ErrNoAddress) {
 		t.Errorf("leased %s, %v of a range that the gateway fills", a, err)
+	}
+}
+
+func TestLinkLocal(t *testing.T) {
+	// RFC 4291, appendix A: the inverted bit and the inserted ff:fe
+	if got := linkLocal(net.HardwareAddr{0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde}).String(); got != "fe80::3656:78ff:fe9a:bcde/64" {
+		t.Error(got)
 	}
 }

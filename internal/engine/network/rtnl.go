@@ -204,8 +204,8 @@ func linkUp(index int) request {
 	return request{what: "set link up", msg: req}
 }
 
-// quietUp sets a link up that never makes itself a link-local address: nothing needs one, and duplicate detection would fill
-// the bridge with multicast at every start. Two requests, since the kernel looks at a message's flags first.
+// quietUp sets a link up that never makes itself a link-local address: duplicate detection would fill the bridge with multicast at every
+// start. Two requests, since the kernel looks at a message's flags first.
 func quietUp(name string, v6 bool) []request {
 	change := func(what string) (*nl.NetlinkRequest, *nl.IfInfomsg, request) {
 		req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, 0)

@@ -348,7 +348,7 @@ func (m *Manager) write(r *Record) error {
 			return err
 		}
 	}
-	if c.IPC == Host {
+	if c.IPC == Host || c.OwnShm {
 		return nil
 	}
 	shm := filepath.Join(dir, "shm")
@@ -382,7 +382,10 @@ func (m *Manager) place(r *Record) Place {
 	p := Place{
 		Hostname: c.Hostname, Cgroup: r.Cgroup,
 		ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts"), HostnameFile: filepath.Join(dir, "hostname"),
-		ShmDir: filepath.Join(dir, "shm"),
+		ShmSize: c.ShmSize,
+	}
+	if !c.OwnShm {
+		p.ShmDir = filepath.Join(dir, "shm")
 	}
 	n := &p.Namespaces
 	if p.Owners = c.Owners; !c.Owners.IsZero() {

@@ -57,6 +57,7 @@ type Config struct {
 	PID        Share             `json:",omitempty"`
 	Sysctls    map[string]string `json:",omitempty"`
 	ShmSize    int64             `json:",omitempty"` // bytes; 0 = 64 MiB
+	OwnShm     bool              `json:",omitempty"` // each container has a /dev/shm of its own that nobody else sees
 	Cgroup     string            `json:",omitempty"` // parent cgroup, absolute below the hierarchy's root; "" = one is made
 	Privileged bool              `json:",omitempty"`
 	Runtime    string            `json:",omitempty"` // handler's name; "" = built in
@@ -140,7 +141,8 @@ type Place struct {
 	Namespaces                      spec.Namespaces
 	Hostname                        string
 	ResolvConf, Hosts, HostnameFile string
-	ShmDir                          string
+	ShmDir                          string // "": the container mounts one of its own, of ShmSize
+	ShmSize                         int64
 	Cgroup                          string
 	Owners                          idmap.Map // whose the containers' files are
 }
