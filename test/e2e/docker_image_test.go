@@ -85,7 +85,7 @@ func TestDockerImageCommands(t *testing.T) {
 			{args: "run --rm imported:3 echo by address", out: "by address\n"},
 			{args: "import http://127.0.0.1:8990/nothing imported:4", code: 1, err: "failed to GET http://127.0.0.1:8990/nothing with status 404 Not Found: 404 page not found"},
 			{args: "import http://127.0.0.1:8991/nothing imported:4", code: 1, err: "connection refused"},
-			{args: "import --platform windows/amd64 tree.tar", code: 1, err: "windows"},
+			{args: "import --platform windows/amd64 tree.tar", code: 1, err: "operating system is not supported"},
 			{args: "rm tree strange"},
 			{args: "rmi imported:1 imported:2 imported:3"},
 		})
