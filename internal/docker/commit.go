@@ -199,7 +199,7 @@ func (r *counted) Read(b []byte) (int, error) {
 	n, err := r.Reader.Read(b)
 	if r.read += int64(n); r.total > 0 && (r.read-r.told >= 4<<20 || r.read == r.total && r.told < r.total) {
 		r.told = r.read
-		r.tell(line{Status: "Importing", Detail: &detail{r.read, r.total}, Progress: bar(r.read, r.total)})
+		r.tell(line{Status: "Importing", Detail: &detail{r.read, r.total}})
 	}
 	return n, err
 }

@@ -78,12 +78,11 @@ func (p *progress) put(v any) {
 }
 
 type line struct {
-	Stream   string  `json:"stream,omitempty"`
-	Status   string  `json:"status,omitempty"`
-	Detail   *detail `json:"progressDetail,omitempty"`
-	Progress string  `json:"progress,omitempty"`
-	ID       string  `json:"id,omitempty"`
-	Aux      any     `json:"aux,omitempty"`
+	Stream string  `json:"stream,omitempty"`
+	Status string  `json:"status,omitempty"`
+	Detail *detail `json:"progressDetail,omitempty"`
+	ID     string  `json:"id,omitempty"`
+	Aux    any     `json:"aux,omitempty"`
 }
 
 // detail is how far a layer is; it stands empty in every other document of one.
@@ -99,22 +98,8 @@ func (p *progress) event(e image.Event) {
 	}
 	if e.Total > 0 && e.ID != "" && (e.Status == image.StatusDownloading || e.Status == image.StatusExtracting || e.Status == image.StatusPushing) {
 		l.Detail = &detail{e.Current, e.Total}
-		l.Progress = bar(e.Current, e.Total)
 	}
 	p.put(l)
-}
-
-func bar(current, total int64) string {
-	n := min(50, int(current*50/max(total, 1)))
-	return fmt.Sprintf("[%s>%s] %s/%s", strings.Repeat("=", n), strings.Repeat(" ", 50-n), size(current), size(total))
-}
-
-func size(n int64) string {
-	f, i := float64(n), 0
-	for f >= 1000 && i < 4 {
-		f, i = f/1000, i+1
-	}
-	return fmt.Sprintf("%.4g%s", f, []string{"B", "kB", "MB", "GB", "TB"}[i])
 }
 
 // finish tells of an error: by status code if nothing was written yet, else as the last document.
