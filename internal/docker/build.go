@@ -243,6 +243,17 @@ func (s *Server) buildPlace(c *call, req *build.Request) error {
 	case "none", "host":
 		req.Network = mode
 	default:
+		if of, ok := strings.CutPrefix(mode, "container:"); ok {
+			r, err := s.find(of)
+			if err != nil {
+				return err
+			}
+			if !running(r) {
+				return conflict("cannot join network of a non running container: %s", r.ID)
+			}
+			req.Sandbox = r.Config.Sandbox
+			break
+		}
 		n, err := s.network(mode)
 		if err != nil {
 			return err

@@ -386,10 +386,11 @@ func (s *Server) place(e *container.Config, st *stored, wanted *dn.NetworkingCon
 	if wanted != nil {
 		endpoints = wanted.EndpointsConfig
 	}
-	nets, err := s.attachments(host.NetworkMode, endpoints, e.Name)
+	nets, absent, err := s.attachments(host.NetworkMode, endpoints, e.Name)
 	if err != nil {
 		return undo, err
 	}
+	st.Absent = absent
 	st.Networks = map[string]*dn.EndpointSettings{}
 	for _, n := range nets {
 		st.Networks[n.net.ID] = n.settings

@@ -237,9 +237,6 @@ func checkModes(c *dc.Config, h *dc.HostConfig) error {
 			return badRequest("%s", rule.text)
 		}
 	}
-	if d := h.VolumeDriver; d != "" && d != "local" {
-		return notFound("error looking up volume plugin %s: plugin %q not found", d, d)
-	}
 	if hc := c.Healthcheck; hc != nil {
 		for _, d := range []struct {
 			what string

@@ -153,18 +153,18 @@ func TestEveryHostConfigField(t *testing.T) {
 		text string
 	}{
 		"Cgroup":             {func(h *dc.HostConfig) { h.Cgroup = "container:x" }, "cannot join the cgroup of another"},
-		"VolumeDriver":       {func(h *dc.HostConfig) { h.VolumeDriver = "nfs" }, `error looking up volume plugin nfs: plugin "nfs" not found`},
 		"StorageOpt":         {func(h *dc.HostConfig) { h.StorageOpt = map[string]string{"size": "1G"} }, "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"},
 		"UsernsMode":         {func(h *dc.HostConfig) { h.UsernsMode = "private" }, "invalid user namespace mode: private"},
 		"Isolation":          {func(h *dc.HostConfig) { h.Isolation = "hyperv" }, "invalid isolation 'hyperv' on linux"},
 		"CPURealtimePeriod":  {func(h *dc.HostConfig) { h.CPURealtimePeriod = 1000 }, "kernel does not support CPU real-time scheduler"},
 		"CPURealtimeRuntime": {func(h *dc.HostConfig) { h.CPURealtimeRuntime = 500 }, "kernel does not support CPU real-time scheduler"},
-		"CPUCount":           {func(h *dc.HostConfig) { h.CPUCount = 1 }, "option of Windows containers"},
-		"CPUPercent":         {func(h *dc.HostConfig) { h.CPUPercent = 1 }, "option of Windows containers"},
-		"IOMaximumIOps":      {func(h *dc.HostConfig) { h.IOMaximumIOps = 1 }, "option of Windows containers"},
-		"IOMaximumBandwidth": {func(h *dc.HostConfig) { h.IOMaximumBandwidth = 1 }, "option of Windows containers"},
+		"IOMaximumIOps":      {func(h *dc.HostConfig) { h.IOMaximumIOps = 1 }, "QoS maximum IOPs configuration is not supported on linux"},
+		"IOMaximumBandwidth": {func(h *dc.HostConfig) { h.IOMaximumBandwidth = 1 }, "QoS maximum bandwidth configuration is not supported on linux"},
 	}
 	elsewhere := map[string]string{
+		"CPUCount":        "is kept and means nothing, as with Docker",
+		"CPUPercent":      "is discarded with a warning: TestWindowsLimits",
+		"VolumeDriver":    "is asked when there is a volume for it: TestVolumeDriver",
 		"ContainerIDFile": "the client writes the file; the server only shows where",
 		"Links":           "are looked up when the container starts: TestLinks",
 	}
@@ -366,6 +366,35 @@ func TestLogging(t *testing.T) {
 }
 
 // Every option of every kind of mount does something or is refused.
+// A driver of a container's volumes is looked for when there is a volume for it.
+func TestVolumeDriver(t *testing.T) {
+	for _, tt := range []struct {
+		name, driver string
+		binds        []string
+		volumes      map[string]struct{}
+		err          string
+	}{
+		{name: "no volume", driver: "nfs"},
+		{name: "a folder", driver: "nfs", binds: []string{"/tmp:/x"}},
+		{name: "a volume", driver: "nfs", binds: []string{"vol:/x"}, err: `create vol: error looking up volume plugin nfs: plugin "nfs" not found`},
+		{name: "one without a name", driver: "nfs", volumes: map[string]struct{}{"/x": {}}, err: `: error looking up volume plugin nfs: plugin "nfs" not found`},
+		{name: "the local one", driver: "local", binds: []string{"vol:/x"}},
+	} {
+		_, err := wishes(&dc.Config{Volumes: tt.volumes}, &dc.HostConfig{VolumeDriver: tt.driver, Binds: tt.binds}, spec.Host{}, nil)
+		if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.err)
+		}
+	}
+}
+
+func TestWindowsLimits(t *testing.T) {
+	r := dc.Resources{CPUCount: 2, CPUPercent: 30}
+	warnings, err := checkOthers(&r, everything)
+	if want := []string{"linux does not support CPU percent. Percent discarded."}; err != nil || !slices.Equal(warnings, want) || r.CPUPercent != 0 || r.CPUCount != 2 {
+		t.Errorf("%v, %v, %+v", warnings, err, r)
+	}
+}
+
 func TestMountOptions(t *testing.T) {
 	host := spec.Host{RecursiveRO: true}
 	real := t.TempDir()

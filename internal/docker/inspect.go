@@ -56,14 +56,14 @@ func (s *Server) inspect(r *container.Record, st *stored) dc.InspectResponse {
 			OOMKilled: r.OOMKilled, Pid: pid, ExitCode: r.ExitCode, Error: r.Error, StartedAt: stamp(r.Started), FinishedAt: stamp(r.Finished), Health: s.health.doc(r.ID)},
 		NetworkSettings: &dc.NetworkSettings{Ports: dn.PortMap{}, Networks: s.endpoints(r, st)},
 	}
+	if running(r) {
+		doc.State.FinishedAt = stamp(r.Before)
+	}
 	if d, ok := s.e.Images.Manifest(r.Image); ok {
 		doc.ImageManifestDescriptor = &d
 	}
 	if t := st.Host.LogConfig.Type; t == localLog || forwards(t) {
 		doc.LogPath = "" // no file that is the client's to read
-	}
-	if running(r) {
-		doc.State.FinishedAt = stamp(zero)
 	}
 	if len(st.Host.Links) > 0 {
 		host := *st.Host

@@ -117,6 +117,14 @@ func (s *Server) launch(ctx context.Context, r *container.Record, st *stored) er
 			return fail(http.StatusInternalServerError, "failed to join PID namespace: container %s is not running", other.ID)
 		}
 	}
+	if len(st.Absent) > 0 {
+		if err := s.arrive(ctx, r, st); err != nil {
+			return err
+		}
+		if r, err := s.e.Containers.Get(r.ID); err == nil {
+			st = load(r)
+		}
+	}
 	if st.Own {
 		if err := s.openPlace(ctx, r, st); err != nil {
 			return err

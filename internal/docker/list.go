@@ -312,6 +312,9 @@ func (s *Server) endpoints(r *container.Record, st *stored) map[string]*dn.Endpo
 	case mode.IsContainer():
 		return out
 	}
+	for name, asked := range st.Absent {
+		out[name] = asked.Copy()
+	}
 	sb := s.placeOf(r)
 	for id, asked := range st.Networks {
 		n, err := s.network(id)

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -284,9 +285,19 @@ func wishes(c *dc.Config, h *dc.HostConfig, host spec.Host, find func(string) (*
 		seen[target] = true
 		return nil
 	}
+	// driven refuses a volume of the container's own driver: there is none but the local one. A container without such volumes never asks it.
+	driven := func(w wish) error {
+		if d := h.VolumeDriver; w.volume != nil && d != "" && d != "local" {
+			return notFound("create %s: error looking up volume plugin %s: plugin %q not found", cmp.Or(w.volume.Name, record.NewID()), d, d)
+		}
+		return nil
+	}
 	for _, b := range h.Binds {
 		w, err := parseBind(b)
 		if err != nil {
+			return nil, err
+		}
+		if err := driven(w); err != nil {
 			return nil, err
 		}
 		if err := once(w.point.Destination); err != nil {
@@ -333,7 +344,11 @@ func wishes(c *dc.Config, h *dc.HostConfig, host spec.Host, find func(string) (*
 			return nil, badRequest("invalid volume specification: '%s'", target)
 		}
 		if !slices.ContainsFunc(out, func(w wish) bool { return w.point.Destination == target }) {
-			out = append(out, wish{point: dc.MountPoint{Type: dm.TypeVolume, Destination: target, RW: true}, mount: spec.Mount{Target: target}, volume: &volume.Volume{}})
+			w := wish{point: dc.MountPoint{Type: dm.TypeVolume, Destination: target, RW: true}, mount: spec.Mount{Target: target}, volume: &volume.Volume{}}
+			if err := driven(w); err != nil {
+				return nil, err
+			}
+			out = append(out, w)
 		}
 	}
 	return out, nil

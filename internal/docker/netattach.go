@@ -2,6 +2,7 @@ package docker
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"maps"
 	"net"
@@ -51,8 +52,8 @@ func (a attachment) engine() sandbox.Attachment {
 	return out
 }
 
-// attachments are a new container's places: the network mode's first, then the others by name.
-func (s *Server) attachments(mode dc.NetworkMode, wanted map[string]*dn.EndpointSettings, name string) ([]attachment, error) {
+// attachments are a new container's places: the network mode's first, then the others by name. A network that is not there is no fault yet.
+func (s *Server) attachments(mode dc.NetworkMode, wanted map[string]*dn.EndpointSettings, name string) (out []attachment, absent map[string]*dn.EndpointSettings, err error) {
 	var keys []string
 	if !mode.IsHost() && !mode.IsNone() {
 		keys = append(keys, string(mode))
@@ -62,32 +63,69 @@ func (s *Server) attachments(mode dc.NetworkMode, wanted map[string]*dn.Endpoint
 			keys = append(keys, k)
 		}
 	}
-	var out []attachment
 	for _, k := range keys {
-		n, err := s.network(k)
-		if err != nil { // no 404: clients take that for a missing image, and pull
-			return nil, badRequest("failed to set up container networking: %v", err)
-		}
-		if n.ConfigOnly {
-			return nil, configOnly(n)
-		}
-		if slices.ContainsFunc(out, func(a attachment) bool { return a.net.ID == n.ID }) {
-			continue
-		}
 		settings := wanted[k]
 		if settings == nil && k == string(mode) {
 			settings = wanted["default"]
 		}
+		n, err := s.network(k)
+		if err != nil {
+			if absent == nil {
+				absent = map[string]*dn.EndpointSettings{}
+			}
+			absent[k] = cmp.Or(settings, &dn.EndpointSettings{})
+			continue
+		}
+		if n.ConfigOnly {
+			return nil, nil, configOnly(n)
+		}
+		if slices.ContainsFunc(out, func(a attachment) bool { return a.net.ID == n.ID }) {
+			continue
+		}
 		a, err := attach(n, settings, name)
 		if err != nil {
-			return nil, badRequest("invalid config for network %s: %v", n.Name, err)
+			return nil, nil, badRequest("invalid config for network %s: %v", n.Name, err)
 		}
 		if n.spec.Name == "" {
 			continue // host or none
 		}
 		out = append(out, a)
 	}
-	return out, nil
+	return out, absent, nil
+}
+
+// arrive connects a container to the networks that were not there when it was made. One that is still not there is why it does not start.
+func (s *Server) arrive(ctx context.Context, r *container.Record, st *stored) error {
+	for _, k := range slices.Sorted(maps.Keys(st.Absent)) {
+		n, err := s.network(k)
+		switch {
+		case err != nil:
+			return notFound(networking+"%v", err)
+		case n.spec.Name == "" || n.ConfigOnly:
+			return configOnly(n)
+		}
+		a, err := attach(n, st.Absent[k], r.Config.Name)
+		if err != nil {
+			return err
+		}
+		if st.Networks[n.ID] == nil {
+			if err := s.e.Sandboxes.Connect(ctx, r.Config.Sandbox, a.engine()); err != nil {
+				return placeError(r, nil, err)
+			}
+		}
+		if err := s.change(r.ID, func(st *stored) {
+			if delete(st.Absent, k); st.Networks == nil {
+				st.Networks = map[string]*dn.EndpointSettings{}
+			}
+			st.Networks[n.ID] = a.settings
+		}); err != nil {
+			return err
+		}
+	}
+	if len(st.Absent) == 0 {
+		return nil
+	}
+	return s.moved(r)
 }
 
 // attach checks one place.

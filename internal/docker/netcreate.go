@@ -27,6 +27,8 @@ const (
 	optName     = "com.docker.network.bridge.name"
 	optICC      = "com.docker.network.bridge.enable_icc"
 	optMasq     = "com.docker.network.bridge.enable_ip_masquerade"
+	optIPv4     = "com.docker.network.enable_ipv4"
+	optIPv6     = "com.docker.network.enable_ipv6"
 	optHostIPv4 = "com.docker.network.bridge.host_binding_ipv4"
 	optReach4   = "com.docker.network.bridge.gateway_mode_ipv4"
 	optReach6   = "com.docker.network.bridge.gateway_mode_ipv6"
@@ -47,7 +49,7 @@ func (s *Server) createNetwork(c *call) error {
 		return err
 	}
 	switch {
-	case strings.TrimSpace(req.Name) == "":
+	case strings.TrimSpace(req.Name) == "": // every other name is one: paths and links are made of the ID
 		return badRequest("invalid name: name is empty")
 	case req.Name == "default" || req.Name == "host" || req.Name == "none" || req.Name == "bridge":
 		return fail(http.StatusForbidden, "operation is not permitted on predefined %s network ", req.Name)
@@ -95,8 +97,13 @@ func (s *Server) makeNetwork(req dn.CreateRequest) (net_, error) {
 	if n.Driver == "" || n.Driver == "default" {
 		n.Driver = "bridge"
 	}
-	n.EnableIPv4 = req.EnableIPv4 == nil || *req.EnableIPv4
-	n.EnableIPv6 = req.EnableIPv6 != nil && *req.EnableIPv6
+	var err error
+	if n.EnableIPv4, err = family(req, optIPv4, req.EnableIPv4, true); err != nil {
+		return net_{}, err
+	}
+	if n.EnableIPv6, err = family(req, optIPv6, req.EnableIPv6, false); err != nil {
+		return net_{}, err
+	}
 	n.spec = network.Spec{Name: id, ID: id, Link: "nau-" + id[:10], MTU: s.e.Config().MTU, Internal: req.Internal, Labels: req.Labels, Driver: network.Driver(n.Driver)}
 	var asked []dn.IPAMConfig
 	if req.IPAM != nil {
@@ -226,13 +233,33 @@ func familyName(a netip.Addr) string {
 	return "IPv6"
 }
 
-// networkOptions reads a network's options into its spec. One that would have no effect is refused.
+// family tells whether a network has addresses of a family: the option, which old Compose files have, is asked before the field.
+func family(req dn.CreateRequest, option string, field *bool, otherwise bool) (bool, error) {
+	v, ok := req.Options[option]
+	if !ok {
+		if field != nil {
+			return *field, nil
+		}
+		return otherwise, nil
+	}
+	on, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, badRequest("driver-opt %q is not a valid bool", option)
+	}
+	return on, nil
+}
+
+// notHad are Docker's own options that this engine has not: to take them would promise what is not kept.
+var notHad = []string{"com.docker.network.bridge.inhibit_ipv4", "com.docker.network.bridge.trusted_host_interfaces", "com.docker.network.host_ipv4", "com.docker.network.host_ipv6"}
+
+// networkOptions reads a network's options into its spec. One that Docker has and this engine has not is refused; one that no driver knows
+// is kept and means nothing, as with Docker.
 func networkOptions(n *net_) error {
 	sp := &n.spec
 	boolean := func(k, v string) (bool, error) {
 		b, err := strconv.ParseBool(v)
 		if err != nil {
-			return false, badRequest("invalid value for %s: %q: a boolean is needed", k, v)
+			return false, badRequest("failed to parse %s value: %s (%v)", k, v, err)
 		}
 		return b, nil
 	}
@@ -310,7 +337,7 @@ func networkOptions(n *net_) error {
 			}
 		case sp.Driver == network.Ipvlan && k == "ipvlan_flag":
 			sp.Flag = v
-		case strings.HasPrefix(k, "com.docker.network.") || vlan:
+		case slices.Contains(notHad, k) && v != "" && v != "false":
 			return badRequest("option %s is not supported by the %s driver", k, n.Driver)
 		}
 	}

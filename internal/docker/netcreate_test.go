@@ -59,12 +59,15 @@ func TestNetworkOptions(t *testing.T) {
 		{"long name", network.Bridge, false, map[string]string{optName: "a-name-that-is-too-long"}, nil, "at most 15 characters"},
 		{"mtu", network.Bridge, false, map[string]string{optMTU: "1400"}, func(s network.Spec) bool { return s.MTU == 1400 }, ""},
 		{"bad mtu", network.Bridge, false, map[string]string{optMTU: "12"}, nil, "invalid value"},
-		{"not a boolean", network.Bridge, false, map[string]string{optICC: "maybe"}, nil, "a boolean is needed"},
+		{"not a boolean", network.Bridge, false, map[string]string{optICC: "maybe"}, nil, `failed to parse com.docker.network.bridge.enable_icc value: maybe (strconv.ParseBool: parsing "maybe": invalid syntax)`},
 		{"routed", network.Bridge, false, map[string]string{optReach6: "routed"}, func(s network.Spec) bool { return s.Reach[1] == network.RoutedReach && s.Reach[0] == network.NAT }, ""},
 		{"isolated", network.Bridge, true, map[string]string{optReach4: "isolated"}, func(s network.Spec) bool { return s.Reach[0] == network.Isolated }, ""},
 		{"isolated, not internal", network.Bridge, false, map[string]string{optReach4: "isolated"}, nil, "can only be used for an internal network"},
 		{"no such mode", network.Bridge, false, map[string]string{optReach4: "x"}, nil, "unknown gateway mode x"},
 		{"unknown option", network.Bridge, false, map[string]string{"com.docker.network.bridge.inhibit_ipv4": "true"}, nil, "is not supported by the bridge driver"},
+		{"not that option", network.Bridge, false, map[string]string{"com.docker.network.bridge.inhibit_ipv4": "false"}, func(network.Spec) bool { return true }, ""},
+		{"nobody's option", network.Bridge, false, map[string]string{"com.docker.network.bridge.nonsense": "1"}, func(network.Spec) bool { return true }, ""},
+		{"nobody's option of a macvlan", network.Macvlan, false, map[string]string{"parent": "eth0", "foo": "bar"}, func(s network.Spec) bool { return s.Parent == "eth0" }, ""},
 		{"a stranger's option", network.Bridge, false, map[string]string{"org.example": "x"}, func(network.Spec) bool { return true }, ""},
 		{"macvlan", network.Macvlan, false, map[string]string{"parent": "eth0", "macvlan_mode": "private"}, func(s network.Spec) bool { return s.Parent == "eth0" && s.Mode == "private" }, ""},
 		{"macvlan by default", network.Macvlan, false, nil, func(s network.Spec) bool { return s.Mode == "bridge" }, ""},
@@ -80,6 +83,32 @@ func TestNetworkOptions(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.err)
 		case c.holds != nil && !c.holds(s):
 			t.Errorf("%s: %+v", c.name, s)
+		}
+	}
+}
+
+func TestFamilies(t *testing.T) {
+	yes, no := true, false
+	for _, tt := range []struct {
+		name   string
+		field  *bool
+		option string
+		want   bool
+		err    string
+	}{
+		{"nothing", nil, "", true, ""},
+		{"the field", &no, "", false, ""},
+		{"the option", nil, "false", false, ""},
+		{"the option before the field", &yes, "0", false, ""},
+		{"no boolean", &yes, "maybe", false, `driver-opt "com.docker.network.enable_ipv4" is not a valid bool`},
+	} {
+		req := dn.CreateRequest{}
+		if tt.option != "" {
+			req.Options = map[string]string{optIPv4: tt.option}
+		}
+		got, err := family(req, optIPv4, tt.field, true)
+		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && err.Error() != tt.err {
+			t.Errorf("%s: %v, %v", tt.name, got, err)
 		}
 	}
 }

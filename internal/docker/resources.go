@@ -205,16 +205,21 @@ func checkBlockIO(r *dc.Resources, can support) (warnings []string, err error) {
 	return warnings, nil
 }
 
-// checkOthers discards a limit of processes that cannot be had and refuses what is for Windows.
+// checkOthers discards a limit of processes that cannot be had, and what is for Windows or refuses it, as Docker does.
 func checkOthers(r *dc.Resources, can support) (warnings []string, err error) {
 	if r.PidsLimit != nil && *r.PidsLimit != 0 && !can.Pids {
 		warnings = append(warnings, "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.")
 		r.PidsLimit = nil
 	}
-	for what, set := range map[string]bool{"CpuCount": r.CPUCount != 0, "CpuPercent": r.CPUPercent != 0, "IOMaximumIOps": r.IOMaximumIOps != 0, "IOMaximumBandwidth": r.IOMaximumBandwidth != 0} {
-		if set {
-			return warnings, badRequest("%s is an option of Windows containers: this engine runs Linux containers", what)
-		}
+	if r.CPUPercent > 0 {
+		warnings = append(warnings, "linux does not support CPU percent. Percent discarded.")
+		r.CPUPercent = 0
+	}
+	switch {
+	case r.IOMaximumBandwidth != 0:
+		return warnings, badRequest("invalid option: QoS maximum bandwidth configuration is not supported on linux")
+	case r.IOMaximumIOps != 0:
+		return warnings, badRequest("invalid option: QoS maximum IOPs configuration is not supported on linux")
 	}
 	return warnings, nil
 }

@@ -98,8 +98,8 @@ func (s *Server) routes() []route {
 		{"GET", "/volumes/{name}", s.inspectVolume}, {"PUT", "/volumes/{name}", s.updateVolume}, {"DELETE", "/volumes/{name}", s.removeVolume},
 
 		{"GET", "/networks", s.listNetworks}, {"POST", "/networks/create", document(s.createNetwork)}, {"POST", "/networks/prune", s.pruneNetworks},
-		{"GET", "/networks/{id}", s.inspectNetwork}, {"DELETE", "/networks/{id}", s.removeNetwork},
-		{"POST", "/networks/{id}/connect", document(s.connectNetwork)}, {"POST", "/networks/{id}/disconnect", document(s.disconnectNetwork)},
+		{"GET", "/networks/{id...}", s.inspectNetwork}, {"DELETE", "/networks/{id...}", s.removeNetwork},
+		{"POST", "/networks/{id...}/connect", document(s.connectNetwork)}, {"POST", "/networks/{id...}/disconnect", document(s.disconnectNetwork)},
 
 		{"GET", "/plugins", s.listPlugins}, {"GET", "/plugins/privileges", s.refusePlugin}, {"POST", "/plugins/pull", document(s.pullPlugin)}, {"POST", "/plugins/create", s.refusePlugin},
 		{"GET", "/plugins/{name...}/json", s.missingPlugin}, {"DELETE", "/plugins/{name...}", s.missingPlugin},

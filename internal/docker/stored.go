@@ -20,6 +20,7 @@ type stored struct {
 	Config   *dc.Config
 	Host     *dc.HostConfig
 	Networks map[string]*dn.EndpointSettings `json:",omitempty"` // as asked for, by the network's ID
+	Absent   map[string]*dn.EndpointSettings `json:",omitempty"` // networks that were not there when the container was made, by the names that were asked for: its start looks again
 	Mounts   []dc.MountPoint                 `json:",omitempty"`
 	Own      bool                            `json:",omitempty"` // the sandbox is this container's own
 	Place    *sandbox.Config                 `json:",omitempty"` // what that was defined as, should a loss of power take it

@@ -149,6 +149,7 @@ type Request struct {
 	Secret    func(ctx context.Context, id string) ([]byte, error)                           // ErrNotGiven; nil = there are none
 	Agent     func(ctx context.Context, id string, at Socket) (stop func() error, err error) // forwards an SSH agent; ErrNotGiven; nil = there are none
 	Network   string                                                                         // of RUN without --network: "", "default", "none", "host", or a network's name
+	Sandbox   string                                                                         // that RUN joins instead of a network; it is somebody else's and stays
 	Hosts     []sandbox.HostAlias
 	Resources spec.Resources
 	ShmSize   int64

@@ -193,6 +193,9 @@ func (b *Builder) clean() error {
 // box is the sandbox that a stage's RUN steps with one network share.
 func (r *solving) box(i int, mode string) (string, error) {
 	if mode == "" || mode == "default" {
+		if r.req.Sandbox != "" {
+			return r.req.Sandbox, nil
+		}
 		if mode = r.req.Network; mode == "" {
 			mode = "default"
 		}

@@ -41,7 +41,7 @@ func (r *solving) run(i int, st *state, step Step) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	key := keyOf("run", st.diffIDs(), c.Args, c.Env, c.Dir, c.User, c.Script, c.Network, r.req.Network, c.Insecure, inputs, st.platform.Architecture, r.epoch)
+	key := keyOf("run", st.diffIDs(), c.Args, c.Env, c.Dir, c.User, c.Script, c.Network, r.req.Network, r.req.Sandbox, c.Insecure, inputs, st.platform.Architecture, r.epoch)
 	return r.cachedLayer(st, step, key, func() (blob image.LayerBlob, err error) {
 		box, err := r.box(i, c.Network)
 		if err != nil {

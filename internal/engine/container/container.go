@@ -135,6 +135,7 @@ type Record struct {
 	Pid       int            `json:",omitempty"`
 	Started   time.Time      `json:",omitzero"`
 	Finished  time.Time      `json:",omitzero"`
+	Before    time.Time      `json:",omitzero"` // when the run before this one ended; zero in the first
 	ExitCode  int            `json:",omitempty"`
 	OOMKilled bool           `json:",omitempty"`
 	Error     string         `json:",omitempty"` // why Start went wrong

@@ -37,6 +37,9 @@ func (m *Manager) Start(ctx context.Context, id string) error {
 		return fmt.Errorf("start container %s: it is %s: %w", id[:12], old.State, ErrState)
 	}
 	r := *old
+	if !old.Finished.IsZero() {
+		r.Before = old.Finished
+	}
 	r.State, r.ExitCode, r.OOMKilled, r.Error, r.Finished, r.Lost = Created, 0, false, "", time.Time{}, false
 	if err := m.launch(ctx, e, &r); err != nil {
 		e.release()
