@@ -109,10 +109,10 @@ func (s *Server) buildImage(c *call) error {
 
 // built tells of an image that a build made, and of the names that it gave.
 func (s *Server) built(id string, names []string) {
-	s.hub.image("create", id, id)
+	s.imageEvent("create", id, id)
 	for _, name := range names {
 		if named, err := reference.ParseNormalizedNamed(name); err == nil {
-			s.hub.image("tag", id, reference.FamiliarString(reference.TagNameOnly(named)))
+			s.imageEvent("tag", id, reference.FamiliarString(reference.TagNameOnly(named)))
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"nau/internal/engine/container"
 	"nau/internal/engine/image"
 	"nau/internal/engine/layer"
+	"nau/internal/oci/monitor"
 )
 
 // commitContainer answers POST /commit.
@@ -51,7 +52,7 @@ func (s *Server) commitContainer(c *call) error {
 		switch err := s.e.Containers.Pause(c.ctx(), r.ID); {
 		case err == nil:
 			defer s.e.Containers.Resume(context.WithoutCancel(c.ctx()), r.ID)
-		case !errors.Is(err, container.ErrState): // else another paused it, or it has ended
+		case !errors.Is(err, container.ErrState) && !errors.Is(err, monitor.ErrState): // else another paused it, or it has ended
 			return err
 		}
 	}
@@ -152,7 +153,7 @@ func (s *Server) importImage(c *call, src string) error {
 		return p.finish(plainArchive(err))
 	}
 	p.put(line{Status: img.ID.String()})
-	s.hub.image("import", img.ID.String(), name)
+	s.imageEvent("import", img.ID.String(), name)
 	return nil
 }
 

@@ -191,8 +191,14 @@ func (h *hub) volume(action de.Action, name string, more map[string]string) {
 	h.publish(de.VolumeEventType, action, name, a, time.Time{})
 }
 
-func (h *hub) image(action de.Action, id, name string) {
-	h.publish(de.ImageEventType, action, id, map[string]string{"name": name}, time.Time{})
+// imageEvent publishes an event of an image, with its labels while it is here.
+func (s *Server) imageEvent(action de.Action, id, name string) {
+	a := map[string]string{}
+	if img, err := s.e.Images.Get(id); err == nil {
+		maps.Copy(a, img.Config.Config.Labels)
+	}
+	a["name"] = name
+	s.hub.publish(de.ImageEventType, action, id, a, time.Time{})
 }
 
 // supervise turns the engine's events into Docker's, and acts on ends.

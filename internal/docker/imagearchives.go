@@ -35,13 +35,19 @@ func (s *Server) saveImages(c *call) error {
 	if err != nil {
 		return err
 	}
+	var saved []string
 	for _, ref := range refs {
-		if _, err := s.image(ref); err != nil {
+		img, err := s.image(ref)
+		if err != nil {
 			if named, perr := reference.ParseNormalizedNamed(ref); perr == nil && reference.IsNameOnly(named) && len(s.tagged(named)) > 0 {
-				continue // a repository brings all its tags
+				for _, t := range s.tagged(named) { // a repository brings all its tags
+					saved = append(saved, t.String())
+				}
+				continue
 			}
 			return err
 		}
+		saved = append(saved, img.ID.String())
 		for _, p := range platforms {
 			if _, err := s.e.Images.On(ref, p); err != nil {
 				var none *image.NoPlatformError
@@ -53,7 +59,15 @@ func (s *Server) saveImages(c *call) error {
 		}
 	}
 	c.w.Header().Set("Content-Type", "application/x-tar")
-	return s.e.Images.Export(c.ctx(), c.w, image.ExportOptions{Platforms: platforms}, refs...)
+	if err := s.e.Images.Export(c.ctx(), c.w, image.ExportOptions{Platforms: platforms}, refs...); err != nil {
+		return err
+	}
+	for _, ref := range saved {
+		if img, err := s.image(ref); err == nil {
+			s.imageEvent("save", img.ID.String(), img.ID.String())
+		}
+	}
+	return nil
 }
 
 // loadImages answers POST /images/load.
@@ -72,7 +86,10 @@ func (s *Server) loadImages(c *call) error {
 			p.event(e)
 		}
 	}
-	_, err = s.e.Images.Import(c.ctx(), c.Body, opts)
+	loaded, err := s.e.Images.Import(c.ctx(), c.Body, opts)
+	for _, img := range loaded {
+		s.imageEvent("load", img.ID.String(), img.ID.String())
+	}
 	var none *image.NoPlatformError
 	var bad *image.ArchiveError
 	switch {

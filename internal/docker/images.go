@@ -162,7 +162,7 @@ func (s *Server) pull(c *call, p *progress, named reference.Named, opts image.Pu
 		p.put(line{Status: fmt.Sprintf("WARNING: image with reference %s was found but its platform (%s) does not match the specified platform (%s)",
 			familiar, image.FormatPlatform(img.Config.Platform), image.FormatPlatform(*opts.Platform))})
 	}
-	s.hub.image("pull", familiar, familiar)
+	s.imageEvent("pull", familiar, familiar)
 	return newer, nil
 }
 
@@ -428,12 +428,15 @@ func (s *Server) tagImage(c *call) error {
 	if err := s.e.Images.Tag(c.ctx(), c.vars["name"], reference.TagNameOnly(named).String()); err != nil {
 		return err
 	}
-	s.hub.image("tag", img.ID.String(), reference.FamiliarString(reference.TagNameOnly(named)))
+	s.imageEvent("tag", img.ID.String(), reference.FamiliarString(reference.TagNameOnly(named)))
 	return c.done(http.StatusCreated)
 }
 
 func (s *Server) removeImage(c *call) error {
 	name := c.vars["name"]
+	if strings.TrimSpace(name) == "" {
+		return badRequest("image name cannot be blank")
+	}
 	img, err := s.image(name)
 	if err != nil {
 		return err
@@ -449,6 +452,9 @@ func (s *Server) removeImage(c *call) error {
 	}
 	removed, err := s.e.Images.Remove(c.ctx(), name, opts)
 	if err != nil {
+		if users, running := s.e.Containers.ImageUsed(img.ID.String()); running && errors.Is(err, image.ErrConflict) {
+			err = &image.InUseError{ID: img.ID, Users: users, Running: true} // which no force helps against: to be told first
+		}
 		return removalError(img, name, err, opts.Platforms)
 	}
 	return c.json(http.StatusOK, s.gone(removed))
@@ -461,9 +467,9 @@ func (s *Server) gone(removed []image.Removed) []di.DeleteResponse {
 		out = append(out, di.DeleteResponse{Deleted: r.Deleted, Untagged: r.Untagged})
 		switch {
 		case r.Untagged != "":
-			s.hub.image("untag", r.ID.String(), r.ID.String())
+			s.imageEvent("untag", r.ID.String(), r.ID.String())
 		case r.Deleted == r.ID.String():
-			s.hub.image("delete", r.Deleted, r.Deleted)
+			s.imageEvent("delete", r.Deleted, r.Deleted)
 		}
 	}
 	return out
@@ -565,7 +571,7 @@ func (s *Server) pushImage(c *call) error {
 			return p.finish(pushError(err))
 		}
 		p.put(line{Aux: map[string]any{"Tag": ref.Tag(), "Digest": desc.Digest.String(), "Size": desc.Size}, Detail: &detail{}})
-		s.hub.image("push", reference.FamiliarString(ref), reference.FamiliarName(named))
+		s.imageEvent("push", reference.FamiliarString(ref), reference.FamiliarName(named))
 	}
 	return nil
 }

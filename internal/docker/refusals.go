@@ -78,6 +78,14 @@ func refusal(e *image.RegistryError) (said string, code int) {
 	case "TOOMANYREQUESTS":
 		code = http.StatusTooManyRequests
 	}
+	if e.Token {
+		who := "oauth"
+		if e.Anonymous {
+			who = "anonymous"
+		}
+		at, _, _ := strings.Cut(e.URL, "?")
+		return fmt.Sprintf("failed to authorize: failed to fetch %s token: unexpected status from %s request to %s: %d %s: %s", who, e.Method, at, e.Status, http.StatusText(e.Status), e.Said()), code
+	}
 	return e.Said(), code
 }
 

@@ -20,6 +20,8 @@ func TestPullErrors(t *testing.T) {
 	}
 	basic := plain(401, "/v2/x/manifests/1")
 	basic.NoCredentials = true
+	token := plain(403, "/token")
+	token.URL, token.Token, token.Anonymous = "http://h:5000/token?scope=x", true, true
 	for _, c := range []struct {
 		ref  string
 		err  error
@@ -34,6 +36,7 @@ func TestPullErrors(t *testing.T) {
 		{"h:5000/x:1", plain(403, "/v2/x/manifests/1"), "pull access denied for h:5000/x, repository does not exist or may require 'docker login': denied: <html>no</html>", 404},
 		{"x", code(401, "UNAUTHORIZED", "authentication required"), "unauthorized: authentication required", 401},
 		{"x", basic, `Get "http://h:5000/v2/x/manifests/1": no basic auth credentials`, 500},
+		{"x", token, "pull access denied for x, repository does not exist or may require 'docker login': failed to authorize: failed to fetch anonymous token: unexpected status from GET request to http://h:5000/token: 403 Forbidden: denied: <html>no</html>", 404},
 		{"x", code(429, "TOOMANYREQUESTS", "You have reached your pull rate limit."), "toomanyrequests: You have reached your pull rate limit.", 429},
 		{"x", code(500, "UNKNOWN", "it broke"), "received unexpected HTTP status: 500 Internal Server Error", 500},
 		{"x", plain(503, "/v2/x/manifests/1"), "received unexpected HTTP status: 503 Service Unavailable", 500},

@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -161,6 +160,7 @@ func (c *Client) token(ctx context.Context, from *url.URL, realm, service, scope
 	}
 	if resp.StatusCode != http.StatusOK {
 		e := refused(resp)
+		e.Token, e.Anonymous = true, auth.Username == ""
 		if e.Status == http.StatusBadRequest { // some token servers answer wrong passwords so
 			return "", fmt.Errorf("ask for a token: %w: %w", ErrUnauthorized, e)
 		}
@@ -180,7 +180,7 @@ func (c *Client) token(ctx context.Context, from *url.URL, realm, service, scope
 		t.value = body.AccessToken
 	}
 	if t.value == "" {
-		return "", errors.New("ask for a token: answer has none")
+		return "", fmt.Errorf("ask for a token: %w", errNoToken)
 	}
 	// A token without expiry lasts a minute (token authentication specification). A tenth is kept in hand for clocks.
 	life := time.Duration(max(body.ExpiresIn, 60)) * time.Second

@@ -20,8 +20,13 @@ type Error struct {
 	URL    string // all of what was asked for
 
 	NoCredentials bool // HTTP's basic authentication is wanted, and there was nothing to give
+	Token         bool // it is a token that was not given, to a client that named itself or, Anonymous, did not
+	Anonymous     bool
 	scope         bool // a token was given that is not good for this
 }
+
+// errNoToken is in Docker's words, which people search for.
+var errNoToken = errors.New("authorization server did not include a token in the response")
 
 // Code is one entry of the spec's error body.
 type Code struct {
