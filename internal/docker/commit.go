@@ -64,6 +64,10 @@ func (s *Server) commitContainer(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.imageEvent("create", made.ID.String(), made.ID.String())
+	if named, err := reference.ParseNormalizedNamed(name); name != "" && err == nil {
+		s.imageEvent("tag", made.ID.String(), reference.FamiliarString(reference.TagNameOnly(named)))
+	}
 	s.hub.container("commit", r, map[string]string{"comment": c.get("comment"), "imageID": made.ID.String(), "imageRef": name})
 	return c.json(http.StatusCreated, dc.CommitResponse{ID: made.ID.String()})
 }

@@ -1,8 +1,7 @@
 package docker
 
 import (
-	"errors"
-	"io/fs"
+	"os"
 	"slices"
 	"strings"
 
@@ -19,9 +18,10 @@ func devices(h *dc.HostConfig) ([]spec.Device, error) {
 		if strings.Trim(d.CgroupPermissions, "rwm") != "" {
 			return nil, badRequest("invalid device mode: %s", d.CgroupPermissions)
 		}
-		if _, err := spec.ReadDevices(d.PathOnHost, d.PathOnHost); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(d.PathOnHost); err != nil {
 			return nil, fail(500, "error gathering device information while adding custom device %q: no such file or directory", d.PathOnHost)
-		} else if err != nil {
+		}
+		if _, err := spec.ReadDevices(d.PathOnHost, d.PathOnHost); err != nil {
 			return nil, fail(500, "error gathering device information while adding custom device %q: %v", d.PathOnHost, err)
 		}
 		inside := d.PathInContainer

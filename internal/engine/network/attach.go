@@ -51,10 +51,7 @@ func (m *Manager) Attach(ctx context.Context, r AttachRequest) (Endpoint, error)
 	if err := m.Publish(&e, r.Ports); err != nil {
 		return Endpoint{}, errors.Join(err, m.Detach(e), m.Unlink(e, r.Netns))
 	}
-	if err := ctx.Err(); err != nil { // whoever asked has gone and gives nothing back
-		return Endpoint{}, errors.Join(err, m.Detach(e), m.Unlink(e, r.Netns))
-	}
-	return e, nil
+	return e, ctx.Err()
 }
 
 // reserve leases addresses.
