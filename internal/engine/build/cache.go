@@ -21,7 +21,7 @@ import (
 //
 //	<dir>/<key>   JSON of cached
 //
-// When that image is pruned, the record means nothing and goes at the next look or start. A changed format changes keyVersion.
+// That image is a step (see engine/image): it is no image to anybody else. When it goes, the record means nothing and goes at the next look or start. A changed format changes keyVersion.
 type cache struct {
 	dir    string
 	images *image.Store
@@ -136,4 +136,20 @@ func (c *cache) sweep() error {
 		}
 	}
 	return nil
+}
+
+// dropOrphans lets steps go that no record names, as a build that was killed leaves them. No build may run.
+func (b *Builder) dropOrphans() error {
+	list, err := os.ReadDir(b.cache.dir)
+	if err != nil {
+		return err
+	}
+	named := map[digest.Digest]bool{}
+	for _, e := range list {
+		var rec cached
+		if text, err := os.ReadFile(filepath.Join(b.cache.dir, e.Name())); err == nil && json.Unmarshal(text, &rec) == nil {
+			named[rec.Image] = true
+		}
+	}
+	return b.cfg.Images.DropSteps(context.Background(), func(id digest.Digest) bool { return !named[id] })
 }

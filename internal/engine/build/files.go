@@ -187,7 +187,7 @@ func (b *Builder) clean() error {
 	for _, e := range left {
 		errs = append(errs, removeUnmounted(filepath.Join(work, e.Name())))
 	}
-	return errors.Join(append(errs, b.cache.sweep())...)
+	return errors.Join(append(errs, b.cache.sweep(), b.dropOrphans())...)
 }
 
 // box is the sandbox that a stage's RUN steps with one network share.

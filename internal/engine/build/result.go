@@ -67,7 +67,7 @@ func (x *Result) Image(names []string) (*image.Image, error) {
 
 // Annotated makes an image of the result whose manifest has annotations.
 func (x *Result) Annotated(notes map[string]string) (*image.Image, error) {
-	return x.r.work.Create(x.r.ctx, image.CreateOptions{Config: x.Config(), Layers: x.st.layers, Parent: x.st.parent, Annotations: notes})
+	return x.r.work.Create(x.r.ctx, image.CreateOptions{Config: x.Config(), Layers: x.st.layers, Parent: x.r.parent(x.st), Annotations: notes})
 }
 
 // Folder shows the result's files for reading, below the builder's own folder, until Close.

@@ -119,5 +119,5 @@ func (x *Result) WithCache() (*image.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return x.r.work.Create(x.r.ctx, image.CreateOptions{Config: config, Layers: x.st.layers, Parent: x.st.parent})
+	return x.r.work.Create(x.r.ctx, image.CreateOptions{Config: config, Layers: x.st.layers, Parent: x.r.parent(x.st)})
 }

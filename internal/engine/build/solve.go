@@ -546,12 +546,20 @@ func (r *solving) materialise(st *state) (*image.Image, error) {
 	if st.exact != "" {
 		return r.b.cfg.Images.Get(st.exact.String())
 	}
-	img, err := r.work.Create(r.ctx, image.CreateOptions{Config: r.encode(st, st.created), Layers: st.layers, Parent: st.parent})
+	img, err := r.work.Create(r.ctx, image.CreateOptions{Config: r.encode(st, st.created), Layers: st.layers, Parent: r.parent(st), Step: !r.req.Classic})
 	if err != nil {
 		return nil, err
 	}
 	st.parent, st.exact = img.ID, img.ID
 	return img, nil
+}
+
+// parent is the image that a state continues. Only the classic builder's images say so, as Docker's do: those of BuildKit stand alone, and go alone.
+func (r *solving) parent(st *state) digest.Digest {
+	if !r.req.Classic {
+		return ""
+	}
+	return st.parent
 }
 
 // finish makes the result and gives it its names. One without new layers is dated by when it was first made.
@@ -562,10 +570,10 @@ func (r *solving) finish(st *state, names []string) (*image.Image, error) {
 				return nil, err
 			}
 		}
-		return r.b.cfg.Images.Get(st.exact.String())
+		return r.b.cfg.Images.Want(st.exact)
 	}
 	create := func(created time.Time) (*image.Image, error) {
-		return r.work.Create(r.ctx, image.CreateOptions{Config: r.encode(st, created), Layers: st.layers, Names: names, Parent: st.parent})
+		return r.work.Create(r.ctx, image.CreateOptions{Config: r.encode(st, created), Layers: st.layers, Names: names, Parent: r.parent(st)})
 	}
 	if st.fresh || r.epoch != nil {
 		return create(st.created)

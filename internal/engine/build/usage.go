@@ -176,6 +176,9 @@ func (b *Builder) prune(ctx context.Context, o PruneOptions, kinds []string) (re
 		removed = append(removed, u)
 	}
 	if len(chosen) > 0 {
+		if err := b.cfg.Images.DropSteps(ctx, func(id digest.Digest) bool { return chosen[id] }); err != nil {
+			return removed, err
+		}
 		if _, _, err := b.cfg.Images.Prune(ctx, image.PruneOptions{Keep: func(img *image.Image) bool { return !chosen[img.ID] }}); err != nil {
 			return removed, err
 		}

@@ -44,6 +44,7 @@ type CreateOptions struct {
 	Names       []string    // names to give it
 	Parent      digest.Digest
 	Annotations map[string]string
+	Step        bool // what a build keeps on its way: no image that anybody asked for
 }
 
 // Work begins.
@@ -155,7 +156,7 @@ func (w *Work) create(ctx context.Context, opts CreateOptions) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.rec.Parent = opts.Parent
+	h.rec.Parent, h.rec.Step = opts.Parent, opts.Step
 	if err := s.promise(h); err != nil {
 		return nil, err
 	}
@@ -250,6 +251,8 @@ func (s *Store) enterLocked(h *held, target ocispec.Descriptor, names []string) 
 		if h.rec.Parent == "" {
 			h.rec.Parent = have.rec.Parent
 		}
+		h.rec.Wanted = !h.rec.Step || have.shown()
+		h.rec.Step = h.rec.Step || have.rec.Step
 	}
 	if len(names) > 0 {
 		h.rec.Tagged = time.Now().UTC()

@@ -35,6 +35,8 @@ type imageRecord struct {
 	Tagged   time.Time            `json:"tagged,omitzero"`
 	Used     time.Time            `json:"used,omitzero"`
 	Pinned   bool                 `json:"pinned,omitempty"` // see Image
+	Step     bool                 `json:"step,omitempty"`   // see steps.go
+	Wanted   bool                 `json:"wanted,omitempty"` // a step that is an image of its own as well
 }
 
 type nameRecord struct {

@@ -44,7 +44,7 @@ func (s *Store) pruneRecords(opts PruneOptions) ([]Removed, error) {
 		again = false
 		for _, img := range s.list() {
 			h := s.images[img.ID]
-			if h == nil { // it went with another
+			if h == nil || !h.shown() { // it went with another; or it is the builder's
 				continue
 			}
 			c := change{images: map[digest.Digest]*imageRecord{}, names: map[string]*nameRecord{}}
@@ -63,7 +63,7 @@ func (s *Store) pruneRecords(opts PruneOptions) ([]Removed, error) {
 				out = append(out, Removed{ID: img.ID, Untagged: familiar(n)})
 			}
 			for _, h := range freed {
-				c.images[h.rec.ID] = nil
+				c.images[h.rec.ID] = h.unwanted()
 				out = append(out, s.deletedLines(h, c)...)
 			}
 			if err := s.apply(c, nil); err != nil {
@@ -80,6 +80,9 @@ func (s *Store) groups() map[digest.Digest][]digest.Digest {
 	out := map[digest.Digest][]digest.Digest{}
 	lead := s.leads()
 	for id, of := range lead {
+		if !s.images[of].shown() {
+			continue
+		}
 		if id == of {
 			out[of] = append([]digest.Digest{id}, out[of]...)
 		} else {
@@ -105,8 +108,11 @@ func (s *Store) prunable(img *Image, freed []*held, opts PruneOptions) bool {
 // Usage accounts for the bytes of images, those of several platforms that are shown as one as one. A layer that comes twice in one image counts once.
 func (s *Store) Usage(ctx context.Context) (DiskUsage, error) {
 	var u DiskUsage
+	steps := s.onlySteps()
 	err := s.cfg.Content.Walk(func(i content.Info) error {
-		u.BlobsSize += i.Disk
+		if !steps[i.Digest] {
+			u.BlobsSize += i.Disk
+		}
 		return ctx.Err()
 	})
 	if err != nil {
@@ -114,7 +120,9 @@ func (s *Store) Usage(ctx context.Context) (DiskUsage, error) {
 	}
 	u.BlobsSize += s.cfg.Content.Ingests()
 	for _, l := range s.cfg.Layers.Layers() {
-		u.LayersSize += l.Disk
+		if !steps[l.DiffID] {
+			u.LayersSize += l.Disk
+		}
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -301,6 +301,7 @@ func (p *pull) record(h *held, target ocispec.Descriptor) (fresh bool, err error
 	h.rec.Pinned = p.said
 	if have := s.images[h.rec.ID]; have != nil {
 		h.rec.Pinned = have.rec.Pinned || p.said
+		h.rec.Step, h.rec.Wanted = have.rec.Step, true
 		h.rec.Created, h.rec.Parent, h.rec.Used, h.rec.Tagged, h.rec.Target = have.rec.Created, have.rec.Parent, have.rec.Used, have.rec.Tagged, have.rec.Target
 	}
 	byDigest := p.named.Name() + "@" + target.Digest.String()

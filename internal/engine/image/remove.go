@@ -46,7 +46,7 @@ func (s *Store) unlink(refOrID string, opts RemoveOptions) ([]Removed, error) {
 		out = append(out, Removed{ID: h.rec.ID, Untagged: familiar(n)})
 	}
 	for _, g := range p.images {
-		c.images[g.rec.ID] = nil
+		c.images[g.rec.ID] = g.unwanted()
 		if len(opts.Platforms) > 0 {
 			out = append(out, Removed{ID: h.rec.ID, Deleted: g.desc.Digest.String()})
 			continue
@@ -230,6 +230,9 @@ func (s *Store) children(id digest.Digest) bool {
 // is held.
 func (s *Store) deletedLines(h *held, c change) []Removed {
 	out := []Removed{{ID: h.rec.ID, Deleted: h.rec.ID.String()}}
+	if c.images[h.rec.ID] != nil { // it stays as a step, with its layers
+		return out
+	}
 	shared := map[digest.Digest]struct{}{}
 	for id, o := range s.images {
 		if _, going := c.images[id]; going || id == h.rec.ID {

@@ -468,7 +468,7 @@ func lookups(ref string, named reference.Named) []string {
 func (s *Store) List() []*Image {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	all := s.list()
+	all := slices.DeleteFunc(s.list(), func(img *Image) bool { return !s.images[img.ID].shown() })
 	slices.SortFunc(all, func(a, b *Image) int {
 		if c := builtAt(b).Compare(builtAt(a)); c != 0 {
 			return c
@@ -539,7 +539,7 @@ func (s *Store) Tag(ctx context.Context, src, dst string) error {
 		target = r.Target
 	}
 	rec := h.rec
-	rec.Tagged, rec.Pinned = time.Now().UTC(), true
+	rec.Tagged, rec.Pinned, rec.Wanted = time.Now().UTC(), true, true
 	err = s.apply(change{
 		images: map[digest.Digest]*imageRecord{rec.ID: &rec},
 		names:  map[string]*nameRecord{named.String(): {ID: rec.ID, Target: target}},
