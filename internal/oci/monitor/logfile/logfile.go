@@ -194,7 +194,7 @@ func (s *Stream) Close() error {
 	return l.flush()
 }
 
-// append formats one line, in two pieces, into the buffer.
+// append formats one line, in two pieces, into the buffer. A character may lie across both, and a may be added to.
 func (l *Log) append(now time.Time, stream string, a, b []byte, full bool) {
 	start := len(l.line)
 	if l.cfg.Format == CRI {
@@ -209,7 +209,10 @@ func (l *Log) append(now time.Time, stream string, a, b []byte, full bool) {
 		l.line = append(append(l.line, a...), b...)
 	} else {
 		l.line = append(l.line, `{"log":"`...)
-		l.line = appendJSON(appendJSON(l.line, a), b)
+		if len(a) > 0 {
+			b = append(a, b...)
+		}
+		l.line = appendJSON(l.line, b)
 		if full {
 			l.line = append(l.line, `\n`...)
 		}

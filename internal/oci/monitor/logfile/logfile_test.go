@@ -242,3 +242,18 @@ func TestCompressedRotation(t *testing.T) {
 		}
 	}
 }
+
+// Where a read ends says nothing of the text: a character that lies across two of them stays one.
+func TestCharactersAcrossReads(t *testing.T) {
+	const text = "größer – 世界 🚢"
+	for cut := range len(text) {
+		l := open(t, Config{Format: Docker})
+		out := l.Stream("stdout")
+		out.Write([]byte(text[:cut]))
+		out.Write([]byte(text[cut:] + "\n"))
+		var line struct{ Log string }
+		if err := json.Unmarshal([]byte(read(t, l.Path())), &line); err != nil || line.Log != text+"\n" {
+			t.Errorf("cut at %d: %q, %v", cut, line.Log, err)
+		}
+	}
+}
