@@ -109,6 +109,12 @@ func TestDockerImageCommands(t *testing.T) {
 			{args: "rmi busybox", code: 1, err: `conflict: unable to remove repository reference "busybox" (must force) - container `},
 			{args: "rmi " + short, code: 1, err: "conflict: unable to delete " + short + " (must be forced) - image is being used by stopped container "},
 			{args: "rm holds"},
+			// What stands on an image that is removed by force is as it was.
+			{args: "build -q -t doomed -", stdin: "FROM busybox\nENV WORD=inherited\nCMD echo $WORD\n"},
+			{args: "create --name bereft doomed"},
+			{args: "rmi -f doomed", out: "Untagged: doomed:latest\n"},
+			{args: "start -a bereft", out: "inherited\n"},
+			{args: "rm bereft"},
 			{args: "run -d --name holds busybox sleep 1000"},
 			{args: "rmi -f " + short, code: 1, err: "conflict: unable to delete " + short + " (cannot be forced) - image is being used by running container "},
 			{args: "rmi -f busybox", out: "Untagged: busybox:latest\n"}, // the image stays, without a name

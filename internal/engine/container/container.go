@@ -126,10 +126,12 @@ type Record struct {
 	Config   Config
 	Image    digest.Digest
 	ImageRef string `json:",omitempty"` // repository digest if there is one, else the ID
-	Created  time.Time
-	Layers   []digest.Digest // of the image, bottom first
-	Shows    []digest.Digest `json:",omitempty"` // images that mounts show, as they were at create
-	Owners   idmap.Map       `json:",omitzero"`  // of the sandbox's user namespace, whose the writable layer is
+	// Inherited is what the image says of its containers: it may be removed by force before they are started. Nil in a record of an earlier version.
+	Inherited *spec.Image `json:",omitempty"`
+	Created   time.Time
+	Layers    []digest.Digest // of the image, bottom first
+	Shows     []digest.Digest `json:",omitempty"` // images that mounts show, as they were at create
+	Owners    idmap.Map       `json:",omitzero"`  // of the sandbox's user namespace, whose the writable layer is
 
 	State     State
 	Pid       int            `json:",omitempty"`

@@ -169,7 +169,7 @@ func (m *Manager) Adopt(c Config) (*Record, error) {
 	if r.State == Running || r.State == Paused {
 		return nil, fmt.Errorf("adopt container %s: it is %s: %w", c.ID[:12], r.State, ErrState)
 	}
-	img, err := m.set.Images.Get(r.Image.String())
+	img, err := m.inherited(&r)
 	if err != nil {
 		return nil, fmt.Errorf("adopt container %s: %w", c.ID[:12], err)
 	}

@@ -120,7 +120,8 @@ func (m *Manager) Create(ctx context.Context, c Config) (*Record, error) {
 	if len(img.RepoDigests) > 0 {
 		r.ImageRef = img.RepoDigests[0]
 	}
-	if err := m.check(r, img); err != nil {
+	r.Inherited = new(imageOf(img))
+	if err := m.check(r, *r.Inherited); err != nil {
 		return nil, fmt.Errorf("create container %s: %w", cmp.Or(c.Name, r.ID[:12]), err)
 	}
 	if err := m.reserve(c.Name, r.ID); err != nil {
@@ -152,7 +153,7 @@ func (m *Manager) Create(ctx context.Context, c Config) (*Record, error) {
 }
 
 // check finds out what would go wrong at Start and can be known now.
-func (m *Manager) check(r *Record, img *image.Image) error {
+func (m *Manager) check(r *Record, img spec.Image) error {
 	s, err := m.set.Sandboxes.Get(r.Config.Sandbox)
 	if err != nil {
 		return err
@@ -167,19 +168,31 @@ func (m *Manager) check(r *Record, img *image.Image) error {
 			return err
 		}
 	}
-	if _, err := spec.Command(r.Config.Process, imageOf(img)); err != nil {
+	if _, err := spec.Command(r.Config.Process, img); err != nil {
 		return err
 	}
 	if _, err := spec.Capabilities(r.Config.Security, m.set.Host.Capabilities); err != nil {
 		return err
 	}
-	if s := cmp.Or(r.Config.StopSignal, img.Config.Config.StopSignal); s != "" {
+	if s := cmp.Or(r.Config.StopSignal, img.StopSignal); s != "" {
 		if _, err := ParseSignal(s); err != nil {
 			return err
 		}
 	}
 	_, err = m.runtimePath(r)
 	return err
+}
+
+// inherited is what a container has of its image, which need not be here any more.
+func (m *Manager) inherited(r *Record) (spec.Image, error) {
+	if r.Inherited != nil {
+		return *r.Inherited, nil
+	}
+	img, err := m.set.Images.Get(r.Image.String())
+	if err != nil {
+		return spec.Image{}, err
+	}
+	return imageOf(img), nil
 }
 
 func imageOf(img *image.Image) spec.Image {

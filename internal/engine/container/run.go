@@ -71,7 +71,7 @@ func (m *Manager) launch(ctx context.Context, e *entry, r *Record) error {
 	if err != nil {
 		return err
 	}
-	img, err := m.set.Images.Get(r.Image.String())
+	inherited, err := m.inherited(r)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,6 @@ func (m *Manager) launch(ctx context.Context, e *entry, r *Record) error {
 		return err
 	}
 	defer unix.Close(root)
-	inherited := imageOf(img)
 	if r.User, err = spec.LookupUser(root, r.Config.Process.User, inherited.User); err != nil {
 		return err
 	}
@@ -289,8 +288,8 @@ func (m *Manager) Stop(ctx context.Context, id string, timeout time.Duration) er
 	sig := syscall.SIGTERM
 	name := r.Config.StopSignal
 	if name == "" {
-		if img, err := m.set.Images.Get(r.Image.String()); err == nil {
-			name = img.Config.Config.StopSignal
+		if img, err := m.inherited(r); err == nil {
+			name = img.StopSignal
 		}
 	}
 	if name != "" {

@@ -132,8 +132,8 @@ func (m *Manager) execProcess(r *Record, c ExecConfig) (*specs.Process, error) {
 
 // imageNames reports whether the container's image sets a variable.
 func (m *Manager) imageNames(r *Record, variable string) bool {
-	img, err := m.set.Images.Get(r.Image.String())
-	return err == nil && spec.Names(img.Config.Config.Env, variable)
+	img, err := m.inherited(r)
+	return err == nil && spec.Names(img.Env, variable)
 }
 
 // VetExec reports what would keep an exec from being started at all, such as a user that is not there.
