@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -379,5 +381,65 @@ func writeForever(dir string) {
 			panic(err)
 		}
 		os.Stdout.Write([]byte("."))
+	}
+}
+
+// ending is a context that ends just after somebody has looked whether it has.
+type ending struct {
+	context.Context
+	ended func()
+	looks int
+	done  atomic.Bool
+}
+
+func (c *ending) Done() <-chan struct{} { return make(chan struct{}) }
+
+func (c *ending) AfterFunc(f func()) (stop func() bool) {
+	c.ended = f
+	return func() bool { return false }
+}
+
+func (c *ending) Err() error {
+	if c.looks++; c.looks > 1 {
+		return context.Canceled
+	}
+	go func() {
+		c.ended()
+		c.done.Store(true)
+	}()
+	for range 10_000 {
+		if c.done.Load() {
+			break
+		}
+		runtime.Gosched()
+	}
+	return nil
+}
+
+// A follower whose context ends as it begins to wait is not left waiting.
+func TestFollowerLeaves(t *testing.T) {
+	s := open(t, t.TempDir())
+	i, err := s.Begin("slow", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer i.Abort()
+	f, err := i.Follow(&ending{Context: context.Background()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	left := make(chan error, 1)
+	go func() {
+		_, err := f.Read(make([]byte, 1))
+		left <- err
+	}()
+	select {
+	case err := <-left:
+		if err == nil {
+			t.Error("it read what is not there")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for ever")
 	}
 }

@@ -189,7 +189,11 @@ func (i *Ingest) Follow(ctx context.Context) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("follow ingest: %w", err)
 	}
 	r := &follower{ingest: i, file: f, ctx: ctx}
-	r.stop = context.AfterFunc(ctx, i.wake.Broadcast)
+	r.stop = context.AfterFunc(ctx, func() {
+		i.mu.Lock() // else it could come between a reader's look at ctx and its waiting
+		defer i.mu.Unlock()
+		i.wake.Broadcast()
+	})
 	return r, nil
 }
 
