@@ -196,6 +196,15 @@ func (b *bed) exec(id string, cmd ...string) (string, int32) {
 	return string(r.Stdout) + string(r.Stderr), r.ExitCode
 }
 
+// spare tells what the layer store keeps of an unused snapshot for the next one, some at most.
+func spare(cfg engine.Config, p string) bool {
+	if ok, err := filepath.Match(filepath.Join(cfg.DataDir, "layers", "t*"), p); !ok || err != nil {
+		return false
+	}
+	all, err := os.ReadDir(p)
+	return err == nil && len(all) == 2 && all[0].Name() == "snapshot.json" && all[1].Name() == "w"
+}
+
 // traces lists what this test's instance has left on the machine: mounts, cgroups, links, processes.
 func traces(t testing.TB, cfg engine.Config) []string {
 	t.Helper()
@@ -236,8 +245,14 @@ func traces(t testing.TB, cfg engine.Config) []string {
 			out = append(out, "process "+p+" "+strings.ReplaceAll(string(b), "\x00", " "))
 		}
 	}
+	spares := 0
 	for _, d := range []string{cfg.RunDir, cfg.DataDir} {
 		_ = filepath.WalkDir(d, func(p string, e os.DirEntry, err error) error {
+			if spare(cfg, p) {
+				if spares++; spares <= 32 {
+					return filepath.SkipDir
+				}
+			}
 			if err == nil && p != d && !strings.HasPrefix(p, filepath.Join(cfg.DataDir, "log")) {
 				out = append(out, "file "+p)
 			}

@@ -1,7 +1,8 @@
 package docker
 
 import (
-	"os"
+	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -18,10 +19,9 @@ func devices(h *dc.HostConfig) ([]spec.Device, error) {
 		if strings.Trim(d.CgroupPermissions, "rwm") != "" {
 			return nil, badRequest("invalid device mode: %s", d.CgroupPermissions)
 		}
-		if _, err := os.Stat(d.PathOnHost); err != nil {
+		if _, err := spec.ReadDevices(d.PathOnHost, d.PathOnHost); errors.Is(err, fs.ErrNotExist) {
 			return nil, fail(500, "error gathering device information while adding custom device %q: no such file or directory", d.PathOnHost)
-		}
-		if _, err := spec.ReadDevices(d.PathOnHost, d.PathOnHost); err != nil {
+		} else if err != nil {
 			return nil, fail(500, "error gathering device information while adding custom device %q: %v", d.PathOnHost, err)
 		}
 		inside := d.PathInContainer

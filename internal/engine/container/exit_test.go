@@ -2,8 +2,10 @@ package container
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os/exec"
+	"runtime"
 	"testing"
 
 	"nau/internal/engine/events"
@@ -62,5 +64,49 @@ func TestExitWithoutAMonitor(t *testing.T) {
 		if e.process != nil {
 			t.Errorf("%q: the process is still held", script)
 		}
+	}
+}
+
+// Who changes a container while another removes it changes nothing, and brings no record back.
+func TestChangeOfWhatIsRemoved(t *testing.T) {
+	path := t.TempDir()
+	dir, err := record.Open[Record](path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	m := &Manager{records: dir, set: Settings{RunDir: t.TempDir(), Runtime: forgetful{}, Sandboxes: noSandboxes{}, Events: &events.Bus{}, Log: slog.New(slog.DiscardHandler)}}
+	for range 200 {
+		r := &Record{ID: record.NewID(), State: Exited}
+		if err := dir.Put(r.ID, r); err != nil {
+			t.Fatal(err)
+		}
+		e := &entry{rec: r}
+		m.mu.Lock()
+		m.index.Put(r.ID, e)
+		m.mu.Unlock()
+		e.op.Lock()
+		begun, changed := make(chan struct{}), make(chan error)
+		go func() {
+			close(begun)
+			changed <- m.Update(r.ID, func(*Record) {})
+		}()
+		<-begun
+		for range 10 {
+			runtime.Gosched() // it is most likely to wait now
+		}
+		if err := dir.Delete(r.ID); err != nil {
+			t.Fatal(err)
+		}
+		m.mu.Lock()
+		m.index.Remove(r.ID, "")
+		m.mu.Unlock()
+		e.op.Unlock()
+		if err := <-changed; !errors.Is(err, ErrNotFound) {
+			t.Fatalf("changed what is gone: %v", err)
+		}
+	}
+	if all, damaged, err := record.Look[Record](path); err != nil || len(all)+len(damaged) > 0 {
+		t.Errorf("%d records came back, %q, %v", len(all), damaged, err)
 	}
 }

@@ -23,11 +23,10 @@ type joined struct {
 
 // Join takes a place at a container's streams: at once if it runs, else from the first byte of its next run.
 func (m *Manager) Join(ctx context.Context, id string, s Streams) (*Attachment, error) {
-	e, err := m.entry(id)
+	e, err := m.turn(id)
 	if err != nil {
 		return nil, err
 	}
-	e.op.Lock()
 	defer e.op.Unlock()
 	r, _ := m.current(e)
 	a := &Attachment{m: m, id: id, streams: s, got: make(chan joined, 1)}
@@ -131,11 +130,10 @@ func (m *Manager) Resize(ctx context.Context, id string, s Size) error {
 
 // Rename gives a container another name. ErrNameTaken.
 func (m *Manager) Rename(id, name string) error {
-	e, err := m.entry(id)
+	e, err := m.turn(id)
 	if err != nil {
 		return err
 	}
-	e.op.Lock()
 	defer e.op.Unlock()
 	if err := m.reserve(name, id); err != nil {
 		return err
@@ -158,11 +156,10 @@ func (m *Manager) Rootfs(id string) string { return m.rootfs(id) }
 
 // Adopt makes a container that has ended another front's: its definition is replaced, by one with the same ID, and its layer and how it ended stay.
 func (m *Manager) Adopt(c Config) (*Record, error) {
-	e, err := m.entry(c.ID)
+	e, err := m.turn(c.ID)
 	if err != nil {
 		return nil, err
 	}
-	e.op.Lock()
 	defer e.op.Unlock()
 	old, _ := m.current(e)
 	r := *old

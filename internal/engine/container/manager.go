@@ -249,6 +249,20 @@ func (m *Manager) publish(r *Record, a events.Action) {
 	m.set.Events.Publish(e)
 }
 
+// turn finds a container and takes its lock, which the caller gives back. Of one that is removed meanwhile nothing is written any more.
+func (m *Manager) turn(id string) (*entry, error) {
+	e, err := m.entry(id)
+	if err != nil {
+		return nil, err
+	}
+	e.op.Lock()
+	if now, err := m.entry(id); err != nil || now != e {
+		e.op.Unlock()
+		return nil, fmt.Errorf("find container %s: %w", id, ErrNotFound)
+	}
+	return e, nil
+}
+
 func (m *Manager) entry(id string) (*entry, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -375,11 +389,10 @@ func (m *Manager) ImageUsed(id string) (users []string, running bool) {
 
 // Update changes a container's record by a copy: labels, policies, the front's own.
 func (m *Manager) Update(id string, change func(*Record)) error {
-	e, err := m.entry(id)
+	e, err := m.turn(id)
 	if err != nil {
 		return err
 	}
-	e.op.Lock()
 	defer e.op.Unlock()
 	old, _ := m.current(e)
 	r := *old

@@ -26,11 +26,10 @@ import (
 // Start runs a container that is created or has exited. When it goes wrong, the record says why and the container has exited with
 // StartExit.
 func (m *Manager) Start(ctx context.Context, id string) error {
-	e, err := m.entry(id)
+	e, err := m.turn(id)
 	if err != nil {
 		return err
 	}
-	e.op.Lock()
 	defer e.op.Unlock()
 	old, _ := m.current(e)
 	if old.State == Running || old.State == Paused {
@@ -397,11 +396,10 @@ func (m *Manager) Resume(ctx context.Context, id string) error {
 }
 
 func (m *Manager) freeze(ctx context.Context, id string, from, to State, do func(context.Context, string) error, what events.Action) error {
-	e, err := m.entry(id)
+	e, err := m.turn(id)
 	if err != nil {
 		return err
 	}
-	e.op.Lock()
 	defer e.op.Unlock()
 	old, _ := m.current(e)
 	if old.State != from {
@@ -421,11 +419,10 @@ func (m *Manager) freeze(ctx context.Context, id string, from, to State, do func
 
 // Limit changes a container's limits, now if it runs, else from its next start. Limits that are nil stay.
 func (m *Manager) Limit(ctx context.Context, id string, limits spec.Resources) error {
-	e, err := m.entry(id)
+	e, err := m.turn(id)
 	if err != nil {
 		return err
 	}
-	e.op.Lock()
 	defer e.op.Unlock()
 	old, _ := m.current(e)
 	if old.State == Running || old.State == Paused {

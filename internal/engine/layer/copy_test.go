@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -140,24 +142,13 @@ func TestCopyRacerSwapsWhatWasMade(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		make te
-		were bool // a directory is in the way, which a copy removes
 	}{
-		{"implied directory", te{name: "made/f", body: "f"}, false},
-		{"node", te{name: "made", typ: tar.TypeFifo, mode: 0o777}, false},
-		{"removed directory", te{name: "made", body: "f"}, true},
+		{"implied directory", te{name: "made/f", body: "f"}},
+		{"node", te{name: "made", typ: tar.TypeFifo, mode: 0o777}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
-			root, outside := filepath.Join(dir, "root"), filepath.Join(dir, "outside")
-			for _, d := range []string{root, outside} {
-				if err := os.Mkdir(d, 0o700); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := os.WriteFile(outside+"/f", nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			before := tree(t, outside)
+			root, outside, before := canary(t, dir)
 			made, away := root+"/made", root+"/away"
 			stop := make(chan struct{})
 			var wg sync.WaitGroup
@@ -177,10 +168,7 @@ func TestCopyRacerSwapsWhatWasMade(t *testing.T) {
 			})
 			in := tarOf(t, c.make)
 			for range 2000 {
-				if c.were {
-					_ = os.MkdirAll(made+"/f", 0o755)
-				}
-				_ = Extract(context.Background(), root, "/", bytes.NewReader(in), ExtractOptions{Overwrite: c.were})
+				_ = Extract(context.Background(), root, "/", bytes.NewReader(in), ExtractOptions{})
 			}
 			close(stop)
 			wg.Wait()
@@ -188,5 +176,46 @@ func TestCopyRacerSwapsWhatWasMade(t *testing.T) {
 				t.Fatalf("the tree outside changed:\n%s", after)
 			}
 		})
+	}
+}
+
+// canary makes a root, and beside it a folder with a file, of which it tells what is to stay as it is.
+func canary(t *testing.T, dir string) (root, outside, before string) {
+	t.Helper()
+	root, outside = filepath.Join(dir, "root"), filepath.Join(dir, "outside")
+	for _, d := range []string{root, outside} {
+		if err := os.Mkdir(d, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(outside+"/f", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return root, outside, tree(t, outside)
+}
+
+// TestCopyRacerSwapsWhatIsRemoved swaps a directory that a copy takes out of its way and a symlink that leads out of the root.
+func TestCopyRacerSwapsWhatIsRemoved(t *testing.T) {
+	needRoot(t)
+	root, outside, before := canary(t, t.TempDir())
+	var now atomic.Int64
+	var racer sync.WaitGroup
+	racer.Go(func() {
+		for n := now.Load(); n >= 0; n = now.Load() {
+			_ = unix.Renameat2(unix.AT_FDCWD, fmt.Sprint(root, "/made", n), unix.AT_FDCWD, fmt.Sprint(root, "/link", n), unix.RENAME_EXCHANGE)
+		}
+	})
+	for n := range int64(2000) {
+		if err := errors.Join(os.MkdirAll(fmt.Sprint(root, "/made", n, "/f"), 0o755), os.Symlink(outside, fmt.Sprint(root, "/link", n))); err != nil {
+			t.Fatal(err)
+		}
+		now.Store(n)
+		in := tarOf(t, te{name: fmt.Sprint("made", n), body: "f"})
+		_ = Extract(context.Background(), root, "/", bytes.NewReader(in), ExtractOptions{Overwrite: true})
+	}
+	now.Store(-1)
+	racer.Wait()
+	if after := tree(t, outside); after != before {
+		t.Fatalf("the tree outside changed:\n%s", after)
 	}
 }

@@ -282,6 +282,7 @@ func hostileArchives(t testing.TB, outside string) map[string][]byte {
 		"name too long":                   tarOf(t, te{name: strings.Repeat("n", 300), body: "1"}),
 		"entries bomb":                    tarOf(t, manyEntries(1500)...),
 		"bytes bomb":                      tarOf(t, te{name: "big", body: strings.Repeat("x", 2<<20)}),
+		"padding bomb":                    append(tarOf(t, te{name: "f", body: "1"}), make([]byte, 2<<20)...),
 		"overlay attributes":              tarOf(t, te{name: "d/", typ: tar.TypeDir, pax: map[string]string{"SCHILY.xattr.trusted.overlay.redirect": "/etc", "SCHILY.xattr.user.overlay.opaque": "y"}}),
 		"replaced parent":                 tarOf(t, te{name: "d/a", body: "1"}, te{name: "d", typ: tar.TypeSymlink, link: outside}, te{name: "d/canary", body: "pwned"}),
 		"symlink to a missing directory":  tarOf(t, te{name: "l", typ: tar.TypeSymlink, link: "/not/here"}, te{name: "l/x", body: "1"}),
@@ -320,7 +321,7 @@ func TestLayerUnpackHostile(t *testing.T) {
 		"dotdot": ErrArchive, "dotdot inside": ErrArchive, "symlink to itself": ErrArchive, "symlinks in a ring": ErrArchive, "hard link out": ErrArchive,
 		"hard link out by dotdot": ErrArchive, "hard link through a symlink": ErrArchive, "hard link to a directory": ErrArchive, "hard link to the root": ErrArchive,
 		"hard link to itself": ErrArchive, "whiteout of dot": ErrArchive, "whiteout of dotdot": ErrArchive, "whiteout of nothing": ErrArchive, "root as a file": ErrArchive,
-		"directory through a file": ErrArchive, "file where a directory is": ErrArchive, "name too long": ErrArchive, "entries bomb": ErrLimit, "too deep": ErrLimit, "bytes bomb": ErrLimit, "unknown type": ErrArchive,
+		"directory through a file": ErrArchive, "file where a directory is": ErrArchive, "name too long": ErrArchive, "entries bomb": ErrLimit, "too deep": ErrLimit, "bytes bomb": ErrLimit, "padding bomb": ErrLimit, "unknown type": ErrArchive,
 		"not a tar": ErrArchive, "cut short": ErrArchive,
 	}
 	for name, b := range hostileArchives(t, outside) {

@@ -51,7 +51,10 @@ func (m *Manager) Attach(ctx context.Context, r AttachRequest) (Endpoint, error)
 	if err := m.Publish(&e, r.Ports); err != nil {
 		return Endpoint{}, errors.Join(err, m.Detach(e), m.Unlink(e, r.Netns))
 	}
-	return e, ctx.Err()
+	if err := ctx.Err(); err != nil { // whoever asked has gone and gives nothing back
+		return Endpoint{}, errors.Join(err, m.Detach(e), m.Unlink(e, r.Netns))
+	}
+	return e, nil
 }
 
 // reserve leases addresses.

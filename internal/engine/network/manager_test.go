@@ -325,6 +325,28 @@ func TestRulesWrittenAnewHoldWhatIsPublished(t *testing.T) {
 	}
 }
 
+// Who asked for an endpoint and left before it stood gives nothing back: nothing of it stays.
+func TestAbandonedEndpointIsGone(t *testing.T) {
+	testbed.Need(t)
+	m := start(t, t.TempDir())
+	defer m.Close()
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	port := Port{Protocol: TCP, Container: 80, Host: 8080}
+	if e, err := m.Attach(gone, AttachRequest{Network: "pods", Sandbox: "aaaaaaaaaaaa", Netns: newNetns(t), Ports: []Port{port}}); !errors.Is(err, context.Canceled) {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	if !m.Free(port) {
+		t.Error("its port is taken")
+	}
+	if err := m.Remove("pods"); err != nil {
+		t.Errorf("the network still has an endpoint: %v", err)
+	}
+	if err := m.Purge(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A publication that the kernel refuses leaves no port taken.
 func TestRefusedPublicationTakesNoPort(t *testing.T) {
 	testbed.Need(t)

@@ -425,11 +425,10 @@ func (m *Manager) Netns(id string) (string, error) {
 
 // Stop takes the sandbox down; its containers must have stopped. Stopping twice, or what does not exist, does nothing.
 func (m *Manager) Stop(ctx context.Context, id string) error {
-	e := m.entry(id)
-	if e == nil {
-		return nil
+	e, err := m.lock(id)
+	if err != nil {
+		return nil // there is none
 	}
-	e.op.Lock()
 	defer e.op.Unlock()
 	old := m.current(e)
 	if old.State == NotReady {
@@ -493,11 +492,10 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 	if err := m.Stop(ctx, id); err != nil {
 		return err
 	}
-	e := m.entry(id)
-	if e == nil {
-		return nil
+	e, err := m.lock(id)
+	if err != nil {
+		return nil // there is none
 	}
-	e.op.Lock()
 	defer e.op.Unlock()
 	if err := m.records.Delete(id); err != nil {
 		return err
@@ -514,11 +512,10 @@ func (m *Manager) Remove(ctx context.Context, id string) error {
 
 // Update changes a sandbox's record by a copy: labels, resources, the front's own.
 func (m *Manager) Update(id string, change func(*Record)) error {
-	e := m.entry(id)
-	if e == nil {
-		return fmt.Errorf("update sandbox %s: %w", id, ErrNotFound)
+	e, err := m.lock(id)
+	if err != nil {
+		return fmt.Errorf("update sandbox: %w", err)
 	}
-	e.op.Lock()
 	defer e.op.Unlock()
 	r := *m.current(e)
 	change(&r)

@@ -14,6 +14,7 @@ import (
 
 	"nau/internal/engine/events"
 	"nau/internal/engine/network"
+	"nau/internal/engine/record"
 	"nau/internal/engine/testbed"
 	"nau/internal/kernel"
 )
@@ -224,5 +225,38 @@ func BenchmarkThirtyAtOnce(b *testing.B) {
 			}
 		}
 		b.StartTimer()
+	}
+}
+
+// Who changes a sandbox while another removes it brings no record back.
+func TestChangeOfWhatIsRemoved(t *testing.T) {
+	s := settings(t)
+	m, err := Open(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		r, err := m.Define(pods(Config{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() {
+				if err := m.Update(r.ID, func(*Record) {}); err != nil && !errors.Is(err, ErrNotFound) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Go(func() {
+			if err := m.Remove(context.Background(), r.ID); err != nil {
+				t.Error(err)
+			}
+		})
+		all.Wait()
+	}
+	m.Close()
+	if all, damaged, err := record.Look[Record](s.Dir); err != nil || len(all)+len(damaged) > 0 {
+		t.Errorf("%d records came back, %q, %v", len(all), damaged, err)
 	}
 }

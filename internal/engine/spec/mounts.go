@@ -203,11 +203,11 @@ func nodeBind(d Device, node specs.LinuxDevice) specs.Mount {
 // ReadDevices describes the device node at host, or all nodes below it when it is a folder, as nodes at inside.
 func ReadDevices(host, inside string) ([]specs.LinuxDevice, error) {
 	var out []specs.LinuxDevice
-	host = filepath.Clean(host)
-	if resolved, err := filepath.EvalSymlinks(host); err == nil {
-		host = resolved
+	host, err := filepath.EvalSymlinks(host)
+	if err != nil {
+		return nil, err
 	}
-	err := filepath.WalkDir(host, func(p string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(host, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			if p == host || !errors.Is(err, fs.ErrNotExist) {
 				return err
