@@ -168,6 +168,10 @@ func Open(ctx context.Context, cfg Config) (e *Engine, err error) {
 	if err := <-started; err != nil {
 		return e, err
 	}
+	// What an engine before this one, that was killed, had the monitor make is made by then, and makes no cgroup anew that is swept here.
+	if _, err := e.monitor.List(ctx); err != nil {
+		return e, err
+	}
 	return e, e.openContainers(ctx)
 }
 

@@ -28,7 +28,7 @@ func (m *Manager) draft(id string, c Config) (*Record, error) {
 	}
 	r.Cgroup = c.Cgroup
 	if r.Cgroup == "" {
-		r.Cgroup, r.OwnCgroup = filepath.Join("/", m.set.CgroupParent, "sandbox", r.ID), true
+		r.Cgroup, r.OwnCgroup = filepath.Join(m.cgroups(), r.ID), true
 	}
 	for name := range c.Sysctls {
 		if err := checkSysctl(name, c); err != nil {

@@ -103,6 +103,9 @@ func stripped(eps []network.Endpoint) []network.Endpoint {
 	return out
 }
 
+// cgroups is the cgroup in which sandboxes have theirs, unless they are in another's.
+func (m *Manager) cgroups() string { return filepath.Join("/", m.set.CgroupParent, "sandbox") }
+
 func (m *Manager) nsDir() string { return filepath.Join(m.set.RunDir, "ns") }
 func (m *Manager) ns(id string, k kernel.Namespace) string {
 	return filepath.Join(m.nsDir(), id+"-"+string(k))
@@ -129,10 +132,15 @@ func (m *Manager) alive(r *Record) bool {
 	return true
 }
 
-// sweep removes pins and files of sandboxes that are not Ready or not known.
+// sweep removes pins, files and cgroups of sandboxes that are not Ready or not known.
 func (m *Manager) sweep() error {
 	live := func(id string) bool { e, ok := m.index.Get(id); return ok && e.rec.State == Ready }
 	gone := map[string]bool{}
+	for id := range below(m.cgroups()) {
+		if !live(id) {
+			gone[id] = true
+		}
+	}
 	for _, dir := range []string{m.nsDir(), filepath.Join(m.set.RunDir, "sandboxes")} {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
@@ -147,7 +155,7 @@ func (m *Manager) sweep() error {
 	}
 	var errs []error
 	for id := range gone {
-		errs = append(errs, m.dismantle(id))
+		errs = append(errs, m.dismantle(id), ClearCgroup(filepath.Join(m.cgroups(), id)))
 	}
 	return errors.Join(errs...)
 }

@@ -280,7 +280,7 @@ func (c *Client) State(ctx context.Context, id string) (st State, err error) {
 	return st, err
 }
 
-// List tells all containers' states, ordered by id.
+// List tells all containers' states, ordered by id, those included that others have asked for before.
 func (c *Client) List(ctx context.Context) (all []State, err error) {
 	err = c.call(ctx, &Request{Op: OpList}, &all)
 	return all, err

@@ -68,6 +68,8 @@ func (s *Server) create(req monitor.CreateRequest) (pid int, err error) {
 	if c.backend, err = s.backend(req); err != nil {
 		return 0, fmt.Errorf("create container %s: %w", req.ID, err)
 	}
+	c.op.Lock() // before anybody finds it
+	defer c.op.Unlock()
 	s.mu.Lock()
 	if s.containers[req.ID] != nil {
 		s.mu.Unlock()
@@ -80,8 +82,6 @@ func (s *Server) create(req monitor.CreateRequest) (pid int, err error) {
 			c.forget()
 		}
 	}()
-	c.op.Lock()
-	defer c.op.Unlock()
 	return c.create()
 }
 

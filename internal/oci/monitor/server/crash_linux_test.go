@@ -16,6 +16,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"golang.org/x/sys/unix"
+
 	"nau/internal/kernel"
 	"nau/internal/oci"
 	"nau/internal/oci/monitor"
@@ -68,6 +70,28 @@ func startMonitor(t *testing.T, dir string) (c *monitor.Client, socket string) {
 	return c, socket
 }
 
+// waitLogged returns when a log has a text.
+func waitLogged(t *testing.T, log, text string) {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(log), unix.IN_MODIFY); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if b, _ := os.ReadFile(log); strings.Contains(string(b), text) {
+			return
+		}
+		if n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 30_000); n == 0 {
+			t.Fatalf("%s is not logged", text)
+		}
+		_, _ = unix.Read(fd, make([]byte, 4096))
+	}
+}
+
 // kill -9 of the monitor: containers go on, a call of the client brings a new monitor, which tells their exit codes where
 // the kernel tells them.
 func TestKilledMonitorIsRevivedAndAdopts(t *testing.T) {
@@ -94,6 +118,7 @@ func TestKilledMonitorIsRevivedAndAdopts(t *testing.T) {
 		t.Errorf("the monitor's session is %d", sid)
 	}
 	gate.wait(t, "hello")
+	waitLogged(t, log, "hello") // what the monitor holds in its hands dies with it
 	process, err := kernel.OpenProcess(first)
 	if err != nil {
 		t.Fatal(err)
@@ -144,12 +169,28 @@ func TestCreateThatIsCutOffLeavesNothing(t *testing.T) {
 		}
 	})
 	cut := 0
-	const rounds, step = 64, 100 * time.Microsecond // over what a create takes
-	for round := range rounds {
+	bundleOf := func(id string) (bundle, cgroup string) {
 		s := ocitest.Spec(t, "sleep", "1000")
-		id := fmt.Sprint(ocitest.ID(t), "-", round)
 		s.Linux.CgroupsPath = "/nautest" + filepath.Base(dir) + "/" + id
-		bundle := ocitest.Bundle(t, s)
+		return ocitest.Bundle(t, s), s.Linux.CgroupsPath
+	}
+	var whole time.Duration // what a create takes here and now
+	for range 3 {
+		id := ocitest.ID(t)
+		bundle, _ := bundleOf(id)
+		begin := time.Now()
+		if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: bundle}); err != nil {
+			t.Fatal(err)
+		}
+		whole = max(whole, time.Since(begin))
+		if _, err := c.Delete(ctx, id, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const rounds = 64
+	for round := range rounds {
+		id := fmt.Sprint(ocitest.ID(t), "-", round)
+		bundle, cgroup := bundleOf(id)
 		monitorProcess, err := kernel.OpenProcess(monitorPid(t, socket))
 		if err != nil {
 			t.Fatal(err)
@@ -159,7 +200,7 @@ func TestCreateThatIsCutOffLeavesNothing(t *testing.T) {
 			_, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: bundle})
 			made <- err
 		}()
-		time.Sleep(time.Duration(round) * step) // not to wait for something: the moment of the kill
+		time.Sleep(whole * time.Duration(round) / rounds) // not to wait for something: the moment of the kill
 		if err := monitorProcess.Signal(syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -191,7 +232,7 @@ func TestCreateThatIsCutOffLeavesNothing(t *testing.T) {
 			}
 			_ = p.Close()
 		}
-		left, err := filepath.Glob("/sys/fs/cgroup/*" + s.Linux.CgroupsPath)
+		left, err := filepath.Glob("/sys/fs/cgroup/*" + cgroup)
 		if err != nil || len(left) > 0 {
 			t.Fatalf("round %d: left: %q, %v", round, left, err)
 		}
@@ -199,8 +240,8 @@ func TestCreateThatIsCutOffLeavesNothing(t *testing.T) {
 			t.Fatalf("round %d: left: %v, %v", round, folders, err)
 		}
 	}
-	if cut == 0 || cut == rounds {
-		t.Errorf("of %d creates %d were cut off: the kills do not meet them", rounds, cut)
+	if cut == 0 {
+		t.Error("no create was cut off: the kills do not meet them")
 	}
 }
 

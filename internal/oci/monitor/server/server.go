@@ -323,6 +323,7 @@ func (s *Server) find(id string) (*container, error) {
 	return c, nil
 }
 
+// list waits for what is being made: who asks may be the successor of one that died while it waited for a create.
 func (s *Server) list() []monitor.State {
 	s.mu.Lock()
 	all := make([]*container, 0, len(s.containers))
@@ -333,7 +334,13 @@ func (s *Server) list() []monitor.State {
 	sort.Slice(all, func(i, j int) bool { return all[i].id < all[j].id })
 	states := make([]monitor.State, 0, len(all))
 	for _, c := range all {
-		if st := c.state(); st.Status != "" {
+		st := c.state()
+		if st.Status == "" {
+			c.op.Lock()
+			st = c.state()
+			c.op.Unlock()
+		}
+		if st.Status != "" {
 			states = append(states, st)
 		}
 	}
