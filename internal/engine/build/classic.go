@@ -3,13 +3,19 @@ package build
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
+	"path"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"nau/internal/engine/spec"
 )
 
 // Docker's classic builder, whose clients read what it prints, differs from the solver by itself: every instruction makes an image, also one that
@@ -68,6 +74,21 @@ func classicText(c instructions.Command, step *Step, cfg ImageConfig, original *
 	return note + step.History
 }
 
+// classicArguments begin the history of a RUN: the arguments that have a value, declared proxies among them, without those that ENV overrules. A
+// proxy that is given without a declaration is counted by nobody, and still makes a beginning.
+func classicArguments(set map[string]string, env []string, given map[string]*string) string {
+	var shown []string
+	for _, k := range slices.Sorted(maps.Keys(set)) {
+		if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, k+"=") }) {
+			shown = append(shown, k+"="+set[k]+" ")
+		}
+	}
+	if len(shown) == 0 && !slices.ContainsFunc(proxyArgs, func(k string) bool { return given[k] != nil }) {
+		return ""
+	}
+	return fmt.Sprintf("|%d %s", len(shown), strings.Join(shown, ""))
+}
+
 // digested puts the digest of a COPY's sources into its history.
 func (c *Copy) digested(text string, sum []byte, t *tree) string {
 	kind := "multi"
@@ -82,11 +103,65 @@ func (c *Copy) digested(text string, sum []byte, t *tree) string {
 	return fmt.Sprintf(text, kind+":"+hex.EncodeToString(sum))
 }
 
+// volumes gives a step of the classic builder the image's volumes, as a container has them: with what the image has there, and what is written is
+// forgotten.
+func (m *runMounts) volumes(st *state) error {
+	if !m.r.req.Classic || len(st.config.Volumes) == 0 {
+		return nil
+	}
+	v, err := m.r.view(st.diffIDs())
+	if err != nil {
+		return err
+	}
+	t, err := openTree(v.dir)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	for _, name := range slices.Sorted(maps.Keys(st.config.Volumes)) {
+		if slices.Contains(m.targets, name) {
+			continue // --mount lies over it
+		}
+		if _, err := t.stat(strings.TrimPrefix(path.Clean("/"+name), "/")); errors.Is(err, unix.ENOENT) {
+			m.add(spec.Mount{Type: "tmpfs", Target: name, Options: []string{"mode=755"}})
+		} else if err := m.bind(&instructions.Mount{Type: instructions.MountTypeBind, Source: name, Target: name}, v); err != nil {
+			return fmt.Errorf("mount volume %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// volumesFit refuses volumes, new with a step, where the image has a file.
+func (r *solving) volumesFit(st *state, step Step) error {
+	for name := range step.Config.Volumes {
+		if _, had := st.config.Volumes[name]; had {
+			continue
+		}
+		v, err := r.view(st.diffIDs())
+		if err != nil {
+			return err
+		}
+		t, err := openTree(v.dir)
+		if err != nil {
+			return err
+		}
+		is, err := t.stat(strings.TrimPrefix(path.Clean("/"+name), "/"))
+		t.close()
+		if err == nil && is.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return fmt.Errorf("cannot mount volume over existing file, file exists %s", name)
+		}
+	}
+	return nil
+}
+
 // noted notes a step that changes the configuration only; the classic builder makes an image of it, or finds the one it made.
 func (r *solving) noted(i int, st *state, step Step) (hit bool, err error) {
 	if !r.req.Classic {
 		st.meta(r, step)
 		return false, nil
+	}
+	if err := r.volumesFit(st, step); err != nil {
+		return false, err
 	}
 	key := keyOf("note", st.exact, step.History, step.Config)
 	unlock, err := r.b.cache.lock(r.ctx, key)

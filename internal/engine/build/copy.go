@@ -42,7 +42,14 @@ type piece struct {
 
 // copy runs a COPY or ADD.
 func (r *solving) copy(i int, st *state, step Step) (bool, error) {
-	v, err := r.from(i, step.Copy.From, step)
+	name := step.Copy.From
+	if r.req.Classic && name == strconv.Itoa(i) {
+		return false, fmt.Errorf("%w: invalid from flag value %s: refers to current build stage", ErrDockerfile, name)
+	}
+	v, err := r.from(i, name, step)
+	if err != nil && r.req.Classic && name != "" {
+		err = fmt.Errorf("invalid from flag value %s: %w", name, err)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -178,6 +185,13 @@ func lookupOwner(root int, s string) ([2]int, error) {
 
 // mkdirAs makes a folder with those above it, new ones belonging to owner.
 func mkdirAs(root int, dir string, owner [2]int) error {
+	return mkdirLinked(root, dir, owner, maxLinks)
+}
+
+// maxLinks is how many links one path may lead over. Source: path_resolution(7).
+const maxLinks = 40
+
+func mkdirLinked(root int, dir string, owner [2]int, links int) error {
 	at := ""
 	for part := range strings.SplitSeq(strings.Trim(dir, "/"), "/") {
 		if part == "" {
@@ -186,6 +200,15 @@ func mkdirAs(root int, dir string, owner [2]int) error {
 		at += "/" + part
 		_, err := statIn(root, at)
 		if err == nil {
+			continue
+		}
+		if to, ok := linkIn(root, at); ok { // it leads nowhere yet
+			if links--; links < 0 {
+				return fmt.Errorf("make folder %s: %w", at, unix.ELOOP)
+			}
+			if err := mkdirLinked(root, to, owner, links); err != nil {
+				return err
+			}
 			continue
 		}
 		fd, err := kernel.MkdirInRoot(root, at, 0o755)
@@ -199,6 +222,25 @@ func mkdirAs(root int, dir string, owner [2]int) error {
 		}
 	}
 	return nil
+}
+
+// linkIn tells where the link at a path leads, as a path from the root.
+func linkIn(root int, name string) (to string, ok bool) {
+	above, last := path.Split(path.Clean("/" + name))
+	dir, err := kernel.OpenInRoot(root, above, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return "", false
+	}
+	defer unix.Close(dir)
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, last, buf)
+	if err != nil {
+		return "", false
+	}
+	if to = string(buf[:n]); !path.IsAbs(to) {
+		to = path.Join(above, to)
+	}
+	return path.Clean(to), true
 }
 
 func statIn(root int, name string) (*unix.Stat_t, error) {

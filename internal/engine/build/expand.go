@@ -449,7 +449,9 @@ func (e *expander) run(c *instructions.RunCommand, step *Step) error {
 	}
 	step.Run = r
 	step.History = "RUN "
-	if len(shown) > 0 {
+	if e.plan.opts.Classic {
+		step.History += classicArguments(set, e.config.Env, e.plan.opts.Args)
+	} else if len(shown) > 0 {
 		step.History += fmt.Sprintf("|%d %s ", len(shown), strings.Join(shown, " "))
 	}
 	step.History += strings.Join(args, " ")

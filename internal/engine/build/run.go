@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -41,6 +42,9 @@ func (r *solving) run(i int, st *state, step Step) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if r.req.Classic && len(st.config.Volumes) > 0 {
+		inputs = append(inputs, []any{"volumes", slices.Sorted(maps.Keys(st.config.Volumes))})
+	}
 	key := keyOf("run", st.diffIDs(), c.Args, c.Env, c.Dir, c.User, c.Script, c.Network, r.req.Network, r.req.Sandbox, c.Insecure, inputs, st.platform.Architecture, r.epoch)
 	return r.cachedLayer(st, step, key, func() (blob image.LayerBlob, err error) {
 		box, err := r.box(i, c.Network)
@@ -54,6 +58,9 @@ func (r *solving) run(i int, st *state, step Step) (bool, error) {
 		m := &runMounts{r: r, shifted: map[string]bool{}}
 		defer func() { err = errors.Join(err, m.close()) }()
 		if err := m.prepare(c, binds); err != nil {
+			return blob, err
+		}
+		if err := m.volumes(st); err != nil {
 			return blob, err
 		}
 		return r.execute(i, st, step, img, box, m)
@@ -104,8 +111,12 @@ func (r *solving) execute(i int, st *state, step Step, img *image.Image, box str
 	if c.Insecure {
 		security = spec.Security{Privileged: true, Seccomp: spec.Profile{Kind: spec.ProfileUnconfined}}
 	}
+	process := spec.Process{Entrypoint: c.Args, Args: []string{}, Env: env, Dir: c.Dir, User: spec.User{Name: c.User}, Rlimits: r.req.Rlimits}
+	if r.req.Classic && len(c.Args) == 0 { // RUN []: what the image runs by itself
+		process.Entrypoint, process.Args = nil, nil
+	}
 	rec, err := r.b.cfg.Containers.Create(r.ctx, container.Config{Sandbox: box, Origin: Origin, Image: img.ID.String(), Mounts: m.list, Ephemeral: true,
-		Process:   spec.Process{Entrypoint: c.Args, Args: []string{}, Env: env, Dir: c.Dir, User: spec.User{Name: c.User}, Rlimits: r.req.Rlimits},
+		Process:   process,
 		Security:  security,
 		Resources: r.req.Resources})
 	if err != nil {

@@ -242,6 +242,9 @@ func (r *solving) solve() (*state, error) {
 		return nil, err
 	}
 	r.ended.Wait()
+	if s := r.plan.Stages[r.plan.Target]; r.req.Classic && s.written == Scratch && len(s.commands) == 0 && len(r.req.Labels) == 0 {
+		return nil, fmt.Errorf("%w: No image was generated. Is your Dockerfile empty?", ErrDockerfile)
+	}
 	if r.plan.Unused != "" && r.req.Classic {
 		r.emit(Event{Kind: Unused, Stage: -1, Text: r.plan.Unused})
 	}
