@@ -6,6 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -127,13 +130,18 @@ func (s *Server) attachContainer(c *call) error {
 	return errAnswered
 }
 
-// sameSide judges the Origin of a WebSocket: nil is the library's rule, the host that was asked. No browser reaches a Unix socket, so whoever
-// comes by one may write what it likes.
-func sameSide(r *http.Request) func(*http.Request) bool {
-	if _, ok := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); ok {
-		return func(*http.Request) bool { return true }
+// sameSide judges the Origin of a WebSocket: it is the host that was asked, or, over a Unix socket, where hosts have no names, this machine.
+func sameSide(r *http.Request) bool {
+	u, err := url.Parse(r.Header.Get("Origin"))
+	if err != nil {
+		return false
 	}
-	return nil
+	if r.Header.Get("Origin") == "" || strings.EqualFold(u.Host, r.Host) {
+		return true
+	}
+	_, unix := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr)
+	a, _ := netip.ParseAddr(u.Hostname())
+	return unix && (u.Hostname() == "localhost" || a.IsLoopback())
 }
 
 // attachWebSocket answers GET /containers/{id}/attach/ws: both outputs as they are, without frames of their own, in binary messages, or in
@@ -143,7 +151,7 @@ func (s *Server) attachWebSocket(c *call) error {
 		if !websocket.IsWebSocketUpgrade(c.Request) {
 			return nil, badRequest("GET /containers/%s/attach/ws needs a WebSocket connection: the request has no Upgrade: websocket", c.vars["id"])
 		}
-		up := websocket.Upgrader{CheckOrigin: sameSide(c.Request), Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+		up := websocket.Upgrader{CheckOrigin: sameSide, Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
 			writeError(w, fail(status, "%v", reason))
 		}}
 		conn, err := up.Upgrade(c.w, c.Request, nil)
