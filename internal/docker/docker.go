@@ -97,6 +97,9 @@ func New(c Config) (*Server, error) {
 	}
 	s.can = probeSupport("/sys/fs/cgroup", s.e.Host(), runtime.NumCPU())
 	s.hub = newHub()
+	if err := s.health.open(filepath.Join(s.dir, "health"), s.ran); err != nil {
+		return nil, err
+	}
 	s.resolve = newResolvers(s)
 	if err := s.openNetworks(); err != nil {
 		return nil, err

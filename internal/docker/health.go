@@ -3,6 +3,9 @@ package docker
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -23,10 +26,49 @@ const (
 	healthOutput        = 4096 // bytes of each
 )
 
-// checks are the health checks of running containers.
+// checks are the health checks of containers. What the last run of a container came to, and which containers have checks at all, is kept in a
+// folder, a file each, for the server after this one.
 type checks struct {
+	dir string
 	mu  sync.Mutex
 	all map[string]*check
+}
+
+// open finds what the last server knew: running containers are starting again, of others it is told what was found.
+func (x *checks) open(dir string, running func(id string) (run int, yes, known bool)) error {
+	x.dir, x.all = dir, map[string]*check{}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	files, err := os.ReadDir(dir)
+	for _, f := range files {
+		c := &check{stop: func() {}, doc: dc.Health{Status: dc.Starting, Log: []*dc.HealthcheckResult{}}}
+		run, yes, known := running(f.Name())
+		if !known {
+			_ = os.Remove(filepath.Join(dir, f.Name()))
+			continue
+		}
+		c.run = run
+		if !yes {
+			text, err := os.ReadFile(filepath.Join(dir, f.Name()))
+			var found dc.Health
+			if err == nil && json.Unmarshal(text, &found) == nil && found.Log != nil { // else a crash cut it off
+				c.doc = found
+			}
+			c.doc.Status, c.over = dc.Unhealthy, true
+		}
+		x.all[f.Name()] = c
+	}
+	return err
+}
+
+// keep writes down what is known of a container.
+func (x *checks) keep(id string, doc dc.Health) error {
+	text, err := json.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(x.dir, id), text, 0o600)
 }
 
 type check struct {
@@ -70,11 +112,14 @@ func (x *checks) status(id string) dc.HealthStatus {
 	return dc.NoHealthcheck
 }
 
-// doc is what inspect tells; nil without a check.
-func (x *checks) doc(id string) *dc.Health {
+// doc is what inspect tells of a container's run; nil without a check. A run whose checks have yet to begin is starting.
+func (x *checks) doc(id string, run int) *dc.Health {
 	c := x.get(id)
 	if c == nil {
 		return nil
+	}
+	if c.run < run {
+		return &dc.Health{Status: dc.Starting, Log: []*dc.HealthcheckResult{}}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,13 +128,19 @@ func (x *checks) doc(id string) *dc.Health {
 }
 
 // stop ends a container's checks at the end of its run. It is not healthy any more; what the checks found stays to be looked at.
-func (x *checks) stop(id string, run int) {
-	if c := x.get(id); c != nil && c.run <= run {
-		c.stop()
-		c.mu.Lock()
-		c.doc.Status, c.over = dc.Unhealthy, true
-		c.mu.Unlock()
+func (x *checks) stop(id string, run int) error {
+	c := x.get(id)
+	if c == nil || c.run > run {
+		return nil
 	}
+	c.stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return nil
+	}
+	c.doc.Status, c.over = dc.Unhealthy, true
+	return x.keep(id, c.doc)
 }
 
 // forget takes away what is known of a container that is removed.
@@ -99,6 +150,7 @@ func (x *checks) forget(id string) {
 	if c := x.all[id]; c != nil {
 		c.stop()
 		delete(x.all, id)
+		_ = os.Remove(filepath.Join(x.dir, id)) // else the next server does
 	}
 }
 
@@ -108,6 +160,22 @@ func (x *checks) stopAll() {
 	for id, c := range x.all {
 		c.stop()
 		delete(x.all, id)
+	}
+}
+
+// ran tells how often a container was started, and whether it runs.
+func (s *Server) ran(id string) (run int, yes, known bool) {
+	r, err := s.e.Containers.Get(id)
+	if err != nil {
+		return 0, false, false
+	}
+	return r.Starts, running(r), true
+}
+
+// endHealth is the end of a container's run.
+func (s *Server) endHealth(r *container.Record) {
+	if err := s.health.stop(r.ID, r.Starts); err != nil {
+		s.log.Warn("keep health", "container", r.ID, "error", err)
 	}
 }
 
@@ -138,12 +206,12 @@ func (s *Server) watchHealth(r *container.Record, st *stored) {
 	}
 	ctx, stop := context.WithCancel(s.life)
 	c := &check{stop: stop, run: r.Starts, doc: dc.Health{Status: dc.Starting, Log: []*dc.HealthcheckResult{}}}
+	if err := s.health.keep(r.ID, c.doc); err != nil {
+		s.log.Warn("keep health", "container", r.ID, "error", err)
+	}
 	s.health.mu.Lock()
 	if old := s.health.all[r.ID]; old != nil {
 		old.stop()
-	}
-	if s.health.all == nil {
-		s.health.all = map[string]*check{}
 	}
 	s.health.all[r.ID] = c
 	s.health.mu.Unlock()

@@ -53,7 +53,7 @@ func (s *Server) inspect(r *container.Record, st *stored) dc.InspectResponse {
 		ID: r.ID, Created: stamp(r.Created), Path: path, Args: args, Image: r.Image.String(), Name: "/" + r.Config.Name, RestartCount: st.Restarts,
 		Driver: "overlay2", Platform: "linux", Mounts: st.Mounts, Config: st.Config, HostConfig: st.Host, ExecIDs: s.execs.of(r.ID), LogPath: r.Config.Log.Path,
 		State: &dc.State{Status: state, Running: running(r) || state == dc.StateRestarting, Paused: r.State == container.Paused, Restarting: state == dc.StateRestarting,
-			OOMKilled: r.OOMKilled, Pid: pid, ExitCode: r.ExitCode, Error: r.Error, StartedAt: stamp(r.Started), FinishedAt: stamp(r.Finished), Health: s.health.doc(r.ID)},
+			OOMKilled: r.OOMKilled, Pid: pid, ExitCode: r.ExitCode, Error: r.Error, StartedAt: stamp(r.Started), FinishedAt: stamp(r.Finished), Health: s.health.doc(r.ID, r.Starts)},
 		NetworkSettings: &dc.NetworkSettings{Ports: dn.PortMap{}, Networks: s.endpoints(r, st)},
 	}
 	if running(r) {

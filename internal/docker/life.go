@@ -273,7 +273,7 @@ func (s *Server) settle(ctx context.Context, id string) {
 	if err != nil || running(r) || r.Config.Origin != Origin {
 		return
 	}
-	s.health.stop(id, r.Starts)
+	s.endHealth(r)
 	s.give(context.WithoutCancel(ctx), r, load(r))
 }
 

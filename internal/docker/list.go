@@ -64,7 +64,7 @@ func (s *Server) listContainers(c *call) error {
 			continue
 		}
 		if c.atLeast("1.52") {
-			sum.Health = s.healthSummary(r.ID)
+			sum.Health = s.healthSummary(r)
 		}
 		if c.flag("size") {
 			sum.SizeRw, sum.SizeRootFs = s.sizes(c.ctx(), r)
@@ -75,8 +75,8 @@ func (s *Server) listContainers(c *call) error {
 }
 
 // healthSummary is what a list tells of a container's health.
-func (s *Server) healthSummary(id string) *dc.HealthSummary {
-	if h := s.health.doc(id); h != nil {
+func (s *Server) healthSummary(r *container.Record) *dc.HealthSummary {
+	if h := s.health.doc(r.ID, r.Starts); h != nil {
 		return &dc.HealthSummary{Status: h.Status, FailingStreak: h.FailingStreak}
 	}
 	return &dc.HealthSummary{Status: dc.NoHealthcheck}

@@ -170,7 +170,7 @@ func (s *Server) died(id string) {
 	if running(r) {
 		return // started again already
 	}
-	s.health.stop(id, r.Starts)
+	s.endHealth(r)
 	s.senders.logEnded(id)
 	if s.restarts.isHeld(id) {
 		return

@@ -65,7 +65,7 @@ func (s *Server) getDiskUsage(c *call) error {
 		for _, r := range s.e.Containers.List() {
 			sum := s.summary(r, load(r))
 			if c.atLeast("1.52") {
-				sum.Health = s.healthSummary(r.ID)
+				sum.Health = s.healthSummary(r)
 			}
 			sum.SizeRw, sum.SizeRootFs = s.sizes(c.ctx(), r)
 			kept := s.keptBy(r)
