@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -64,7 +65,7 @@ func (s *Store) selected(refs []string, opts ExportOptions, lease *hold.Lease[di
 		}
 		lease.Hold(digests(x.said)...)
 		lease.Hold(append(x.inner, x.target.Digest)...)
-		if name != "" && !isDigestName(name) {
+		if name != "" && !isDigestName(name) && !strings.Contains(ref, "@") { // by a digest, it is that, whatever else points there
 			x.names = []string{name}
 		}
 		for _, have := range list {
