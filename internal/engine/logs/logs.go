@@ -339,6 +339,12 @@ func (r *reader) follow(ctx context.Context, path string, f *os.File, w *watch) 
 		}
 	}()
 	ended, last := r.sink.o.Ended, false
+	var until <-chan time.Time
+	if u := r.sink.o.Until; !u.IsZero() {
+		t := time.NewTimer(time.Until(u))
+		defer t.Stop()
+		until = t.C
+	}
 	for {
 		if f != nil {
 			if err := r.drain(ctx, f); err != nil {
@@ -359,12 +365,6 @@ func (r *reader) follow(ctx context.Context, path string, f *os.File, w *watch) 
 		}
 		if last {
 			return nil
-		}
-		var until <-chan time.Time
-		if u := r.sink.o.Until; !u.IsZero() {
-			t := time.NewTimer(time.Until(u))
-			defer t.Stop()
-			until = t.C
 		}
 		select {
 		case <-w.changed:
