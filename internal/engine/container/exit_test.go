@@ -6,11 +6,15 @@ import (
 	"log/slog"
 	"os/exec"
 	"runtime"
+	"syscall"
 	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"nau/internal/engine/events"
 	"nau/internal/engine/record"
 	"nau/internal/engine/sandbox"
+	"nau/internal/engine/spec"
 	"nau/internal/kernel"
 	"nau/internal/oci/monitor"
 )
@@ -108,5 +112,56 @@ func TestChangeOfWhatIsRemoved(t *testing.T) {
 	}
 	if all, damaged, err := record.Look[Record](path); err != nil || len(all)+len(damaged) > 0 {
 		t.Errorf("%d records came back, %q, %v", len(all), damaged, err)
+	}
+}
+
+// slow is a monitor that takes its time to begin a process, and goes by no context but the one it is called with.
+type slow struct {
+	Runtime
+	began, begin chan struct{}
+	killed       chan string
+}
+
+func (s slow) Exec(ctx context.Context, _ monitor.ExecRequest) (int, error) {
+	close(s.began)
+	<-s.begin
+	return 7, ctx.Err()
+}
+
+func (s slow) WaitExec(ctx context.Context, _, _ string) (monitor.ExitStatus, error) {
+	<-ctx.Done()
+	return monitor.ExitStatus{}, ctx.Err()
+}
+
+func (s slow) KillExec(ctx context.Context, _, execID string, _ syscall.Signal) error {
+	s.killed <- execID
+	return ctx.Err()
+}
+
+// Who leaves while a process is begun leaves none behind.
+func TestExecThatIsLeftEarly(t *testing.T) {
+	s := slow{began: make(chan struct{}), begin: make(chan struct{}), killed: make(chan string, 1)}
+	m := &Manager{set: Settings{Runtime: s, Log: slog.New(slog.DiscardHandler)}}
+	r := &Record{ID: record.NewID(), State: Running, Process: &specs.Process{}, Inherited: &spec.Image{}}
+	m.index.Put(r.ID, &entry{rec: r})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() {
+		_, err := m.Exec(ctx, r.ID, ExecConfig{ID: "e", Args: []string{"true"}})
+		ended <- err
+	}()
+	<-s.began
+	cancel()
+	close(s.begin)
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("exec: %v", err)
+	}
+	select {
+	case id := <-s.killed:
+		if id != "e" {
+			t.Errorf("killed %q", id)
+		}
+	default:
+		t.Error("the process lives on")
 	}
 }

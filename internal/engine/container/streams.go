@@ -25,6 +25,9 @@ import (
 // drain is how long output is still read after a process has ended while others hold its streams open.
 const drain = time.Second
 
+// patience is how long the monitor is given to begin a process.
+const patience = time.Minute
+
 // Exec runs a process in a running container, copies its streams and returns its exit code. When ctx ends first, the process is killed.
 func (m *Manager) Exec(ctx context.Context, id string, c ExecConfig) (code int, err error) {
 	r, err := m.Get(id)
@@ -60,7 +63,10 @@ func (m *Manager) Exec(ctx context.Context, id string, c ExecConfig) (code int, 
 			req.Stderr = f
 		}
 	}
-	pid, err := m.set.Runtime.Exec(ctx, req)
+	// A request that is cut off would leave a process of which nobody knows: it is heard out, and what it began is ended below.
+	begin, done := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	pid, err := m.set.Runtime.Exec(begin, req)
+	done()
 	pipes.handedOver()
 	if err != nil {
 		return 0, err // it names the container and what was done

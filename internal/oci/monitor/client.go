@@ -313,7 +313,8 @@ func (c *Client) Exec(ctx context.Context, r ExecRequest) (pid int, err error) {
 	return pid, err
 }
 
-// WaitExec returns when the process of Exec has ended. Its status is kept until the container is deleted.
+// WaitExec returns when the process of Exec has ended. Its status is kept until the container is deleted or many later ones have
+// ended.
 func (c *Client) WaitExec(ctx context.Context, id, execID string) (st ExitStatus, err error) {
 	err = c.call(ctx, &Request{Op: OpWaitExec, ID: id, ExecID: execID}, &st)
 	return st, err
