@@ -437,10 +437,7 @@ func (s *Server) removeImage(c *call) error {
 	if strings.TrimSpace(name) == "" {
 		return badRequest("image name cannot be blank")
 	}
-	img, err := s.image(name)
-	if err != nil {
-		return err
-	}
+	var err error
 	opts := image.RemoveOptions{Force: c.flag("force"), NoPrune: c.flag("noprune")}
 	if c.atLeast("1.50") {
 		if opts.Platforms, err = platformsOf(c, "platforms"); err != nil {
@@ -449,6 +446,10 @@ func (s *Server) removeImage(c *call) error {
 	}
 	if len(opts.Platforms) > 0 && !opts.Force {
 		return badRequest("Content will be removed from all images referencing this variant. Use —-force to force delete.")
+	}
+	img, err := s.image(name)
+	if err != nil {
+		return err
 	}
 	removed, err := s.e.Images.Remove(c.ctx(), name, opts)
 	if err != nil {
