@@ -118,7 +118,7 @@ type DiskUsage struct {
 	LayersSize  int64 // disk taken by unpacked layers
 	BlobsSize   int64 // disk taken by blobs
 	Images      []ImageUsage
-	Reclaimable int64 // bytes of images that nothing uses
+	Reclaimable int64 // disk taken by images that nothing uses, blobs and layers
 }
 
 // ImageUsage of one image: Shared bytes are in layers that other images have too.

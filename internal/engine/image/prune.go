@@ -109,9 +109,11 @@ func (s *Store) prunable(img *Image, freed []*held, opts PruneOptions) bool {
 func (s *Store) Usage(ctx context.Context) (DiskUsage, error) {
 	var u DiskUsage
 	steps := s.onlySteps()
+	blobs, unpacked := map[digest.Digest]int64{}, map[digest.Digest]int64{} // their bytes on disk
 	err := s.cfg.Content.Walk(func(i content.Info) error {
 		if !steps[i.Digest] {
 			u.BlobsSize += i.Disk
+			blobs[i.Digest] = i.Disk
 		}
 		return ctx.Err()
 	})
@@ -122,12 +124,12 @@ func (s *Store) Usage(ctx context.Context) (DiskUsage, error) {
 	for _, l := range s.cfg.Layers.Layers() {
 		if !steps[l.DiffID] {
 			u.LayersSize += l.Disk
+			unpacked[l.DiffID] = l.Disk
 		}
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	users := map[digest.Digest]int{}
-	size := map[digest.Digest]int64{}
 	groups := s.groups()
 	layers := map[digest.Digest]map[digest.Digest]int64{}
 	for lead, ids := range groups {
@@ -135,12 +137,10 @@ func (s *Store) Usage(ctx context.Context) (DiskUsage, error) {
 		for _, id := range ids {
 			maps.Copy(layers[lead], layerSizes(s.images[id]))
 		}
-		for d, n := range layers[lead] {
+		for d := range layers[lead] {
 			users[d]++
-			size[d] = n
 		}
 	}
-	used := map[digest.Digest]bool{}
 	for lead, ids := range groups {
 		i := ImageUsage{ID: lead}
 		for _, id := range ids {
@@ -153,16 +153,30 @@ func (s *Store) Usage(ctx context.Context) (DiskUsage, error) {
 			} else {
 				i.Unique += n
 			}
-			used[d] = used[d] || i.InUse
+		}
+		if i.InUse {
+			for _, id := range ids {
+				for _, d := range s.images[id].blobs() {
+					delete(blobs, d)
+				}
+				for _, d := range s.images[id].rec.DiffIDs {
+					delete(unpacked, d)
+				}
+			}
 		}
 		u.Images = append(u.Images, i)
 	}
-	for d, n := range size {
-		if !used[d] {
+	for _, left := range []map[digest.Digest]int64{blobs, unpacked} {
+		for _, n := range left {
 			u.Reclaimable += n
 		}
 	}
 	return u, nil
+}
+
+// blobs are those that an image stands on.
+func (h *held) blobs() []digest.Digest {
+	return append(digests(h.rec.Layers), h.rec.ID, h.rec.Manifest.Digest, h.rec.Target.Digest)
 }
 
 func layerSizes(h *held) map[digest.Digest]int64 {

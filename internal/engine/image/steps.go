@@ -81,7 +81,7 @@ func (s *Store) onlySteps() map[digest.Digest]bool {
 	defer s.mu.RUnlock()
 	out := map[digest.Digest]bool{}
 	for _, h := range s.images {
-		for _, d := range slices.Concat(h.rec.DiffIDs, digests(h.rec.Layers), []digest.Digest{h.rec.ID, h.rec.Manifest.Digest}) {
+		for _, d := range slices.Concat(h.rec.DiffIDs, h.blobs()) {
 			only, other := out[d]
 			out[d] = !h.shown() && (only || !other)
 		}

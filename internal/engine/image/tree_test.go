@@ -280,8 +280,8 @@ func TestWithoutANamePlatformsStayTogether(t *testing.T) {
 		t.Errorf("prune took an image of which one platform is used (%v)", err)
 	}
 	use, err := f.Usage(ctx)
-	if err != nil || len(use.Images) != 2 {
-		t.Errorf("usage of %d images (%v)", len(use.Images), err)
+	if err != nil || len(use.Images) != 2 || use.Reclaimable <= 0 || use.Reclaimable >= use.LayersSize+use.BlobsSize {
+		t.Errorf("usage of %d images, %d of %d and %d bytes to be had back while one is used (%v)", len(use.Images), use.Reclaimable, use.LayersSize, use.BlobsSize, err)
 	}
 	f.used = map[digest.Digest]bool{}
 	if _, _, err := f.Prune(ctx, PruneOptions{}); err != nil || f.listed() != 1 {
