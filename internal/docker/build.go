@@ -50,6 +50,13 @@ func (s *Server) collectBuilds() {
 
 // buildImage answers POST /build of the classic builder. The cache is by content, so cachefrom has nothing to add.
 func (s *Server) buildImage(c *call) error {
+	switch v := c.get("version"); v {
+	case "", "1":
+	case "2":
+		return s.postedBuild(c)
+	default:
+		return badRequest("invalid version %q", v)
+	}
 	req, err := s.buildRequest(c)
 	if err != nil {
 		return err
@@ -162,8 +169,6 @@ func (s *Server) buildRequest(c *call) (build.Request, error) {
 	req := build.Request{Classic: !own["needed"], Squash: c.flag("squash"), Dockerfile: c.get("dockerfile"), Target: c.get("target"), NoCache: c.flag("nocache"), Pull: c.flag("pull"), Platform: c.get("platform"),
 		Context: c.Body}
 	switch {
-	case c.get("version") == "2":
-		return req, badRequest("BuildKit is not served on this endpoint: set DOCKER_BUILDKIT=0, or use docker buildx with a builder of its own")
 	case c.flag("squash") && !s.cfg.Experimental && !own["squash"]:
 		return req, badRequest("squash is only supported with experimental mode")
 	case c.get("outputs") != "":
@@ -200,7 +205,13 @@ func (s *Server) buildRequest(c *call) (build.Request, error) {
 	if err != nil {
 		return req, err
 	}
-	req.Auth = func(host string) (*image.Auth, error) {
+	req.Auth = authIn(auths)
+	return req, nil
+}
+
+// authIn finds a registry's credentials among those that a client sent.
+func authIn(auths map[string]registry.AuthConfig) func(host string) (*image.Auth, error) {
+	return func(host string) (*image.Auth, error) {
 		for _, key := range []string{host, "https://" + host, "https://index.docker.io/v1/"} {
 			if a, ok := auths[key]; ok && (key != "https://index.docker.io/v1/" || host == "docker.io") {
 				return authOf(a), nil
@@ -208,7 +219,6 @@ func (s *Server) buildRequest(c *call) (build.Request, error) {
 		}
 		return nil, nil
 	}
-	return req, nil
 }
 
 // limit reads a number; what is none is 0, which means no limit.

@@ -55,6 +55,7 @@ type Server struct {
 	builder *build.Builder
 
 	buildkit *buildkit.Server
+	uploads  uploads
 	hub      *hub
 	execs    execs
 	names    names

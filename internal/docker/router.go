@@ -109,7 +109,7 @@ func (s *Server) routes() []route {
 		{"POST", "/plugins/{name...}/push", s.missingPlugin},
 		{"POST", "/plugins/{name...}/upgrade", document(s.missingPlugin)},
 		{"POST", "/grpc", s.postGRPC}, {"POST", "/session", s.postSession},
-		{"POST", "/build", s.buildImage},
+		{"POST", "/build", s.buildImage}, {"POST", "/build/cancel", s.cancelBuild},
 		{"POST", "/build/prune", s.pruneBuilds},
 	}
 }

@@ -168,7 +168,7 @@ func (f *frontend) imports() (out []build.Imported) {
 
 func (f *frontend) open(e *wire.CacheEntry) (im build.Imported, err error) {
 	ctx := f.j.ctx
-	c, err := f.s.client(ctx, f.session)
+	c, err := f.s.clientOf(f.j, f.session)
 	if err != nil {
 		return im, err
 	}

@@ -82,10 +82,14 @@ const (
 )
 
 // Solve runs a build to its end. Without a frontend the client drives it through the gateway.
-func (c *controller) Solve(ctx context.Context, req *wire.ControlSolveRequest) (res *wire.ControlSolveResponse, err error) {
+func (c *controller) Solve(ctx context.Context, req *wire.ControlSolveRequest) (*wire.ControlSolveResponse, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	j := &job{ref: req.Ref, req: req, ctx: ctx, began: time.Now(), returns: make(chan *wire.ReturnRequest, 1), results: map[string]*result{}}
+	return c.run(newJob(ctx, req))
+}
+
+// run carries out a job.
+func (c *controller) run(j *job) (res *wire.ControlSolveResponse, err error) {
 	if err := c.s.jobs.add(j); err != nil {
 		return nil, err
 	}
@@ -100,7 +104,7 @@ func (c *controller) Solve(ctx context.Context, req *wire.ControlSolveRequest) (
 		j.story.end()
 		c.s.jobs.forget(j)
 	}()
-	exporters, caches, err := admit(req)
+	exporters, caches, err := admit(j.req)
 	if err != nil {
 		return nil, err
 	}

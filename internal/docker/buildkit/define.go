@@ -155,7 +155,7 @@ func (s *Server) defined(j *job, def *wire.Definition) (*result, error) {
 
 // remoteFiles fills a folder from an address, with what the client has for it.
 func (f *frontend) remoteFiles(d defined, dir string) ([]byte, build.Material, error) {
-	c, err := f.s.client(f.j.ctx, f.session)
+	c, err := f.s.clientOf(f.j, f.session)
 	if err != nil {
 		return nil, build.Material{}, err
 	}

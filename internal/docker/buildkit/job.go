@@ -3,6 +3,7 @@ package buildkit
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -24,12 +25,20 @@ type job struct {
 	story   story
 	returns chan *wire.ReturnRequest // what the client made of the results
 
+	posted io.Reader // the context, if it came with the request
+	auth   func(host string) (*image.Auth, error)
+	cancel func() // nil: whoever asked for the build ends it
+
 	mu      sync.Mutex
 	attrs   map[string]string // of the front end, as it was last asked
 	results map[string]*result
 	proven  []proof
 	folders []func() // to undo when the job ends
 	ended   bool
+}
+
+func newJob(ctx context.Context, req *wire.ControlSolveRequest) *job {
+	return &job{ref: req.Ref, req: req, ctx: ctx, began: time.Now(), returns: make(chan *wire.ReturnRequest, 1), results: map[string]*result{}}
 }
 
 // result is what a solve came to for one platform.

@@ -77,7 +77,7 @@ func (f *frontend) scan(r *result) error {
 	if strings.ContainsAny(generator, " \t\r\n\\$") {
 		return fmt.Errorf("%w: %q is no name of an image", build.ErrDockerfile, generator)
 	}
-	c, err := f.s.client(f.j.ctx, f.session)
+	c, err := f.s.clientOf(f.j, f.session)
 	if err != nil {
 		return err
 	}

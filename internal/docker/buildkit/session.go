@@ -27,7 +27,8 @@ import (
 
 // client is what a build may ask of the client that started it.
 type client struct {
-	session.Caller
+	session.Caller                                        // nil: there is none
+	known          func(host string) (*image.Auth, error) // its credentials then
 }
 
 func (s *Server) client(ctx context.Context, id string) (*client, error) {
@@ -38,7 +39,7 @@ func (s *Server) client(ctx context.Context, id string) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find session of the build: %w", err)
 	}
-	return &client{c}, nil
+	return &client{Caller: c}, nil
 }
 
 // wanted says which files of a client's folder are to come.
@@ -81,6 +82,9 @@ func (c *client) archive(ctx context.Context, address string) (io.ReadCloser, er
 
 // secret reads a secret; build.ErrNoSecret if the client has none of that ID.
 func (c *client) secret(ctx context.Context, id string) ([]byte, error) {
+	if c.Caller == nil {
+		return nil, fmt.Errorf("secret %s: %w", id, build.ErrNotGiven)
+	}
 	b, err := secrets.GetSecret(ctx, c.Caller, id)
 	if errors.Is(err, secrets.ErrNotFound) {
 		return nil, fmt.Errorf("secret %s: %w", id, build.ErrNotGiven)
@@ -90,6 +94,9 @@ func (c *client) secret(ctx context.Context, id string) ([]byte, error) {
 
 // agent forwards the client's SSH agent to a socket in dir.
 func (c *client) agent(ctx context.Context, id string, at build.Socket) (func() error, error) {
+	if c.Caller == nil {
+		return nil, fmt.Errorf("agent %s: %w", id, build.ErrNotGiven)
+	}
 	if err := sshforward.CheckSSHID(ctx, c.Caller, id); err != nil {
 		if code := status.Code(errors.Unwrap(err)); code == codes.Unavailable || code == codes.DeadlineExceeded {
 			return nil, err
@@ -106,6 +113,9 @@ func (c *client) agent(ctx context.Context, id string, at build.Socket) (func() 
 
 // credentials asks the client for what it knows of a registry.
 func (c *client) credentials(ctx context.Context) func(host string) (*image.Auth, error) {
+	if c.Caller == nil {
+		return c.known
+	}
 	return func(host string) (*image.Auth, error) {
 		if host == "docker.io" {
 			host = "registry-1.docker.io"

@@ -246,13 +246,19 @@ func (f *frontend) bring(from defined, dir string) (file []byte, came build.Mate
 		return nil, came, status.Error(codes.Unimplemented, "a result of this builder is no context by itself: name it with --build-context")
 	}
 	address, shown := from.address, from.address
-	if strings.HasPrefix(address, uploaded) {
+	if strings.HasPrefix(address, uploaded) || address == postedContext {
 		shown = "upload"
 	}
 	st := f.t.begin("[internal] load remote build context " + strings.TrimSpace(strings.TrimPrefix(shown, "upload")))
 	defer func() { st.end(err) }()
 	if shown != "upload" {
 		return f.remoteFiles(from, dir)
+	}
+	if address == postedContext {
+		if f.j.posted == nil {
+			return nil, came, status.Error(codes.InvalidArgument, "no archive came with the build")
+		}
+		return nil, came, build.Unpack(f.j.ctx, dir, f.j.posted)
 	}
 	c, err := f.from(f.o.ContextKey)
 	if err != nil {
@@ -450,7 +456,7 @@ func (f *frontend) facts(res *build.Result) *facts {
 // request is the build's request, but for the platform.
 func (f *frontend) request() (build.Request, error) {
 	o := f.o
-	c, err := f.s.client(f.j.ctx, f.session)
+	c, err := f.s.clientOf(f.j, f.session)
 	if err != nil {
 		return build.Request{}, err
 	}
