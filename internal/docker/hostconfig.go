@@ -96,7 +96,7 @@ func security(h *dc.HostConfig, host spec.Host) (spec.Security, error) {
 // process maps what runs. c is merged with the image.
 func process(c *dc.Config, h *dc.HostConfig) (spec.Process, error) {
 	p := spec.Process{Entrypoint: append([]string{}, c.Entrypoint...), Args: append([]string{}, c.Cmd...), Env: c.Env, Dir: c.WorkingDir,
-		User: spec.User{Name: c.User, GroupNames: h.GroupAdd}, Terminal: c.Tty, Umask: h.Umask}
+		User: spec.User{Name: c.User, GroupAlone: true, GroupNames: h.GroupAdd}, Terminal: c.Tty, Umask: h.Umask}
 	if c.WorkingDir != "" && !path.IsAbs(c.WorkingDir) {
 		return p, badRequest("the working directory '%s' is invalid, it needs to be an absolute path", c.WorkingDir)
 	}

@@ -119,6 +119,7 @@ func (m *runMounts) volumes(st *state) error {
 	}
 	defer t.close()
 	for _, name := range slices.Sorted(maps.Keys(st.config.Volumes)) {
+		name = path.Clean("/" + name)
 		if slices.Contains(m.targets, name) {
 			continue // --mount lies over it
 		}

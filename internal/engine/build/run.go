@@ -111,7 +111,7 @@ func (r *solving) execute(i int, st *state, step Step, img *image.Image, box str
 	if c.Insecure {
 		security = spec.Security{Privileged: true, Seccomp: spec.Profile{Kind: spec.ProfileUnconfined}}
 	}
-	process := spec.Process{Entrypoint: c.Args, Args: []string{}, Env: env, Dir: c.Dir, User: spec.User{Name: c.User}, Rlimits: r.req.Rlimits}
+	process := spec.Process{Entrypoint: c.Args, Args: []string{}, Env: env, Dir: c.Dir, User: spec.User{Name: c.User, GroupAlone: true}, Rlimits: r.req.Rlimits}
 	if r.req.Classic && len(c.Args) == 0 { // RUN []: what the image runs by itself
 		process.Entrypoint, process.Args = nil, nil
 	}

@@ -115,7 +115,7 @@ func (m *Manager) execProcess(r *Record, c ExecConfig) (*specs.Process, error) {
 			return nil, err
 		}
 		defer unix.Close(root)
-		u, err := spec.LookupUser(root, spec.User{Name: c.User}, "")
+		u, err := spec.LookupUser(root, spec.User{Name: c.User, GroupAlone: true}, "")
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,7 @@ type User struct {
 	UID, GID    *int64   // win over Name's parts
 	Groups      []int64  // supplementary, by number
 	GroupNames  []string // supplementary, by name or number (Docker's --group-add)
+	GroupAlone  bool     // a group that Name has, or the image's user, is the user's only one of /etc/group (Docker's "user:group")
 	StrictGroup bool     // only Groups and the primary group, nothing of /etc/group (KEP-3619)
 }
 

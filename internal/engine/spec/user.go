@@ -90,9 +90,8 @@ func resolveUser(u User, image string, passwd, group []byte) (Resolved, error) {
 		for _, g := range exec.Sgids {
 			add(g)
 		}
-		// A primary group named apart from the user must not cost the user's memberships: the library drops them then.
-		if _, _, apart := strings.Cut(name, ":"); apart {
-			base, _, _ := strings.Cut(name, ":")
+		// A primary group named apart from the user must not cost a pod's user the memberships: the library drops them then.
+		if base, _, apart := strings.Cut(name, ":"); apart && !u.GroupAlone {
 			if again, err := user.GetExecUser(base, &user.ExecUser{}, bytes.NewReader(passwd), bytes.NewReader(group)); err == nil {
 				for _, g := range again.Sgids {
 					add(g)
