@@ -108,7 +108,7 @@ func upForeground(ctx context.Context, out io.Writer, config *cluster.Config, le
 			report.Ready()
 		}
 	case err := <-stopped:
-		if err == nil {
+		if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) { // what was amid its first write says so, too
 			err = errors.New("interrupted before the node was Ready")
 		}
 		if report != nil {

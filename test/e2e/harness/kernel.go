@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"testing"
@@ -94,6 +95,14 @@ func (m *Machine) Kernel() Kernel {
 // tag is the instance's name on kernel objects.
 func (m *Machine) tag() string {
 	return instanceName(m.DataDir)
+}
+
+// withoutNetwork leaves out what ends with the machine's network namespace.
+func (k Kernel) withoutNetwork() Kernel {
+	return slices.DeleteFunc(slices.Clone(k), func(line string) bool {
+		kind, _, _ := strings.Cut(line, " ")
+		return kind == "link" || kind == "route" || kind == "nft"
+	})
 }
 
 // Equal fails the test where something is left that was not there before.
