@@ -65,7 +65,7 @@ func TestFullDisk(t *testing.T) {
 		size := 1000 + 30_000*(round%4)
 		refused := 0
 		for n := 0; refused < 3; n++ {
-			if n == 5000 {
+			if n == 12_000 {
 				t.Fatalf("round %d: writes of %d bytes go on without room", round, size)
 			}
 			switch err := create(made, size); {

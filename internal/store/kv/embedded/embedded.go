@@ -229,15 +229,22 @@ func (m *Member) txn(ctx context.Context, u use, size int, req *pb.TxnRequest) (
 	if err := m.Err(); err != nil {
 		return kv.Result{}, err
 	}
-	if err := m.room.enter(u, size); err != nil {
+	leave, err := m.room.enter(u, size)
+	if err != nil {
 		return kv.Result{}, err
 	}
-	defer m.room.leave(size)
 	resp, err := m.server.Txn(ctx, req)
 	if err != nil {
+		leave(true) // perhaps
 		return kv.Result{}, m.translate(err)
 	}
-	return kv.ResultOf(resp), nil
+	r := kv.ResultOf(resp)
+	leave(r.OK)
+	m.room.settled(func() {
+		// It is refused, after all that was before.
+		_, _ = m.server.Txn(ctx, kv.PutRequest("\x00", nil, 1))
+	})
+	return r, nil
 }
 
 // Range implements [kv.Backend].
@@ -274,11 +281,12 @@ func (m *Member) Compact(ctx context.Context, revision int64) error {
 	if err := m.Err(); err != nil {
 		return err
 	}
-	if err := m.room.enter(compact, 0); err != nil {
+	leave, err := m.room.enter(compact, 0)
+	if err != nil {
 		return err
 	}
-	defer m.room.leave(0)
-	_, err := m.server.Compact(ctx, &pb.CompactionRequest{Revision: revision, Physical: true})
+	defer leave(true)
+	_, err = m.server.Compact(ctx, &pb.CompactionRequest{Revision: revision, Physical: true})
 	return m.translate(err)
 }
 

@@ -36,6 +36,7 @@ const (
 	lastEntries = 4 << 20   // bytes of log that deletions may take while its next file but one is not there
 	snapshotMin = 64 << 10  // etcd's snapshot of its log takes less
 	plenty      = 16 << 20  // so much free disk nobody fills in the moment that such a snapshot takes
+	lastRemoves = 1000      // entries before such a snapshot that are deletions', where there is no ballast for it
 	ballastSize = 256 << 10 // given back before such a snapshot when there is less
 )
 
@@ -56,14 +57,16 @@ type room struct {
 	index func() uint64 // of the last entry of the log
 
 	mu        sync.Mutex
-	allocated int64    // so much of the database's file has blocks
-	saved     int64    // of saves, when last asked
-	pending   [2]int64 // bytes that the save under way and the next may write
-	logged    int64    // bytes of log since its next files were there
-	flying    int      // requests let in and not answered,
-	burden    int64    // and their bytes
-	ballast   bool     // is there
-	last      uint64   // index of the last snapshot that was seen
+	allocated int64  // so much of the database's file has blocks
+	saved     int64  // of saves, when last asked
+	pending   int64  // bytes that requests let in may have the database write at its next save, those not answered
+	written   int64  // and those answered since the last
+	logged    int64  // bytes of log since its next files were there
+	flying    int    // requests let in and not answered,
+	burden    int64  // and their bytes
+	ballast   bool   // is there
+	comes     bool   // a snapshot, for which the ballast went
+	last      uint64 // index of the last snapshot that was seen
 }
 
 func (r *room) database() string { return filepath.Join(r.dir, "member", "snap", "db") }
@@ -114,50 +117,56 @@ func blank(path string) error {
 	return err
 }
 
-// enter lets a request of n bytes in, or tells why not. leave is called after its end.
-func (r *room) enter(u use, n int) error {
+// enter lets a request of n bytes in, or tells why not. Its end is to be told of, and whether it wrote anything.
+func (r *room) enter(u use, n int) (leave func(wrote bool), err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.admit(u, int64(n)); full(err) {
-		return fmt.Errorf("%w: have room in %s %w", kv.ErrDiskFull, r.dir, err)
+	cost := 2*int64(n) + perWrite
+	if err := r.admit(u, int64(n), cost); full(err) {
+		return nil, fmt.Errorf("%w: have room in %s %w", kv.ErrDiskFull, r.dir, err)
 	} else if err != nil {
-		return fmt.Errorf("have room in %s %w", r.dir, err)
+		return nil, fmt.Errorf("have room in %s %w", r.dir, err)
 	}
 	r.flying++
 	r.burden += int64(n)
-	return nil
+	r.pending += cost
+	return func(wrote bool) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.flying--
+		r.burden -= int64(n)
+		r.pending -= cost
+		if r.look(); wrote {
+			r.written += cost
+		}
+	}, nil
 }
 
-func (r *room) leave(n int) {
-	r.mu.Lock()
-	r.flying--
-	r.burden -= int64(n)
-	r.mu.Unlock()
-}
-
-func (r *room) admit(u use, n int64) error {
+func (r *room) admit(u use, n, cost int64) error {
 	if err := r.forLog(u, n+perEntry); err != nil {
 		return fmt.Errorf("for the log's next file: %w", err)
 	}
-	if err := r.forDatabase(u, 2*n+perWrite); err != nil {
+	if err := r.forDatabase(u, cost); err != nil {
 		return fmt.Errorf("for the database: %w", err)
 	}
-	if err := r.forSnapshot(); err != nil {
+	if err := r.forSnapshot(u); err != nil {
 		return fmt.Errorf("for a snapshot of the log: %w", err)
 	}
 	return nil
 }
 
+// look sees whether the database was saved since: then what was written before is part of its size.
+func (r *room) look() {
+	if now := r.saves(); now != r.saved {
+		r.saved, r.written = now, 0
+	}
+}
+
 // forDatabase sees that its file has the blocks of what may be written.
 func (r *room) forDatabase(u use, cost int64) error {
-	if now := r.saves(); now != r.saved {
-		if r.pending[1] = r.pending[0]; now > r.saved+1 {
-			r.pending[1] = 0
-		}
-		r.pending[0], r.saved = 0, now
-	}
+	r.look()
 	size := r.size()
-	need := size + size/64 + r.pending[0] + r.pending[1] + cost + margin(u)
+	need := size + size/64 + r.pending + r.written + cost + margin(u)
 	if need > r.allocated {
 		to := (need + step) / step * step
 		if err := r.give(r.database(), to, unix.FALLOC_FL_KEEP_SIZE); err != nil {
@@ -165,7 +174,6 @@ func (r *room) forDatabase(u use, cost int64) error {
 		}
 		r.allocated = to
 	}
-	r.pending[0] += cost
 	return nil
 }
 
@@ -219,19 +227,32 @@ func (r *room) readyLog() error {
 	return nil
 }
 
-// forSnapshot sees to the one file that cannot be there before: when it comes with this request, there is plenty of disk or the ballast goes.
-func (r *room) forSnapshot() error {
-	if !r.ballast {
-		if r.ballast = r.give(r.file("ballast"), ballastSize, 0) == nil; !r.ballast {
-			_ = os.Remove(r.file("ballast"))
-		}
+// reballast has the ballast there again, where there is room for it.
+func (r *room) reballast() {
+	if r.ballast {
+		return
 	}
+	if r.ballast = r.give(r.file("ballast"), ballastSize, 0) == nil; !r.ballast {
+		_ = os.Remove(r.file("ballast"))
+	}
+}
+
+// forSnapshot sees to the one file that cannot be there before: when it comes with this request, there is plenty of disk or the ballast goes. Who is let in
+// then does not answer before the file is there, see settled.
+func (r *room) forSnapshot(u use) error {
+	r.reballast()
 	coming := r.index() + uint64(r.flying) + 1
+	if !r.ballast && u != remove {
+		coming += lastRemoves // without it, deletions may come up to there
+	}
 	if coming > r.last+snapshotEvery {
 		r.last = r.snapshot()
 	}
 	if coming <= r.last+snapshotEvery || r.free() >= plenty {
 		return nil
+	}
+	if !r.ballast && u != remove {
+		return unix.ENOSPC
 	}
 	if r.ballast {
 		r.ballast = false
@@ -242,7 +263,23 @@ func (r *room) forSnapshot() error {
 	if r.free() < snapshotMin {
 		return unix.ENOSPC
 	}
+	r.comes = true
 	return nil
+}
+
+// settled is called after a request and before its answer: where the ballast went for a snapshot that came with it, it waits for that by pass, which goes
+// through the log.
+func (r *room) settled(pass func()) {
+	r.mu.Lock()
+	comes := r.comes
+	r.comes = false
+	r.mu.Unlock()
+	if comes {
+		pass()
+		r.mu.Lock()
+		r.reballast()
+		r.mu.Unlock()
+	}
 }
 
 // snapshot is the index of the last one.
