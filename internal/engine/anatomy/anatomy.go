@@ -116,12 +116,19 @@ type Layer struct {
 type Root struct {
 	Target  string   `json:"target,omitempty"` // on the host
 	Lower   []string `json:"lower,omitempty"`  // top first
+	Places  []Place  `json:"places,omitempty"` // in the last of Lower, if that is no layer
 	Upper   string   `json:"upper,omitempty"`
 	Work    string   `json:"work,omitempty"`
 	Options []string `json:"options,omitempty"` // the rest
 	Bytes   int64    `json:"bytes"`             // disk blocks that the container has written to Upper
 	Inodes  int64    `json:"inodes"`
 	Devices []Device `json:"devices,omitempty"` // in its /dev, if that is one of its own
+}
+
+// Place is what the engine has ready beneath all layers, empty, for a mount to cover.
+type Place struct {
+	Path string `json:"path"` // in the folder
+	File bool   `json:"file,omitempty"`
 }
 
 // Device is a device node or a symbolic link of /dev.

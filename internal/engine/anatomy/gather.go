@@ -272,6 +272,7 @@ func (g *gatherer) mounts() {
 	}
 	g.out.Root.Target = filepath.Join(g.bundle(), "rootfs")
 	g.out.Root.Bytes, g.out.Root.Inodes = written(g.out.Root.Upper)
+	g.out.Root.Places = places(g.out.Root.Lower)
 }
 
 // devices reads the nodes and links of a /dev that is a mount of the container's own, which no program inside can make a link to elsewhere.
@@ -348,6 +349,21 @@ func (g *gatherer) restingRoot() {
 		}
 		g.out.Root.Bytes, g.out.Root.Inodes = written(g.out.Root.Upper)
 	}
+}
+
+// places lists the folder of the layer store that lies beneath all layers.
+func places(lower []string) (out []Place) {
+	if len(lower) == 0 || !strings.HasSuffix(lower[len(lower)-1], "/layers/r") {
+		return nil
+	}
+	dir := lower[len(lower)-1]
+	_ = filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if rel, rerr := filepath.Rel(dir, p); err == nil && rerr == nil && rel != "." {
+			out = append(out, Place{Path: rel, File: !e.IsDir()})
+		}
+		return nil
+	})
+	return out
 }
 
 // written measures what is below dir, dir itself left out.

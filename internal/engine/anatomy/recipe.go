@@ -255,8 +255,29 @@ func rootRecipe(a *Anatomy) []string {
 			dirs = append(dirs, quote(d))
 		}
 	}
-	return abbreviate([]string{"mkdir -p " + strings.Join(dirs, " "), "mount -t overlay overlay -o " + quote(option) + " " + quote(target)},
+	return abbreviate(append(placeRecipe(r), "mkdir -p "+strings.Join(dirs, " "), "mount -t overlay overlay -o "+quote(option)+" "+quote(target)),
 		"layers", path.Dir(path.Dir(cmpOr(r.Upper, r.Lower[0]))))
+}
+
+// placeRecipe makes the places beneath the layers.
+func placeRecipe(r Root) []string {
+	if len(r.Places) == 0 {
+		return nil
+	}
+	var folders, files []string
+	for _, p := range r.Places {
+		at := quote(path.Join(r.Lower[len(r.Lower)-1], p.Path))
+		if p.File {
+			files = append(files, at)
+		} else {
+			folders = append(folders, at)
+		}
+	}
+	line := "mkdir -p " + strings.Join(folders, " ")
+	if len(files) > 0 {
+		line += " && touch " + strings.Join(files, " ")
+	}
+	return []string{line + "   # what mounts cover, if the image does not have it"}
 }
 
 // mountRecipe makes the mount table, each mount after the one it lies on and on a file or folder that is made for it. A read-only tmpfs that others

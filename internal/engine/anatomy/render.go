@@ -205,7 +205,10 @@ func (p *page) root() {
 		rows = append(rows, "mounted at\t"+r.Target)
 	}
 	name := "lower, top first"
-	for _, l := range r.Lower {
+	for i, l := range r.Lower {
+		if len(r.Places) > 0 && i == len(r.Lower)-1 {
+			l += "   # no layer: places for mounts to cover"
+		}
 		rows, name = append(rows, name+"\t"+l), ""
 	}
 	rows = append(rows, "upper\t"+r.Upper, "work\t"+r.Work, fmt.Sprintf("written\t%s in %d files and folders", size(r.Bytes), r.Inodes))
