@@ -315,9 +315,32 @@ COPY --from=look /etc/passwd /2
 	}
 	b.idle()
 	_, _, err = b.build(map[string]string{"Dockerfile": "FROM BASE\nRUN --mount=type=cache,id=c,source=d,target=/x ls /x"}, nil)
-	if !errors.Is(err, ErrUnsupported) {
-		t.Errorf("a part of a cache: %v", err)
+	if !errors.Is(err, ErrContext) { // the source is the context's, never what another build left in a cache
+		t.Errorf("a cache that begins as a folder that is not there: %v", err)
 	}
+}
+
+// A cache mount begins with what a stage or the context has, and keeps what was written; a file that is bound may be written to, and that is forgotten.
+func TestBuildSeededMounts(t *testing.T) {
+	b := newBed(t)
+	files := map[string]string{"f": "first", "d/g": "of the context", "Dockerfile": `FROM BASE AS s
+RUN mkdir -p /seed/in && echo of the stage > /seed/in/f
+FROM BASE
+RUN --mount=type=cache,id=c,from=s,source=/seed,target=/c cat /c/in/f > /one && echo kept > /c/kept
+RUN --mount=type=cache,id=c,from=s,source=/seed,target=/c cat /c/kept > /two
+RUN --mount=type=cache,id=c,source=d,target=/c cat /c/g > /three
+RUN --mount=type=bind,source=f,target=/f,rw echo again >> /f && cat /f > /four
+RUN --mount=type=bind,source=f,target=/f cat /f > /five
+`}
+	for range 2 { // the second one finds the folders filled
+		_, out, err := b.build(files, func(r *Request) { r.NoCache = true })
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	img, _ := b.must(files, nil)
+	want(t, b.tree(img, 1), map[string]string{"one": "644 0:0 of the stage", "two": "644 0:0 kept", "three": "644 0:0 of the context", "four": "644 0:0 firstagain", "five": "644 0:0 first"})
+	b.idle()
 }
 
 func TestBuildMounts(t *testing.T) {

@@ -177,6 +177,12 @@ func lookupOwner(root int, s string) ([2]int, error) {
 		return [2]int{int(n), int(n)}, nil
 	}
 	u, err := spec.LookupUser(root, spec.User{Name: s}, "")
+	if user, _, ok := strings.Cut(s, ":"); ok && err != nil {
+		// As BuildKit has it, a group that the image does not have leaves the user's own: "nobody:nobody" is written everywhere.
+		if own, uerr := lookupOwner(root, user); uerr == nil {
+			return own, nil
+		}
+	}
 	if err != nil {
 		return [2]int{}, fmt.Errorf("look up owner %q: %w", s, err)
 	}
@@ -304,7 +310,7 @@ func (r *solving) pieces(c *Copy, t *tree, root int) ([]piece, error) {
 			out = append(out, p)
 		}
 	}
-	if len(out) == 0 {
+	if len(out) == 0 && r.req.Classic { // wildcards alone; BuildKit lets them find nothing
 		return nil, fmt.Errorf("%w: no source files were specified: %s", ErrContext, strings.Join(c.Sources, " "))
 	}
 	return out, nil
@@ -503,6 +509,9 @@ func (r *solving) workdir(i int, st *state, step Step) (bool, error) {
 			return false, err
 		}
 		owner = [2]int{int(u.UID), int(u.GID)}
+		if n, err := strconv.ParseUint(step.Dir.User, 10, 31); err == nil && !r.req.Classic {
+			owner = [2]int{int(n), int(n)} // a number alone is the group too, as in --chown
+		}
 	}
 	return r.cachedLayer(st, step, keyOf("workdir", under, step.Dir.Path, owner, r.epoch), func() (image.LayerBlob, error) {
 		if r.req.Classic {

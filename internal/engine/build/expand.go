@@ -124,10 +124,9 @@ func (p *Plan) Expand(i int, base ImageConfig, inherited Scope) ([]Step, ImageCo
 				e.steps, text = append(e.steps, step), "LABEL"
 			}
 		}
-		if p.opts.Classic {
-			return e.steps, e.config, Scope{e.args}, nil
+		if !p.opts.Classic { // the image has them, and its history does not
+			e.steps = append(e.steps, Step{Text: text, Config: clone(e.config)})
 		}
-		e.steps = append(e.steps, Step{Text: text, History: text, Config: clone(e.config)})
 	}
 	return e.steps, e.config, Scope{e.args}, nil
 }
@@ -241,9 +240,7 @@ func (e *expander) apply(c instructions.Command, step *Step, vars shell.EnvGette
 		step.Dir = &Dir{cfg.WorkingDir, cfg.User}
 		step.History = "WORKDIR " + cfg.WorkingDir
 	case *instructions.UserCommand:
-		if cfg.User = c.User; c.User == "" {
-			return errors.New("user is empty")
-		}
+		cfg.User = c.User
 		step.History = "USER " + c.User
 	case *instructions.VolumeCommand:
 		if cfg.Volumes == nil {
@@ -255,7 +252,7 @@ func (e *expander) apply(c instructions.Command, step *Step, vars shell.EnvGette
 			}
 			cfg.Volumes[v] = struct{}{}
 		}
-		step.History = "VOLUME " + jsonList(c.Volumes)
+		step.History = fmt.Sprintf("VOLUME %v", c.Volumes)
 	case *instructions.ExposeCommand:
 		return e.expose(c, step, vars)
 	case *instructions.StopSignalCommand:
@@ -269,30 +266,32 @@ func (e *expander) apply(c instructions.Command, step *Step, vars shell.EnvGette
 			step.Note = fmt.Sprintf("Note: overriding previous HEALTHCHECK: %v", old.Test)
 		}
 		cfg.Healthcheck = c.Health
+		step.History = fmt.Sprintf("HEALTHCHECK %+v", *c.Health)
 	case *instructions.ShellCommand:
 		cfg.Shell = c.Shell
-		step.History = "SHELL " + jsonList(c.Shell)
+		step.History = fmt.Sprintf("SHELL %v", c.Shell)
 	case *instructions.CmdCommand:
 		cfg.Cmd = e.commandLine(c.ShellDependantCmdLine)
-		step.command, step.History = true, "CMD "+jsonList(cfg.Cmd)
+		step.command, step.History = true, fmt.Sprintf("CMD %q", cfg.Cmd)
 	case *instructions.EntrypointCommand:
 		cfg.Entrypoint = e.commandLine(c.ShellDependantCmdLine)
 		if !e.cmdSet() {
 			cfg.Cmd = nil // the base image's command was for its own entrypoint
 		}
-		step.History = "ENTRYPOINT " + jsonList(cfg.Entrypoint)
+		step.History = fmt.Sprintf("ENTRYPOINT %q", cfg.Entrypoint)
 	case *instructions.OnbuildCommand:
 		cfg.OnBuild = append(cfg.OnBuild, c.Expression)
+		step.History = "" // what is to be done in another image is no part of this one's
 	case *instructions.RunCommand:
 		return e.run(c, step)
 	case *instructions.CopyCommand:
 		step.Copy = &Copy{From: c.From, Sources: c.SourcePaths, Inline: c.SourceContents, Dest: e.dest(c.DestPath), Chown: c.Chown, Chmod: c.Chmod,
 			Link: c.Link, Parents: c.Parents, Exclude: c.ExcludePatterns}
-		return e.copy(step)
+		return e.copy(step, c.DestPath)
 	case *instructions.AddCommand:
 		step.Copy = &Copy{Add: true, Sources: c.SourcePaths, Inline: c.SourceContents, Dest: e.dest(c.DestPath), Chown: c.Chown, Chmod: c.Chmod,
 			Link: c.Link, Exclude: c.ExcludePatterns, Checksum: c.Checksum, Unpack: c.Unpack, Keep: c.KeepGitDir != nil && *c.KeepGitDir}
-		return e.copy(step)
+		return e.copy(step, c.DestPath)
 	default:
 		return errors.New("not known")
 	}
@@ -425,7 +424,13 @@ func (e *expander) run(c *instructions.RunCommand, step *Step) error {
 		if slices.Contains(proxyArgs, k) {
 			continue
 		}
-		shown = append(shown, k+"="+set[k])
+		v := set[k]
+		for _, kv := range e.config.Env { // which stands above ARG
+			if name, set, _ := strings.Cut(kv, "="); name == k {
+				v = set
+			}
+		}
+		shown = append(shown, k+"="+v)
 	}
 	r.Env = slices.Clone(shown)
 	for _, kv := range e.config.Env {
@@ -498,7 +503,8 @@ func (e *expander) dest(d string) string {
 	return clean
 }
 
-func (e *expander) copy(step *Step) error {
+// copy checks a COPY or ADD, and words it for the history with dest as it is written.
+func (e *expander) copy(step *Step, dest string) error {
 	c := step.Copy
 	if len(c.Sources)+len(c.Inline) > 1 && !strings.HasSuffix(c.Dest, "/") {
 		return fmt.Errorf("When using %s with more than one source file, the destination must be a directory and end with a /", strings.ToUpper(c.verb()))
@@ -514,7 +520,24 @@ func (e *expander) copy(step *Step) error {
 	if c.Checksum != "" && len(c.Sources)+len(c.Inline) != 1 {
 		return errors.New("checksum can't be specified for multiple sources")
 	}
-	step.History = strings.ToUpper(c.verb()) + " " + strings.Join(append(slices.Clone(c.Sources), c.Dest), " ")
+	if c.Checksum != "" && len(c.Sources) == 1 && !IsRemote(c.Sources[0]) {
+		return errors.New("checksum requires HTTP(S) or Git sources")
+	}
+	words := []string{strings.ToUpper(c.verb())}
+	if c.Parents {
+		words = append(words, "--parents")
+	}
+	if c.Chown != "" {
+		words = append(words, "--chown="+c.Chown)
+	}
+	if c.Chmod != "" {
+		words = append(words, "--chmod="+c.Chmod)
+	}
+	words = append(words, c.Sources...)
+	for _, doc := range c.Inline {
+		words = append(words, "<<"+doc.Path)
+	}
+	step.History = strings.Join(append(words, dest), " ")
 	return nil
 }
 
@@ -543,9 +566,4 @@ func pairs(kvs instructions.KeyValuePairs) string {
 		out[i] = kv.String()
 	}
 	return strings.Join(out, " ")
-}
-
-func jsonList(l []string) string {
-	b, _ := json.Marshal(l)
-	return string(b)
 }

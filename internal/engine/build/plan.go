@@ -117,6 +117,9 @@ func Parse(dockerfile []byte, opts Options) (p *Plan, err error) {
 			return nil, err
 		}
 	}
+	if err := p.later(stages); err != nil {
+		return nil, err
+	}
 	if p.Target, err = p.find(opts.Target); err != nil {
 		return nil, err
 	}
@@ -294,6 +297,24 @@ func (p *Plan) stage(i int, in *instructions.Stage) error {
 		}
 	}
 	p.Stages = append(p.Stages, s)
+	return nil
+}
+
+// later refuses what copies from a stage that is not there yet.
+func (p *Plan) later(stages []instructions.Stage) error {
+	for i := range stages {
+		for _, c := range stages[i].Commands {
+			c, ok := c.(*instructions.CopyCommand)
+			if !ok || c.From == "" || p.source(c.From, i) >= 0 || p.opts.Replaced != nil && p.opts.Replaced(c.From) {
+				continue
+			}
+			for _, s := range p.Stages[i+1:] {
+				if s.Name != "" && strings.EqualFold(s.Name, c.From) {
+					return at(c, fmt.Errorf("cannot copy from stage %q, it needs to be defined before current stage %q", c.From, p.Stages[i].Name))
+				}
+			}
+		}
+	}
 	return nil
 }
 

@@ -43,6 +43,14 @@ func expand(t *testing.T, dockerfile string, opts Options, base ImageConfig) (*P
 	return p, steps, cfg
 }
 
+// A stage that comes later is not there to copy from, and is not taken for an image of its name.
+func TestPlanLaterStage(t *testing.T) {
+	_, err := Parse([]byte("FROM x AS a\nCOPY --from=b /f /f\nFROM y AS b\nFROM a"), options())
+	if want := `cannot copy from stage "b", it needs to be defined before current stage "a"`; !errors.Is(err, ErrDockerfile) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 func TestPlanStages(t *testing.T) {
 	for _, c := range []struct {
 		name, dockerfile, target string
@@ -55,7 +63,7 @@ func TestPlanStages(t *testing.T) {
 		{"continued", "FROM a AS one\nRUN x\nFROM one\nRUN y", "", []int{0, 1}, []string{"a", ""}, 4},
 		{"copied by name, number and case", "FROM a AS one\nFROM b\nFROM c\nCOPY --from=ONE / /\nCOPY --from=1 / /", "", []int{0, 1, 2}, []string{"a", "b", "c"}, 5},
 		{"mounted", "FROM a AS one\nFROM b\nRUN --mount=from=one,target=/x ls", "", []int{0, 1}, []string{"a", "b"}, 3},
-		{"image, not stage", "FROM a\nCOPY --from=busybox / /\nFROM b AS busybox", "0", []int{0}, []string{"a", "b"}, 2},
+		{"image, not stage", "FROM a\nCOPY --from=busybox / /\nFROM b AS other", "0", []int{0}, []string{"a", "b"}, 2},
 		{"target", "FROM a AS one\nFROM b AS two", "ONE", []int{0}, []string{"a", "b"}, 1},
 		{"global argument", "ARG V=1\nARG W=$V.2\nFROM x:${W}-${TARGETARCH}", "", []int{0}, []string{"x:1.2-amd64"}, 1},
 		{"default in FROM", "ARG NONE\nFROM ${NONE:-y}", "", []int{0}, []string{"y"}, 1},

@@ -2,11 +2,13 @@ package build
 
 import (
 	"archive/tar"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path"
@@ -76,7 +78,8 @@ func (r *solving) inputs(i int, step Step) (binds map[*instructions.Mount]*view,
 	binds = map[*instructions.Mount]*view{}
 	for _, m := range c.Mounts {
 		inputs = append(inputs, []any{m.Type, m.Source, m.Target, m.ReadOnly, m.CacheID, m.SizeLimit})
-		if m.Type != instructions.MountTypeBind {
+		seed := m.Type == instructions.MountTypeCache && (m.From != "" || path.Clean("/"+m.Source) != "/")
+		if m.Type != instructions.MountTypeBind && !seed {
 			continue
 		}
 		v, err := r.from(i, m.From, step)
@@ -209,7 +212,7 @@ func (m *runMounts) prepare(c *Run, binds map[*instructions.Mount]*view) error {
 		case instructions.MountTypeBind:
 			err = m.bind(mnt, binds[mnt])
 		case instructions.MountTypeCache:
-			err = m.cache(mnt)
+			err = m.cache(mnt, binds[mnt])
 		case instructions.MountTypeSecret:
 			err = m.secret(mnt)
 		case instructions.MountTypeSSH:
@@ -287,10 +290,15 @@ func (m *runMounts) bind(mnt *instructions.Mount, v *view) error {
 		return err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		if !mnt.ReadOnly {
-			return fmt.Errorf("writable bind of a single file: %w: bind the folder above it", ErrUnsupported)
-		}
 		show = filepath.Join(show, "file")
+		if !mnt.ReadOnly {
+			if err := copyFile(fd, &st, show); err != nil {
+				return err
+			}
+			m.shifted[show] = v.owned
+			m.add(spec.Mount{Source: show, Target: mnt.Target})
+			return nil
+		}
 		if err := os.WriteFile(show, nil, 0o600); err != nil {
 			return err
 		}
@@ -336,6 +344,27 @@ func (m *runMounts) bind(mnt *instructions.Mount, v *view) error {
 	}
 	m.add(spec.Mount{Source: show, Target: mnt.Target, ReadOnly: mnt.ReadOnly})
 	return nil
+}
+
+// copyFile makes a file of what a descriptor shows: what is written to it is forgotten with it.
+func copyFile(fd int, st *unix.Stat_t, to string) error {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fmt.Errorf("%w: it is neither a folder nor a file", ErrContext)
+	}
+	from, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from)
+	if err = errors.Join(err, f.Close(), os.Chown(to, int(st.Uid), int(st.Gid))); err != nil {
+		return err
+	}
+	return os.Chmod(to, os.FileMode(st.Mode&0o777))
 }
 
 // owned shows a view's layers as the steps' user namespace owns them.
@@ -474,10 +503,8 @@ func (m *runMounts) forward(id string, mnt *instructions.Mount) (string, error) 
 	return filepath.Join(dir, "socket"), nil
 }
 
-func (m *runMounts) cache(mnt *instructions.Mount) error {
-	if mnt.From != "" || path.Clean("/"+mnt.Source) != "/" {
-		return fmt.Errorf("cache mount with from or source: %w: fill the cache in the RUN itself", ErrUnsupported)
-	}
+// cache shows a folder that RUN steps share. from fills a new one; nil = it is empty at first.
+func (m *runMounts) cache(mnt *instructions.Mount, from *view) error {
 	id := mnt.CacheID
 	if id == "" {
 		id = path.Clean(mnt.Target)
@@ -486,7 +513,13 @@ func (m *runMounts) cache(mnt *instructions.Mount) error {
 	if mnt.Mode != nil {
 		mode = unixMode(*mnt.Mode)
 	}
+	if from != nil { // what a folder began with is a part of what it is
+		id += "\x00" + keyOf(from.chain, path.Clean("/"+mnt.Source))
+	}
 	dir, release, err := m.r.b.mounts.take(m.r.ctx, id, mnt.CacheSharing, func(dir string) error {
+		if from != nil {
+			return m.seed(mnt, from, dir)
+		}
 		if err := os.Chmod(dir, mode); err != nil {
 			return err
 		}
@@ -498,6 +531,37 @@ func (m *runMounts) cache(mnt *instructions.Mount) error {
 	m.undo = append(m.undo, func() error { release(); return nil })
 	m.add(spec.Mount{Source: dir, Target: mnt.Target, ReadOnly: mnt.ReadOnly})
 	return nil
+}
+
+// seed fills a new cache folder with what a stage, an image or the context has at the mount's source. The folder is owned as that one.
+func (m *runMounts) seed(mnt *instructions.Mount, v *view, dir string) error {
+	t, err := m.r.tree(v)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	source := strings.TrimPrefix(path.Clean("/"+mnt.Source), "/")
+	st, err := statIn(t.root, cmp.Or(source, "."))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrContext, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fmt.Errorf("%w: %q is no folder", ErrContext, mnt.Source)
+	}
+	p := piece{dir: "/", walk: func(ctx context.Context, f func(entry) error) error { return t.walk(ctx, source, "", nil, f) }}
+	alter := ignoreOwner
+	if !v.owned {
+		alter = func(h *tar.Header) { h.Uid, h.Gid = 0, 0 }
+	}
+	if err := p.put(m.r.ctx, dir, alter, "", [2]int{}); err != nil {
+		return err
+	}
+	if v.owned {
+		if err := os.Chown(dir, int(st.Uid), int(st.Gid)); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(dir, os.FileMode(st.Mode&0o777))
 }
 
 func unixMode(m uint64) os.FileMode {
@@ -580,14 +644,24 @@ func (c *cacheMounts) folder(name string, prepare func(string) error) (string, e
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	dir := filepath.Join(c.dir, name)
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, os.ErrExist) {
+	if _, err := os.Lstat(dir); err == nil {
 		return dir, nil
 	}
-	if err != nil {
-		return "", fmt.Errorf("make cache mount: %w", err)
+	fresh := dir + ".new" // it has its name when it is whole
+	err := os.RemoveAll(fresh)
+	if err == nil {
+		err = os.Mkdir(fresh, 0o700)
 	}
-	return dir, prepare(dir)
+	if err == nil {
+		err = prepare(fresh)
+	}
+	if err == nil {
+		err = os.Rename(fresh, dir)
+	}
+	if err != nil {
+		return "", errors.Join(fmt.Errorf("make cache mount: %w", err), os.RemoveAll(fresh))
+	}
+	return dir, nil
 }
 
 func nameOf(id string, n int) string {

@@ -373,6 +373,9 @@ func (r *solving) base(i int) (*state, error) {
 	if s.Base == Scratch {
 		st := &state{platform: platform}
 		st.config.Env = []string{defaultPath}
+		if !r.req.Classic {
+			st.config.WorkingDir = "/"
+		}
 		return st, nil
 	}
 	img, err := r.image(i, s.Base, platform)
@@ -475,7 +478,9 @@ func (s *state) meta(r *solving, step Step) {
 	}
 	s.config = step.Config
 	s.exact = ""
-	s.history = append(s.history, r.entry(step, s.created, true))
+	if step.History != "" {
+		s.history = append(s.history, r.entry(step, s.created, true))
+	}
 }
 
 const historyComment = "nau.dockerfile.v1"
