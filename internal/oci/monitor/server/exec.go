@@ -116,12 +116,15 @@ func (c *container) exec(req *monitor.Request, files []int) (int, error) {
 	return p.process.Pid, nil
 }
 
+// unsaid is how long what a process wrote may be on its way through its terminal.
+var unsaid = 200 * time.Millisecond
+
 // lastWords ends the copying of a terminal that other processes hold open beyond the process's end. What that one wrote is in the terminal.
 func (e *execution) lastWords() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.terminal != nil {
-		_ = e.terminal.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		_ = e.terminal.SetReadDeadline(time.Now().Add(unsaid))
 	}
 }
 
@@ -167,11 +170,13 @@ func (e *execution) join(master int, stdio [3]int, copied chan struct{}) error {
 	}
 	go func() {
 		defer close(copied)
-		copyIdle(terminal, func(b []byte) {
+		show := func(b []byte) {
 			if out != nil {
 				_, _ = out.Write(b)
 			}
-		})
+		}
+		copyIdle(terminal, show)
+		copyRest(terminal, show) // what a slow reader kept waiting beyond lastWords
 		if out != nil {
 			_ = out.Close()
 		}

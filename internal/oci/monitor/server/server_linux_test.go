@@ -16,6 +16,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"golang.org/x/sys/unix"
+
 	"nau/internal/oci/monitor"
 	"nau/internal/oci/ocitest"
 )
@@ -136,17 +138,25 @@ func TestLifeOfAContainer(t *testing.T) {
 	}
 }
 
-func TestExecPassesStreamsAndExitCode(t *testing.T) {
-	c, _ := begin(t, shortDir(t))
+// sleeping starts a container that sleeps.
+func sleeping(t *testing.T, c *monitor.Client) (id string) {
+	t.Helper()
 	ctx := contextFor(t)
-	id := ocitest.ID(t)
-	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, ocitest.Spec(t, "sleep", "100"))}); err != nil {
+	id = ocitest.ID(t)
+	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, ocitest.Spec(t, "sleep", "1000"))}); err != nil {
 		t.Fatal(err)
 	}
-	defer c.Delete(ctx, id, true)
 	if _, err := c.Start(ctx, id); err != nil {
 		t.Fatal(err)
 	}
+	return id
+}
+
+func TestExecPassesStreamsAndExitCode(t *testing.T) {
+	c, _ := begin(t, shortDir(t))
+	ctx := contextFor(t)
+	id := sleeping(t, c)
+	defer c.Delete(ctx, id, true)
 	in, inW, _ := os.Pipe()
 	out, outW, _ := os.Pipe()
 	defer out.Close()
@@ -174,14 +184,8 @@ func TestExecPassesStreamsAndExitCode(t *testing.T) {
 func TestExecsLeaveNothing(t *testing.T) {
 	c, _ := begin(t, shortDir(t))
 	ctx := contextFor(t)
-	id := ocitest.ID(t)
-	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, ocitest.Spec(t, "sleep", "100"))}); err != nil {
-		t.Fatal(err)
-	}
+	id := sleeping(t, c)
 	defer c.Delete(ctx, id, true)
-	if _, err := c.Start(ctx, id); err != nil {
-		t.Fatal(err)
-	}
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -226,14 +230,8 @@ func TestExecsLeaveNothing(t *testing.T) {
 func TestExecEndsBeforeWhatItLeft(t *testing.T) {
 	c, _ := begin(t, shortDir(t))
 	ctx := contextFor(t)
-	id := ocitest.ID(t)
-	if _, err := c.Create(ctx, monitor.CreateRequest{ID: id, Bundle: ocitest.Bundle(t, ocitest.Spec(t, "sleep", "1000"))}); err != nil {
-		t.Fatal(err)
-	}
+	id := sleeping(t, c)
 	defer c.Delete(ctx, id, true)
-	if _, err := c.Start(ctx, id); err != nil {
-		t.Fatal(err)
-	}
 	out, outW, _ := os.Pipe()
 	defer out.Close()
 	process := &specs.Process{Args: []string{"sh", "-c", "trap '' HUP; sleep 1000 & echo words; exit 3"}, Cwd: "/", Env: []string{"PATH=/bin"}}
@@ -247,6 +245,41 @@ func TestExecEndsBeforeWhatItLeft(t *testing.T) {
 	}
 	if exit, err := c.WaitExec(ctx, id, "e"); err != nil || exit.Code != 3 {
 		t.Errorf("exit %+v, %v", exit, err)
+	}
+}
+
+// Who reads slowly gets all that a process wrote before its end, although others hold its terminal open.
+func TestExecIsHeardOut(t *testing.T) {
+	defer func(d time.Duration) { unsaid = d }(unsaid)
+	unsaid = 0
+	c, _ := begin(t, shortDir(t))
+	ctx := contextFor(t)
+	id := sleeping(t, c)
+	defer c.Delete(ctx, id, true)
+	out, outW, _ := os.Pipe()
+	defer out.Close()
+	if _, err := unix.FcntlInt(outW.Fd(), unix.F_SETPIPE_SZ, 4096); err != nil {
+		t.Fatal(err)
+	}
+	const size = 10_000
+	process := &specs.Process{Args: []string{"sh", "-c", fmt.Sprintf("trap '' HUP; sleep 1000 & yes | tr -d '\\n' | head -c %d", size)}, Cwd: "/", Env: []string{"PATH=/bin"}}
+	pid, err := c.Exec(ctx, monitor.ExecRequest{ID: id, ExecID: "e", Process: process, Terminal: true, Stdout: outW})
+	if err != nil {
+		t.Fatal(err)
+	}
+	outW.Close()
+	if fd, err := unix.PidfdOpen(pid, 0); err == nil { // until it has ended
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 60_000)
+		unix.Close(fd)
+	}
+	for range 20 { // and for its waiter to notice
+		if err := c.Ping(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = out.SetReadDeadline(time.Now().Add(time.Minute))
+	if got, _ := io.ReadAll(out); len(got) != size {
+		t.Errorf("%d bytes of %d", len(got), size)
 	}
 }
 

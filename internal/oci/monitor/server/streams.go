@@ -198,6 +198,30 @@ func copyIdle(f *os.File, each func([]byte)) {
 	}
 }
 
+// copyRest takes what is in f now and waits for nothing. A terminal holds less than the bound.
+func copyRest(f *os.File, each func([]byte)) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	buf := buffers.Get().(*[]byte)
+	defer buffers.Put(buf)
+	const bound = 1 << 20
+	for total := 0; total < bound; {
+		n, got := 0, error(unix.EINTR)
+		err := raw.Control(func(fd uintptr) {
+			for got == unix.EINTR {
+				n, got = unix.Read(int(fd), *buf)
+			}
+		})
+		if err != nil || got != nil || n <= 0 {
+			return
+		}
+		each((*buf)[:n])
+		total += n
+	}
+}
+
 func (o *output) send(b []byte) {
 	o.mu.Lock()
 	clients := o.attached
