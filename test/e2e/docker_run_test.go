@@ -175,7 +175,7 @@ func TestDockerRunFlags(t *testing.T) {
 		"userns":        {{args: "--userns host busybox true"}, {args: "--userns private busybox true", code: 125, err: "USER mode"}},
 		"uts":           {{args: "--uts host busybox hostname"}},
 		"volume":        {{args: "-v " + bound + ":/b:ro busybox cat /b/deep/f", out: "bound\n"}, {args: "-v named:/etc busybox cat /etc/passwd", out: "root"}, {args: "-v empty:/etc:nocopy busybox sh -c 'ls /etc/passwd'", code: 1, err: "No such file"}},
-		"volume-driver": {{args: "--volume-driver nonsense -v x:/x busybox true", code: 125, err: `error looking up volume plugin nonsense: plugin "nonsense" not found`}},
+		"volume-driver": {{args: "--volume-driver nonsense -v driven:/x busybox true", code: 125, err: `error looking up volume plugin nonsense: plugin "nonsense" not found`}},
 		"volumes-from":  {{args: "create --name from -v shared:/shared busybox"}, {args: "--volumes-from from busybox ls -d /shared", out: "/shared\n"}, {args: "--volumes-from from:bar busybox true", code: 125, err: "invalid mode: bar"}, {args: "--volumes-from from:ro busybox touch /shared/x", code: 1, err: "Read-only file system"}, {args: "rm from"}},
 		"workdir":       {{args: "-w /made/here busybox pwd", out: "/made/here\n"}, {args: "-w relative busybox true", code: 125, err: "needs to be an absolute path"}},
 	}
