@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"nau/internal/cluster/host"
+	"nau/internal/engine/record"
 	"nau/internal/proxy/nft"
 )
 
@@ -112,11 +113,10 @@ func remember(c *Config) error {
 	if err := c.keepName(); err != nil {
 		return fmt.Errorf("write instance's name: %w", err)
 	}
-	path := filepath.Join(c.DataDir, "instance.json")
-	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
+	if err := record.Replace(filepath.Join(c.DataDir, "instance.json"), append(data, '\n')); err != nil {
 		return fmt.Errorf("write instance's settings: %w", err)
 	}
-	return os.Rename(path+".new", path)
+	return nil
 }
 
 // recall takes over what the instance in c's data directory was started with.

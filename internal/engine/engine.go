@@ -193,10 +193,7 @@ func settle(dir string) error {
 			}
 		}
 	}
-	if err := os.WriteFile(file+".new", []byte(dir), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(file+".new", file)
+	return record.Replace(file, []byte(dir))
 }
 
 func (e *Engine) monitorOptions() monitor.Options {

@@ -26,7 +26,7 @@ const (
 
 const (
 	journalFile = "journal"
-	spare       = 8 << 10 // bytes of disk kept for deletions, which make room where there is none
+	spare       = 64 << 10 // bytes of disk kept for what happens to things that are there: that ends and removes them, which makes room where there is none
 	ahead       = 24 << 10
 	stale       = 2 << 20  // bytes of lines out of date from which on the file is written anew at once,
 	restful     = 64 << 10 // and from which on when nothing has been written
@@ -163,7 +163,8 @@ func (j *journal) add(op, id string, record []byte) (place int64, err error) {
 // write adds a line. The caller holds mu.
 func (j *journal) write(op, id string, b []byte, head int) error {
 	size := int64(len(b))
-	if err := j.reserve(j.end + size); err != nil && op != opDelete {
+	_, known := j.live[id]
+	if err := j.reserve(j.end + size); err != nil && !known {
 		return err
 	}
 	// At the end that is known: what a writing that failed left there is overwritten, and never a line.

@@ -13,6 +13,7 @@
 package record
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
@@ -72,7 +73,11 @@ func (d Dir[T]) Commit(id string, v *T) error {
 }
 
 // Replace writes a file for which one record is enough: a reader sees the old or the new content, and a loss of power does not take the new one away.
+// What is there already is not written again, so that a start needs no room on a full disk; what cannot be written leaves nothing.
 func Replace(path string, b []byte) error {
+	if have, err := os.ReadFile(path); err == nil && bytes.Equal(have, b) {
+		return nil
+	}
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -81,11 +86,11 @@ func Replace(path string, b []byte) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(path+".new", path)
 	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, os.Remove(path+".new"))
 	}
 	return syncFolder(filepath.Dir(path))
 }
