@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -103,6 +104,9 @@ func (c *cache) get(key string, w *image.Work) (cached, bool) {
 	return rec, true
 }
 
+// unwritten ends the name of a record that is not whole yet.
+const unwritten = ".new"
+
 // put writes a record. A lost one costs a rebuild, so it is not synced.
 func (c *cache) put(key string, rec cached) error {
 	b, err := json.Marshal(rec)
@@ -110,7 +114,7 @@ func (c *cache) put(key string, rec cached) error {
 		return err
 	}
 	path := filepath.Join(c.dir, key)
-	tmp := path + ".new"
+	tmp := path + unwritten
 	if err := os.WriteFile(tmp, b, 0o600); err != nil {
 		return fmt.Errorf("write cache record: %w", err)
 	}
@@ -124,6 +128,9 @@ func (c *cache) sweep() error {
 		return err
 	}
 	for _, e := range list {
+		if strings.HasSuffix(e.Name(), unwritten) {
+			continue // of a build that runs; what a crash left is overwritten
+		}
 		path := filepath.Join(c.dir, e.Name())
 		var rec cached
 		if b, err := os.ReadFile(path); err == nil && json.Unmarshal(b, &rec) == nil {
@@ -131,7 +138,7 @@ func (c *cache) sweep() error {
 				continue
 			}
 		}
-		if err := os.Remove(path); err != nil {
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			return err
 		}
 	}

@@ -61,7 +61,10 @@ func (b *Builder) Collect(ctx context.Context, now time.Time) (removed []Usage, 
 			return removed, err
 		}
 	}
-	return removed, nil
+	if len(removed) == 0 {
+		return nil, nil
+	}
+	return removed, b.cache.sweep()
 }
 
 // of leaves the kinds that are meant.

@@ -1,6 +1,8 @@
 package build
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -44,6 +46,26 @@ func TestRules(t *testing.T) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v go, want %v", c.name, got, c.want)
 		}
+	}
+}
+
+// A collection lets alone what a build is about to write, and what another one took away.
+func TestSweepBesidePut(t *testing.T) {
+	b := newBed(t)
+	half, stray := filepath.Join(b.b.cache.dir, "key"+unwritten), filepath.Join(b.b.cache.dir, "odd")
+	for _, path := range []string{half, stray} {
+		if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.b.cache.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(half); err != nil {
+		t.Errorf("a record that is being written is gone: %v", err)
+	}
+	if _, err := os.Stat(stray); !os.IsNotExist(err) {
+		t.Errorf("a record that says nothing stays: %v", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -69,7 +70,7 @@ func (b *Builder) layers() (out []Usage, err error) {
 		path := filepath.Join(b.cache.dir, e.Name())
 		var rec cached
 		data, err := os.ReadFile(path)
-		if err != nil || json.Unmarshal(data, &rec) != nil || rec.Layer.DiffID == "" {
+		if err != nil || json.Unmarshal(data, &rec) != nil || rec.Layer.DiffID == "" || strings.HasSuffix(e.Name(), unwritten) {
 			continue // gone meanwhile, or about a result without a layer of its own
 		}
 		u := Usage{ID: e.Name(), Kind: KindLayer, Text: rec.Text, Created: rec.Created, Used: rec.Created, Shared: named[rec.Layer.DiffID], image: rec.Image}
@@ -138,7 +139,11 @@ func choose(list []Usage, o PruneOptions, now time.Time) (out []Usage) {
 
 // Prune removes cached layers and cache mounts; layers of images stay with them.
 func (b *Builder) Prune(ctx context.Context, o PruneOptions) ([]Usage, error) {
-	return b.prune(ctx, o, nil)
+	removed, err := b.prune(ctx, o, nil)
+	if err != nil {
+		return removed, err
+	}
+	return removed, b.cache.sweep()
 }
 
 // prune is Prune among what is of some kinds; nil = all.
@@ -183,7 +188,7 @@ func (b *Builder) prune(ctx context.Context, o PruneOptions, kinds []string) (re
 			return removed, err
 		}
 	}
-	return removed, b.cache.sweep()
+	return removed, nil
 }
 
 // Freed adds up what a prune gives back to the disk.
