@@ -89,6 +89,9 @@ func New(c Config) (*Server, error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err
 	}
+	if err := dropViews(c.Engine.Config().RunDir); err != nil {
+		return nil, err
+	}
 	if err := s.mark(); err != nil {
 		return nil, err
 	}

@@ -454,7 +454,7 @@ func (s *Server) copyUp(ctx context.Context, img *image.Image, target, into stri
 	if !found && len(lower) > 0 && strings.Count(target, "/") == 1 {
 		return nil
 	}
-	view, err := os.MkdirTemp(s.e.Config().RunDir, "view-")
+	view, err := os.MkdirTemp(s.e.Config().RunDir, viewsOf)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -13,6 +14,26 @@ import (
 	"nau/internal/engine/spec"
 	"nau/internal/kernel"
 )
+
+// viewsOf is the pattern of the places where files of what does not run are looked at.
+const viewsOf = "view-*"
+
+// dropViews takes away the views of a server that was killed while it looked.
+func dropViews(runDir string) error {
+	left, err := filepath.Glob(filepath.Join(runDir, viewsOf))
+	if err != nil {
+		return err
+	}
+	for _, dir := range left {
+		if err := kernel.Unmount(dir); err != nil {
+			return err
+		}
+		if err := os.Remove(dir); err != nil {
+			return fmt.Errorf("remove view: %w", err)
+		}
+	}
+	return nil
+}
 
 // view shows a container's root file system: as its processes see it while it runs, else its layers mounted for the time being, with its
 // volumes in them if they are wanted.
@@ -24,7 +45,7 @@ func (s *Server) view(ctx context.Context, r *container.Record, volumes bool) (r
 	if err != nil {
 		return "", nil, err
 	}
-	dir, err := os.MkdirTemp(s.e.Config().RunDir, "view-")
+	dir, err := os.MkdirTemp(s.e.Config().RunDir, viewsOf)
 	if err != nil {
 		return "", nil, err
 	}

@@ -47,20 +47,6 @@ func RemoveCgroup(path string) error {
 	return errors.Join(errs...)
 }
 
-// below names the cgroups in a cgroup, of all hierarchies.
-func below(path string) map[string]bool {
-	names := map[string]bool{}
-	for _, h := range hierarchies() {
-		entries, _ := os.ReadDir(filepath.Join(h, path))
-		for _, e := range entries {
-			if e.IsDir() {
-				names[e.Name()] = true
-			}
-		}
-	}
-	return names
-}
-
 // ClearCgroup is RemoveCgroup for a cgroup in which nothing has a right to live any more: processes that nobody knows of, because who made
 // them died, are killed.
 func ClearCgroup(path string) error {

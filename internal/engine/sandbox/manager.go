@@ -103,7 +103,7 @@ func stripped(eps []network.Endpoint) []network.Endpoint {
 	return out
 }
 
-// cgroups is the cgroup in which sandboxes have theirs, unless they are in another's.
+// cgroups is the cgroup in which sandboxes have theirs, and containers whose sandboxes have none.
 func (m *Manager) cgroups() string { return filepath.Join("/", m.set.CgroupParent, "sandbox") }
 
 func (m *Manager) nsDir() string { return filepath.Join(m.set.RunDir, "ns") }
@@ -136,9 +136,9 @@ func (m *Manager) alive(r *Record) bool {
 func (m *Manager) sweep() error {
 	live := func(id string) bool { e, ok := m.index.Get(id); return ok && e.rec.State == Ready }
 	gone := map[string]bool{}
-	for id := range below(m.cgroups()) {
-		if !live(id) {
-			gone[id] = true
+	for id, e := range m.index.All() {
+		if e.rec.OwnCgroup && !live(id) {
+			gone[id] = true // its cgroup may be all that is left
 		}
 	}
 	for _, dir := range []string{m.nsDir(), filepath.Join(m.set.RunDir, "sandboxes")} {
