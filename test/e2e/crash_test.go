@@ -172,7 +172,7 @@ func TestFullDisk(t *testing.T) {
 	before := onDisk(t, m)
 	for _, deed := range []string{
 		"docker pull nginx",
-		"docker build --no-cache -t built big",
+		"docker build --force-rm --no-cache -t built big", // else the container of the step that failed stays
 		"docker commit source committed",
 		"docker import tree.tar imported",
 		"docker cp tree.tar source:/tree",
