@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"nau/test/e2e/harness"
@@ -99,8 +101,27 @@ func mobyPurge(t *testing.T, m *harness.Machine, daemons string) {
 		}
 		root, run, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
 		m.Must(m.Nau, "down", "--purge", "--data-dir", root, "--run-dir", run)
+		endMonitor(t, run)
 		if err := errors.Join(os.RemoveAll(root), os.RemoveAll(run), os.Remove(filepath.Join(daemons, f.Name()))); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// endMonitor ends the monitor of a daemon that was killed and whose folders a test has removed, so that nobody finds it by them.
+func endMonitor(t *testing.T, run string) {
+	t.Helper()
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range lines {
+		line, _ := os.ReadFile(path)
+		if !strings.Contains(string(line), "\x00monitor\x00--socket\x00"+run+"/") {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGTERM)
 		}
 	}
 }
