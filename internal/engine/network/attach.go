@@ -2,6 +2,8 @@ package network
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -299,17 +301,14 @@ func macOf(a netip.Addr) net.HardwareAddr {
 	return append(net.HardwareAddr{0x0a, 0x6e}, b[len(b)-4:]...)
 }
 
-// hostLink names the host's end: "nau", ten digits of the sandbox's ID, and for all but the first link two of the network's, which tell
-// a sandbox's links apart whatever they are called inside.
+// hostLink names the host's end: "nau" and ten digits of the sandbox's ID, or, of all but the first link, twelve of a digest of whose it is: a few
+// digits of the network's ID are those of another network of the same sandbox now and then, and its link would be taken for this one's.
 func hostLink(sandbox, network, link string) string {
-	name := "nau" + sandbox[:min(10, len(sandbox))]
-	if link != "eth0" && len(link) > 0 {
-		if len(network) < 2 {
-			network = "00" + link
-		}
-		name += network[len(network)-2:]
+	if link == "eth0" || link == "" {
+		return "nau" + sandbox[:min(10, len(sandbox))]
 	}
-	return name[:min(len(name), unix.IFNAMSIZ-1)]
+	sum := sha256.Sum256([]byte(sandbox + " " + network + " " + link))
+	return "nau" + hex.EncodeToString(sum[:6])
 }
 
 // linked reports whether endpoints have a link of their own.
