@@ -122,9 +122,6 @@ func (s *Server) arrive(ctx context.Context, r *container.Record, st *stored) er
 			return err
 		}
 	}
-	if len(st.Absent) == 0 {
-		return nil
-	}
 	return s.moved(r)
 }
 

@@ -34,20 +34,36 @@ type uploads struct {
 
 // upload is one archive on its way.
 type upload struct {
-	body chan io.Reader
-	read chan struct{} // closed when the build needs no more of it
+	body  chan io.Reader
+	read  chan struct{} // closed when the build needs no more of it
+	taken bool          // a build has it
 }
 
 func (u *uploads) of(id string) *upload {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	return u.find(id)
+}
+
+// find is of for who holds mu.
+func (u *uploads) find(id string) *upload {
 	if u.byID == nil {
 		u.byID = map[string]*upload{}
 	}
 	if u.byID[id] == nil {
-		u.byID[id] = &upload{make(chan io.Reader), make(chan struct{})}
+		u.byID[id] = &upload{body: make(chan io.Reader), read: make(chan struct{})}
 	}
 	return u.byID[id]
+}
+
+// take is of for the build; one archive is for one.
+func (u *uploads) take(id string) (up *upload, first bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	up = u.find(id)
+	first = !up.taken
+	up.taken = true
+	return up, first
 }
 
 func (u *uploads) drop(id string) {
@@ -80,7 +96,10 @@ func (s *Server) postedBuild(c *call) error {
 		p.Auth = nil
 	}
 	if c.get("remote") == ofUpload {
-		up := s.uploads.of(p.Ref)
+		up, first := s.uploads.take(p.Ref)
+		if !first {
+			return conflict("build %s is under way: another one needs an ID of its own", p.Ref)
+		}
 		defer s.uploads.drop(p.Ref)
 		defer close(up.read)
 		select {

@@ -73,7 +73,10 @@ func TestUploads(t *testing.T) {
 			u.of("x")
 		}
 		go func() { u.of("x").body <- strings.NewReader("archive") }()
-		up := u.of("x")
+		up, alone := u.take("x")
+		if _, again := u.take("x"); !alone || again {
+			t.Errorf("%s first: an archive is for one build: %v, %v", first, alone, again)
+		}
 		if b, err := io.ReadAll(<-up.body); err != nil || string(b) != "archive" {
 			t.Errorf("%s first: %q, %v", first, b, err)
 		}
